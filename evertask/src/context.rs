@@ -1,0 +1,201 @@
+//! What an attempt knows about itself.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio::{sync::watch, task::JoinSet};
+
+use crate::{
+    dispatch::Dispatch,
+    error::DispatchError,
+    extract::{State, States},
+    handler::Handler,
+    runtime::{Runtime, WeakRuntime},
+    storage::{Effect, NewTask},
+    task::TaskId,
+};
+
+/// The running attempt, seen from inside: who it is, whether it is to stop, what belongs to it.
+///
+/// A parameter of type `Context` gets it; cheap to clone. In a unit test, [`Context::test`] makes one.
+#[derive(Debug, Clone)]
+pub struct Context(Arc<Attempt>);
+
+#[derive(Debug)]
+struct Attempt {
+    id: TaskId,
+    attempt: u32,
+    name: Arc<str>,
+    queue: Arc<str>,
+    states: Arc<States>,
+    runtime: Option<WeakRuntime>,
+    stop: watch::Receiver<bool>,
+    /// The handler wants to be told before it is stopped.
+    asked: AtomicBool,
+    children: Mutex<JoinSet<()>>,
+    effects: Mutex<Vec<Effect>>,
+}
+
+/// The parts of a context that come from outside.
+pub(crate) struct NewContext {
+    pub(crate) id: TaskId,
+    pub(crate) attempt: u32,
+    pub(crate) name: Arc<str>,
+    pub(crate) queue: Arc<str>,
+    pub(crate) states: Arc<States>,
+    pub(crate) runtime: Option<WeakRuntime>,
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+impl Context {
+    pub(crate) fn new(new: NewContext) -> Self {
+        let NewContext { id, attempt, name, queue, states, runtime, stop } = new;
+        Self(Arc::new(Attempt {
+            id,
+            attempt,
+            name,
+            queue,
+            states,
+            runtime,
+            stop,
+            asked: AtomicBool::new(false),
+            children: Mutex::default(),
+            effects: Mutex::default(),
+        }))
+    }
+
+    /// A context for calling a handler as the plain fn it is: first attempt of a task named `test`, never cancelled.
+    #[must_use]
+    pub fn test() -> Self {
+        let (_never, stop) = watch::channel(false);
+        Self::new(NewContext {
+            id: TaskId::new(),
+            attempt: 1,
+            name: "test".into(),
+            queue: "default".into(),
+            states: Arc::default(),
+            runtime: None,
+            stop,
+        })
+    }
+
+    /// The task.
+    #[must_use]
+    pub fn id(&self) -> TaskId {
+        self.0.id
+    }
+
+    /// Which try this is: 1, 2, … Snoozes and interruptions do not count.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.0.attempt
+    }
+
+    /// The stored name of the handler.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The queue the task came from.
+    #[must_use]
+    pub fn queue(&self) -> &str {
+        &self.0.queue
+    }
+
+    /// Text that is the same in every attempt of this task and in no other task: for services that take an idempotency key.
+    #[must_use]
+    pub fn idempotency_key(&self) -> String {
+        self.0.id.to_string()
+    }
+
+    /// Resolves when the attempt is to stop: someone cancelled the task, the node shuts down, or it lost its lease.
+    ///
+    /// A handler that has asked gets [`grace`](crate::Builder::grace) (1 s) to tidy up and return; all others are dropped at
+    /// their next await without notice.
+    pub async fn cancelled(&self) {
+        self.0.asked.store(true, Ordering::Relaxed);
+        let mut stop = self.0.stop.clone();
+        if stop.wait_for(|stop| *stop).await.is_err() {
+            // Nobody is left who could ask it to stop.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// True once the attempt is to stop. Asking counts like [`cancelled`](Self::cancelled).
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.asked.store(true, Ordering::Relaxed);
+        *self.0.stop.borrow()
+    }
+
+    /// The value of this type that was given to the builder.
+    #[must_use]
+    pub fn state<T: Send + Sync + 'static>(&self) -> Option<State<T>> {
+        self.0.states.get()
+    }
+
+    /// Runs a future beside the handler that ends with it: when the attempt ends in any way, what still runs is aborted, and
+    /// the end is recorded only after that.
+    ///
+    /// What a handler gives to `tokio::spawn` or to a thread goes on after a timeout or a cancel; this does not.
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.0.children.lock().unwrap_or_else(PoisonError::into_inner).spawn(future);
+    }
+
+    /// Stores another task in the same commit in which this one completes; if it does not complete, never.
+    ///
+    /// # Errors
+    /// What a dispatch would refuse: a payload over the bound, a bad key. Keys of tasks stored this way work as always.
+    pub fn dispatch_on_success<T: Handler>(
+        &self,
+        dispatch: Dispatch<T>,
+    ) -> Result<TaskId, DispatchError> {
+        let task = dispatch.into_task()?;
+        let id = task.id;
+        self.push_effect(task);
+        Ok(id)
+    }
+
+    fn push_effect(&self, task: NewTask) {
+        let mut effects = self.0.effects.lock().unwrap_or_else(PoisonError::into_inner);
+        effects.push(Effect::Enqueue(Box::new(task)));
+    }
+
+    /// The runtime that runs this attempt.
+    ///
+    /// # Panics
+    /// In a context made by [`Context::test`], which belongs to no runtime.
+    #[must_use]
+    pub fn runtime(&self) -> Runtime {
+        self.0
+            .runtime
+            .as_ref()
+            .and_then(WeakRuntime::upgrade)
+            .expect("a context made by `Context::test` belongs to no runtime")
+    }
+
+    pub(crate) fn states(&self) -> &States {
+        &self.0.states
+    }
+
+    pub(crate) fn has_asked(&self) -> bool {
+        self.0.asked.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn take_effects(&self) -> Vec<Effect> {
+        std::mem::take(&mut self.0.effects.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Aborts what the handler spawned and waits until it is gone.
+    pub(crate) async fn end_children(&self) {
+        let mut children =
+            std::mem::take(&mut *self.0.children.lock().unwrap_or_else(PoisonError::into_inner));
+        children.shutdown().await;
+    }
+}

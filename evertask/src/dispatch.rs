@@ -1,0 +1,309 @@
+//! A task on its way into storage: what to run, when, under which key.
+
+use std::{
+    collections::BTreeMap,
+    future::{Future, IntoFuture},
+    marker::PhantomData,
+    pin::Pin,
+    sync::atomic::Ordering,
+    time::{Duration, SystemTime},
+};
+
+use crate::{
+    body::Body,
+    bounds::{BATCH_MAX, KEY_MAX, NAME_MAX, TAG_MAX, TAGS_MAX, check_text},
+    error::DispatchError,
+    handle::TaskHandle,
+    handler::Handler,
+    runtime::{Runtime, ambient},
+    storage::{Due, Enqueued, NewTask},
+    task::TaskId,
+};
+
+/// Stores a task for this payload's handler; the same as `handler_name::dispatch(..)`.
+///
+/// ```
+/// # async fn doc() -> Result<(), evertask::DispatchError> {
+/// #[evertask::handler]
+/// async fn greet(name: String) {
+///     println!("hello, {name}");
+/// }
+///
+/// let task = evertask::dispatch(greet { name: "Ada".into() }).await?;
+/// println!("stored as {}", task.id());
+/// # Ok(()) }
+/// ```
+pub fn dispatch<T: Handler>(payload: T) -> Dispatch<T> {
+    Dispatch { payload, options: Options::default() }
+}
+
+/// Stores many tasks at once: all of them or none, in one transaction. At most 10,000.
+///
+/// The options that make sense for all of them are given once; [`DispatchAll::key`] is not among them.
+///
+/// ```
+/// # async fn doc() -> Result<(), evertask::DispatchError> {
+/// #[evertask::handler]
+/// async fn greet(name: String) {
+///     println!("hello, {name}");
+/// }
+///
+/// let names = ["Ada", "Bob", "Eve"];
+/// let tasks = evertask::dispatch_all(names.map(greet::new)).await?;
+/// assert_eq!(tasks.len(), 3);
+/// # Ok(()) }
+/// ```
+pub fn dispatch_all<T: Handler>(payloads: impl IntoIterator<Item = T>) -> DispatchAll<T> {
+    DispatchAll { payloads: payloads.into_iter().collect(), options: Options::default() }
+}
+
+/// What may be said about a task when it is dispatched.
+#[derive(Debug, Default, Clone)]
+struct Options {
+    due: Option<Due>,
+    key: Option<String>,
+    queue: Option<String>,
+    priority: Option<i16>,
+    retries: Option<u32>,
+    timeout: Option<Duration>,
+    expires: Option<Duration>,
+    tags: BTreeMap<String, String>,
+    runtime: Option<Runtime>,
+}
+
+/// The options that one task and many have in common.
+macro_rules! common_options {
+    () => {
+        /// Not before this long from now, by the storage's clock.
+        #[must_use]
+        pub fn after(mut self, delay: Duration) -> Self {
+            self.options.due = Some(Due::After(delay));
+            self
+        }
+
+        /// Not before this instant; one that has passed is now.
+        #[must_use]
+        pub fn at(mut self, at: impl Into<SystemTime>) -> Self {
+            self.options.due = Some(Due::At(at.into()));
+            self
+        }
+
+        /// Into this queue, whatever the handler's own is.
+        #[must_use]
+        pub fn queue(mut self, queue: impl Into<String>) -> Self {
+            self.options.queue = Some(queue.into());
+            self
+        }
+
+        /// At this place inside the queue: higher goes first.
+        #[must_use]
+        pub fn priority(mut self, priority: i16) -> Self {
+            self.options.priority = Some(priority);
+            self
+        }
+
+        /// So many attempts after the first.
+        #[must_use]
+        pub fn retries(mut self, retries: u32) -> Self {
+            self.options.retries = Some(retries);
+            self
+        }
+
+        /// So much time for each attempt.
+        #[must_use]
+        pub fn timeout(mut self, timeout: Duration) -> Self {
+            self.options.timeout = Some(timeout);
+            self
+        }
+
+        /// Not worth starting once this long has passed since it was stored: it then ends as cancelled, with the reason `expired`.
+        #[must_use]
+        pub fn expires(mut self, after: Duration) -> Self {
+            self.options.expires = Some(after);
+            self
+        }
+
+        /// With a tag to find it by, at most 20, each part at most 200 characters. The same key again replaces the value.
+        #[must_use]
+        pub fn tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+            self.options.tags.insert(key.into(), value.into());
+            self
+        }
+
+        /// On this runtime, and not the one found by itself: that of the running handler, else the one started on the current
+        /// tokio runtime, else the only one of the process.
+        #[must_use]
+        pub fn on(mut self, runtime: &Runtime) -> Self {
+            self.options.runtime = Some(runtime.clone());
+            self
+        }
+    };
+}
+
+/// A task that is about to be stored. Awaiting it stores it; once that returns `Ok`, the task is as durable as a commit of
+/// the database.
+///
+/// It may be repeated: transient errors of the storage are retried for [`dispatch_timeout`](crate::Builder::dispatch_timeout)
+/// with the same id, so a reply that was lost does not make two tasks.
+#[must_use = "a dispatch does nothing until it is awaited"]
+#[derive(Debug)]
+pub struct Dispatch<T> {
+    payload: T,
+    options: Options,
+}
+
+impl<T: Handler> Dispatch<T> {
+    common_options!();
+
+    /// Under this key, at most 200 characters: at most one live task of the handler has it.
+    ///
+    /// If a pending task has the key, that one takes this payload, due time and options, starts its tries anew and keeps its
+    /// id ([`Replaced`](crate::Dispatched::Replaced)). If a running task has it, that one is kept and nothing is stored
+    /// ([`Existing`](crate::Dispatched::Existing)). An ended task holds no key.
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.options.key = Some(key.into());
+        self
+    }
+
+    /// The task as it would be stored.
+    pub(crate) fn into_task(self) -> Result<NewTask, DispatchError> {
+        let runtime = self.options.runtime()?;
+        self.options.task(&runtime, &self.payload)
+    }
+
+    async fn store(self) -> Result<TaskHandle<T>, DispatchError> {
+        let runtime = self.options.runtime()?;
+        let task = self.options.task(&runtime, &self.payload)?;
+        let enqueued = runtime.enqueue(vec![task]).await?;
+        let [one] = enqueued[..] else { unreachable!("one task, one answer") };
+        Ok(handle(&runtime, one))
+    }
+}
+
+/// Many tasks that are about to be stored. Awaiting it stores them, all or none.
+#[must_use = "a dispatch does nothing until it is awaited"]
+#[derive(Debug)]
+pub struct DispatchAll<T> {
+    payloads: Vec<T>,
+    options: Options,
+}
+
+impl<T: Handler> DispatchAll<T> {
+    common_options!();
+
+    async fn store(self) -> Result<Vec<TaskHandle<T>>, DispatchError> {
+        let given = self.payloads.len();
+        if given > BATCH_MAX {
+            return Err(DispatchError::BatchTooLarge { given, max: BATCH_MAX });
+        }
+        let runtime = self.options.runtime()?;
+        let mut tasks = Vec::with_capacity(given);
+        for payload in &self.payloads {
+            tasks.push(self.options.task(&runtime, payload)?);
+        }
+        let enqueued = runtime.enqueue(tasks).await?;
+        Ok(enqueued.into_iter().map(|one| handle(&runtime, one)).collect())
+    }
+}
+
+fn handle<T: Handler>(runtime: &Runtime, enqueued: Enqueued) -> TaskHandle<T> {
+    TaskHandle { id: enqueued.id, how: enqueued.how, runtime: runtime.clone(), types: PhantomData }
+}
+
+impl<T: Handler> IntoFuture for Dispatch<T> {
+    type Output = Result<TaskHandle<T>, DispatchError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.store())
+    }
+}
+
+impl<T: Handler> IntoFuture for DispatchAll<T> {
+    type Output = Result<Vec<TaskHandle<T>>, DispatchError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.store())
+    }
+}
+
+impl Options {
+    fn runtime(&self) -> Result<Runtime, DispatchError> {
+        match &self.runtime {
+            Some(runtime) => Ok(runtime.clone()),
+            None => ambient::current(),
+        }
+    }
+
+    /// Checks everything that can be wrong before anything happens, and makes the task.
+    fn task<T: Handler>(&self, runtime: &Runtime, payload: &T) -> Result<NewTask, DispatchError> {
+        let options = T::OPTIONS;
+        let entry = runtime.registry().get(options.name).ok_or_else(|| {
+            let type_name = std::any::type_name::<T>();
+            DispatchError::UnknownHandler { name: options.name.to_owned(), type_name }
+        })?;
+        if let Some(queue) = &self.queue {
+            check_text("queue name", queue, NAME_MAX)?;
+        }
+        if let Some(key) = &self.key {
+            check_text("key", key, KEY_MAX)?;
+        }
+        for (key, value) in &self.tags {
+            check_text("tag key", key, TAG_MAX)?;
+            check_text("tag value", value, TAG_MAX)?;
+        }
+        if self.tags.len() > TAGS_MAX {
+            return Err(DispatchError::TooManyTags { given: self.tags.len(), max: TAGS_MAX });
+        }
+        let body = Body::json(payload).map_err(|source| DispatchError::Unwritable {
+            name: options.name.to_owned(),
+            source,
+        })?;
+        let max = runtime.settings().payload_max;
+        if body.len() > max {
+            let (name, len) = (options.name.to_owned(), body.len());
+            return Err(DispatchError::PayloadTooLarge { name, len, max });
+        }
+        if cfg!(debug_assertions) || !entry.proven.load(Ordering::Relaxed) {
+            prove::<T>(options.name, &body)?;
+            entry.proven.store(true, Ordering::Relaxed);
+        }
+        Ok(NewTask {
+            id: TaskId::new(),
+            name: entry.name.clone(),
+            version: options.version,
+            queue: self
+                .queue
+                .as_ref()
+                .map_or_else(|| entry.queue.clone(), |queue| queue.as_str().into()),
+            priority: self.priority.unwrap_or(options.priority),
+            due: self.due.unwrap_or(Due::Now),
+            expires: self.expires,
+            key: self.key.clone(),
+            tags: self.tags.clone(),
+            payload: body,
+            retries: self.retries,
+            timeout: self.timeout.map(Some),
+        })
+    }
+}
+
+/// Reads a payload back as the handler will, and writes it once more: what differs would be lost on the way.
+fn prove<T: Handler>(name: &str, body: &Body) -> Result<(), DispatchError> {
+    let lost = |why: String| DispatchError::NoRoundTrip { name: name.to_owned(), why };
+    let back: T = body.read().map_err(|error| lost(error.to_string()))?;
+    let again = Body::json(&back).map_err(|error| lost(error.to_string()))?;
+    if again == *body {
+        return Ok(());
+    }
+    // Maps may come out in another order.
+    let value =
+        |body: &Body| body.read::<serde_json::Value>().map_err(|error| lost(error.to_string()));
+    if value(body)? == value(&again)? {
+        return Ok(());
+    }
+    let (was, is) = (body.as_str().unwrap_or_default(), again.as_str().unwrap_or_default());
+    let clip = |text: &str| text.chars().take(200).collect::<String>();
+    Err(lost(format!("it was `{}` and would come back as `{}`", clip(was), clip(is))))
+}

@@ -1,0 +1,72 @@
+//! A stored task in the hands of the one who dispatched it.
+
+use std::{fmt, marker::PhantomData};
+
+use crate::{
+    error::OutputError,
+    handler::Handler,
+    runtime::Runtime,
+    storage::{Cancel, Dispatched, StorageError},
+    task::{TaskId, TaskInfo},
+};
+
+/// A stored task: its id, and what becomes of it. Dropping it changes nothing.
+pub struct TaskHandle<T> {
+    pub(crate) id: TaskId,
+    pub(crate) how: Dispatched,
+    pub(crate) runtime: Runtime,
+    pub(crate) types: PhantomData<fn() -> T>,
+}
+
+impl<T: Handler> TaskHandle<T> {
+    /// Its number.
+    #[must_use]
+    pub fn id(&self) -> TaskId {
+        self.id
+    }
+
+    /// What the dispatch did: created it, replaced a pending one with the same key, or found one running.
+    #[must_use]
+    pub fn dispatched(&self) -> Dispatched {
+        self.how
+    }
+
+    /// All that is stored about it now; `None` once it has been deleted.
+    ///
+    /// # Errors
+    /// The storage could not be read.
+    pub async fn info(&self) -> Result<Option<TaskInfo>, StorageError> {
+        self.runtime.task(self.id).await
+    }
+
+    /// Cancels it: see [`Runtime::cancel`].
+    ///
+    /// # Errors
+    /// The storage refused.
+    pub async fn cancel(&self) -> Result<Cancel, StorageError> {
+        self.runtime.cancel(self.id).await
+    }
+
+    /// Waits until it has ended and returns what its handler returned.
+    ///
+    /// Within one process this is a wake-up, not polling. There is no timeout; put one around it where it is wanted.
+    ///
+    /// # Errors
+    /// It failed, was cancelled, was deleted meanwhile, or its output is not of this type.
+    pub async fn output(&self) -> Result<T::Output, OutputError> {
+        let body = self.runtime.output(self.id).await?;
+        body.read().map_err(|source| OutputError::Unreadable { id: self.id, source })
+    }
+}
+
+impl<T> fmt::Debug for TaskHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskHandle").field("id", &self.id).field("dispatched", &self.how).finish()
+    }
+}
+
+impl<T> Clone for TaskHandle<T> {
+    fn clone(&self) -> Self {
+        Self { id: self.id, how: self.how, runtime: self.runtime.clone(), types: PhantomData }
+    }
+}

@@ -1,0 +1,331 @@
+//! What a handler is to the runtime: a payload type that knows its name, its options and how to run.
+
+use std::{future::Future, time::Duration};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    body::Body,
+    bounds::OUTPUT_MAX,
+    context::Context,
+    extract::{MissingState, States},
+    failure::{Failure, Retry},
+    hooks::Hooks,
+    policy::{Backoff, Setting},
+    storage::BoxFuture,
+    task::AttemptEnd,
+    verdict::Outcome,
+};
+
+/// A handler: the payload of its tasks, and how to run them.
+///
+/// `#[evertask::handler]` implements it for the struct it puts beside your fn; there is no need to implement it by hand.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no handler's payload",
+    label = "no `#[evertask::handler]` fn of this name",
+    note = "put `#[evertask::handler]` on an async fn; the struct of the same name is the payload"
+)]
+pub trait Handler: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// What the handler returns, errors aside; recorded when the task completes.
+    type Output: Serialize + DeserializeOwned + Send + Sync + 'static;
+
+    /// What the attribute says.
+    const OPTIONS: HandlerOptions;
+
+    /// What is called after a verdict is stored.
+    const HOOKS: Hooks = Hooks::NONE;
+
+    /// Runs the handler once.
+    fn call(self, ctx: Context) -> impl Future<Output = Result<Self::Output, Failure>> + Send;
+
+    /// Asks for everything the handler wants from the builder.
+    ///
+    /// # Errors
+    /// The first thing that is missing.
+    fn check(states: &States) -> Result<(), MissingState> {
+        let _none_wanted = states;
+        Ok(())
+    }
+}
+
+/// The options of one handler, as its attribute says them.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct HandlerOptions {
+    /// The stored name.
+    pub name: &'static str,
+    /// Older stored names whose tasks it runs too.
+    pub aliases: &'static [&'static str],
+    /// The version of its payload.
+    pub version: u32,
+    /// Its queue.
+    pub queue: &'static str,
+    /// The time one attempt may take.
+    pub timeout: Setting<Duration>,
+    /// Attempts after the first.
+    pub retries: Option<u32>,
+    /// How long between attempts.
+    pub backoff: Option<Backoff>,
+    /// Its place inside the queue: higher goes first.
+    pub priority: i16,
+    /// Where it stands in the source.
+    pub location: Location,
+}
+
+impl HandlerOptions {
+    /// A handler of this name with nothing else said.
+    #[must_use]
+    pub const fn new(name: &'static str, location: Location) -> Self {
+        Self {
+            name,
+            aliases: &[],
+            version: 1,
+            queue: "default",
+            timeout: Setting::Inherit,
+            retries: None,
+            backoff: None,
+            priority: 0,
+            location,
+        }
+    }
+
+    /// Older stored names.
+    #[must_use]
+    pub const fn aliases(mut self, aliases: &'static [&'static str]) -> Self {
+        self.aliases = aliases;
+        self
+    }
+
+    /// The version of the payload.
+    #[must_use]
+    pub const fn version(mut self, version: u32) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// The queue.
+    #[must_use]
+    pub const fn queue(mut self, queue: &'static str) -> Self {
+        self.queue = queue;
+        self
+    }
+
+    /// The timeout, or none.
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Setting<Duration>) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Attempts after the first.
+    #[must_use]
+    pub const fn retries(mut self, retries: u32) -> Self {
+        self.retries = Some(retries);
+        self
+    }
+
+    /// How long between attempts.
+    #[must_use]
+    pub const fn backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = Some(backoff);
+        self
+    }
+
+    /// The place inside the queue.
+    #[must_use]
+    pub const fn priority(mut self, priority: i16) -> Self {
+        self.priority = priority;
+        self
+    }
+}
+
+/// A place in a source file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Location {
+    /// The module, whose first segment is the crate.
+    pub module: &'static str,
+    /// The file as the compiler was told.
+    pub file: &'static str,
+    /// The line, from 1.
+    pub line: u32,
+    /// The column, from 1.
+    pub column: u32,
+}
+
+impl Location {
+    /// The crate.
+    #[must_use]
+    pub fn krate(&self) -> &'static str {
+        self.module.split("::").next().unwrap_or(self.module)
+    }
+}
+
+impl std::fmt::Display for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// A handler without its types: what the registry holds.
+#[derive(Debug, Clone)]
+pub struct HandlerDef {
+    pub(crate) options: HandlerOptions,
+    pub(crate) hooks: Hooks,
+    pub(crate) run: fn(Body, Context) -> BoxFuture<'static, Ran>,
+    pub(crate) check: fn(&States) -> Result<(), MissingState>,
+}
+
+impl HandlerDef {
+    /// The definition of this handler.
+    #[must_use]
+    pub const fn of<H: Handler>() -> Self {
+        Self { options: H::OPTIONS, hooks: H::HOOKS, run: run::<H>, check: H::check }
+    }
+
+    /// What its attribute says.
+    #[must_use]
+    pub fn options(&self) -> &HandlerOptions {
+        &self.options
+    }
+}
+
+/// What one call of a handler came to.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) outcome: Outcome,
+    pub(crate) output: Option<Body>,
+    pub(crate) output_error: Option<String>,
+}
+
+fn run<H: Handler>(payload: Body, ctx: Context) -> BoxFuture<'static, Ran> {
+    Box::pin(async move {
+        let nothing = |outcome| Ran { outcome, output: None, output_error: None };
+        let payload: H = match payload.read() {
+            Ok(payload) => payload,
+            Err(error) => {
+                let message = format!("the stored payload cannot be read: {error}");
+                return nothing(Outcome::Unreadable(Failure::new(AttemptEnd::Unreadable, message)));
+            }
+        };
+        match payload.call(ctx).await {
+            Err(failure) => nothing(Outcome::Failed(failure)),
+            Ok(output) => {
+                // The work is done: an output that cannot be kept must not make it be done again.
+                let (output, output_error) = match Body::json(&output) {
+                    Ok(body) if body.len() > OUTPUT_MAX => {
+                        (None, Some(format!("{} bytes; at most {OUTPUT_MAX} fit", body.len())))
+                    }
+                    Ok(body) => (Some(body), None),
+                    Err(error) => (None, Some(error.to_string())),
+                };
+                Ran { outcome: Outcome::Completed, output, output_error }
+            }
+        }
+    })
+}
+
+/// Tells at compile time whether a handler's return type is a `Result`: the inherent constant of the one hides the
+/// trait's constant of all others. By type and not by name, so aliases of `Result` are seen through.
+#[derive(Debug)]
+pub struct Probe<R>(std::marker::PhantomData<R>);
+
+impl<T, E> Probe<Result<T, E>> {
+    /// It is one.
+    pub const IS_RESULT: bool = true;
+}
+
+/// The constant for everything that is no `Result`.
+pub trait NoResult {
+    /// It is none.
+    const IS_RESULT: bool = false;
+}
+
+impl<R> NoResult for Probe<R> {}
+
+/// What a handler may return: `()`, a serializable value, or a `Result` of either.
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot return `{Self}`",
+    label = "neither a value that serde can write and read, nor a `Result` of one",
+    note = "return `()`, a type that derives `serde::Serialize` and `serde::Deserialize`, or a `Result` whose error \
+            is `Into<Box<dyn std::error::Error + Send + Sync>>`"
+)]
+pub trait Returned<const IS_RESULT: bool> {
+    /// The value, errors aside.
+    type Output: Serialize + DeserializeOwned + Send + Sync + 'static;
+    /// The error; for values that are none, one that cannot be.
+    type Error;
+
+    /// Reads what was returned. `retry_if` says whether an error is worth another attempt.
+    ///
+    /// # Errors
+    /// The handler's error, read.
+    fn into_result(
+        self,
+        retry_if: Option<fn(&Self::Error) -> bool>,
+    ) -> Result<Self::Output, Failure>;
+}
+
+impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Returned<false> for T {
+    type Output = T;
+    type Error = std::convert::Infallible;
+
+    fn into_result(self, _: Option<fn(&Self::Error) -> bool>) -> Result<T, Failure> {
+        Ok(self)
+    }
+}
+
+impl<T, E> Returned<true> for Result<T, E>
+where
+    T: Serialize + DeserializeOwned + Send + Sync + 'static,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Output = T;
+    type Error = E;
+
+    fn into_result(self, retry_if: Option<fn(&E) -> bool>) -> Result<T, Failure> {
+        self.map_err(|error| {
+            let worth_it = retry_if.is_none_or(|retry_if| retry_if(&error));
+            let mut failure = Failure::from_error(&*error.into());
+            if !worth_it && failure.retry == Retry::Policy {
+                failure.retry = Retry::Never;
+            }
+            failure
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::TaskError;
+
+    type Alias = std::result::Result<u8, String>;
+
+    fn read<R: Returned<B>, const B: bool>(
+        returned: R,
+        retry_if: Option<fn(&R::Error) -> bool>,
+    ) -> Result<R::Output, Failure> {
+        returned.into_result(retry_if)
+    }
+
+    #[test]
+    fn results_are_told_from_values_by_type() {
+        const { assert!(Probe::<Alias>::IS_RESULT) };
+        const { assert!(!Probe::<u8>::IS_RESULT) };
+        const { assert!(!Probe::<()>::IS_RESULT) };
+        const { assert!(!Probe::<Option<Result<u8, String>>>::IS_RESULT) };
+        assert_eq!(read::<_, { Probe::<u8>::IS_RESULT }>(7_u8, None), Ok(7));
+        let error: Alias = Err("boom".into());
+        let failure = read::<_, { Probe::<Alias>::IS_RESULT }>(error, None).unwrap_err();
+        assert_eq!((failure.message.as_str(), failure.retry), ("boom", Retry::Policy));
+    }
+
+    #[test]
+    fn retry_if_is_asked_and_a_task_error_beats_it() {
+        let retry =
+            |error: Result<(), TaskError>| error.into_result(Some(|_| false)).unwrap_err().retry;
+        assert_eq!(retry(Err(TaskError::from("boom"))), Retry::Never);
+        let after = Duration::from_secs(1);
+        assert_eq!(retry(Err(TaskError::retry_after(after, "boom"))), Retry::After(after));
+    }
+}

@@ -1,0 +1,137 @@
+//! How a storage tells the runtimes of this process that there may be something to do.
+//!
+//! A hint, never a promise: whoever listens looks again at the storage. Rings are counted, so none is lost between two looks.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
+
+use crate::task::TaskId;
+
+/// Rung after commits. One bell per storage, shared by all runtimes on it.
+pub struct Bell {
+    work: watch::Sender<Work>,
+    orders: watch::Sender<u64>,
+    peers: watch::Sender<u64>,
+    waiting: Mutex<HashMap<TaskId, Vec<oneshot::Sender<()>>>>,
+    /// How many tasks someone waits for: so that nobody waiting costs nobody a lock.
+    waited_for: AtomicUsize,
+}
+
+/// What was last rung about work.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Work {
+    /// Grows with every ring about work that is due now.
+    pub(crate) rung: u64,
+    /// When the soonest of the announced future tasks becomes due.
+    pub(crate) soonest: Option<Instant>,
+}
+
+impl Bell {
+    /// A bell nobody listens to yet.
+    #[must_use]
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        Self {
+            work: watch::Sender::new(Work::default()),
+            orders: watch::Sender::new(0),
+            peers: watch::Sender::new(0),
+            waiting: Mutex::default(),
+            waited_for: AtomicUsize::new(0),
+        }
+    }
+
+    /// Tasks may be due now, or will be after `due_in`.
+    pub fn work(&self, due_in: Duration) {
+        if due_in.is_zero() {
+            self.work.send_modify(|work| work.rung += 1);
+            return;
+        }
+        let now = Instant::now();
+        // Far ahead is left to the slow look: an instant that far cannot be made on every platform.
+        let Some(due) = now.checked_add(due_in) else { return };
+        self.work.send_if_modified(|work| {
+            let sooner = work.soonest.is_none_or(|soonest| due < soonest || soonest <= now);
+            if sooner {
+                work.soonest = Some(due);
+            }
+            sooner
+        });
+    }
+
+    /// A cancel was asked for, or something else that a node learns by renewing.
+    pub fn orders(&self) {
+        self.orders.send_modify(|rung| *rung += 1);
+    }
+
+    /// A node may have died.
+    pub fn peers(&self) {
+        self.peers.send_modify(|rung| *rung += 1);
+    }
+
+    /// Tasks have ended.
+    pub fn ended(&self, ids: impl IntoIterator<Item = TaskId>) {
+        if self.waited_for.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in ids {
+            for waiter in waiting.remove(&id).into_iter().flatten() {
+                let _gone = waiter.send(());
+            }
+        }
+        self.waited_for.store(waiting.len(), Ordering::SeqCst);
+    }
+
+    /// Everybody looks again: another process may have changed anything.
+    pub fn all(&self) {
+        self.work(Duration::ZERO);
+        self.orders();
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        for waiter in waiting.drain().flat_map(|(_, waiters)| waiters) {
+            let _gone = waiter.send(());
+        }
+        self.waited_for.store(0, Ordering::SeqCst);
+    }
+
+    pub(crate) fn listen_work(&self) -> watch::Receiver<Work> {
+        self.work.subscribe()
+    }
+
+    pub(crate) fn listen_orders(&self) -> watch::Receiver<u64> {
+        self.orders.subscribe()
+    }
+
+    pub(crate) fn listen_peers(&self) -> watch::Receiver<u64> {
+        self.peers.subscribe()
+    }
+
+    /// Resolves when this task may have ended. To be asked for *before* looking at the task.
+    pub(crate) fn listen_ended(&self, id: TaskId) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiters = waiting.entry(id).or_default();
+        // Those who gave up leave their place to those who did not.
+        waiters.retain(|waiter| !waiter.is_closed());
+        waiters.push(sender);
+        self.waited_for.store(waiting.len(), Ordering::SeqCst);
+        receiver
+    }
+}
+
+impl fmt::Debug for Bell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bell").field("waited_for", &self.waited_for).finish_non_exhaustive()
+    }
+}
