@@ -248,7 +248,8 @@ mod tests {
 
     #[test]
     fn a_list_repeats_its_last_delay_and_an_empty_one_waits_not_at_all() {
-        let list = Backoff::list(&[Duration::from_secs(1), Duration::from_secs(10)]);
+        const DELAYS: &[Duration] = &[Duration::from_secs(1), Duration::from_secs(10)];
+        let list = Backoff::list(DELAYS);
         assert_eq!([1, 2, 3, 99].map(|n| list.base(n)), [secs(1), secs(10), secs(10), secs(10)]);
         assert_eq!(Backoff::list(&[]).base(3), Duration::ZERO);
     }

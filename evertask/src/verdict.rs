@@ -239,7 +239,7 @@ mod tests {
         let outcome = Outcome::Unreadable(Failure::new(AttemptEnd::Unreadable, "at `x`".into()));
         let judged =
             |unreadable| judge(&outcome, &policy(0), &History { unreadable, ..history(1) });
-        let minutes = |n| Verdict::Unreadable { after: Duration::from_secs(60 * n) };
+        let minutes = |n: u64| Verdict::Unreadable { after: Duration::from_secs(60 * n) };
         let verdicts = [0, 1, 2, 3, 4].map(judged);
         assert_eq!(verdicts, [minutes(1), minutes(2), minutes(3), minutes(4), Verdict::Fail]);
     }
