@@ -57,6 +57,10 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// What is rung after a commit that may give someone in this process something to do.
     fn bell(&self) -> &Bell;
 
+    /// True if a node has to say every few seconds that it lives ([`renew`](Self::renew)); false where the storage knows it by
+    /// itself, as by a lock that the operating system takes back from a dead process.
+    fn needs_beats(&self) -> bool;
+
     /// ∅ → node. Announces a node; from now on it counts as alive until it leaves or dies.
     fn join(&self, node: Node) -> Reply<'_, ()>;
 
