@@ -8,14 +8,15 @@ use std::{
     },
 };
 
-use tokio::{sync::watch, task::JoinSet};
+use tokio::task::JoinSet;
 
 use crate::{
     dispatch::Dispatch,
     error::DispatchError,
     extract::{State, States},
     handler::Handler,
-    runtime::{Runtime, WeakRuntime},
+    runtime::{Runtime, Shared, ambient},
+    stop::StopSignal,
     storage::{Effect, NewTask},
     task::TaskId,
 };
@@ -33,11 +34,13 @@ struct Attempt {
     name: Arc<str>,
     queue: Arc<str>,
     states: Arc<States>,
-    runtime: Option<WeakRuntime>,
-    stop: watch::Receiver<bool>,
+    runtime: Option<Arc<Shared>>,
+    stop: StopSignal,
     /// The handler wants to be told before it is stopped.
     asked: AtomicBool,
-    children: Mutex<JoinSet<()>>,
+    /// The handler is being polled at this moment.
+    polled: AtomicBool,
+    children: Mutex<Option<JoinSet<()>>>,
     effects: Mutex<Vec<Effect>>,
 }
 
@@ -48,13 +51,12 @@ pub(crate) struct NewContext {
     pub(crate) name: Arc<str>,
     pub(crate) queue: Arc<str>,
     pub(crate) states: Arc<States>,
-    pub(crate) runtime: Option<WeakRuntime>,
-    pub(crate) stop: watch::Receiver<bool>,
+    pub(crate) runtime: Option<Arc<Shared>>,
 }
 
 impl Context {
     pub(crate) fn new(new: NewContext) -> Self {
-        let NewContext { id, attempt, name, queue, states, runtime, stop } = new;
+        let NewContext { id, attempt, name, queue, states, runtime } = new;
         Self(Arc::new(Attempt {
             id,
             attempt,
@@ -62,8 +64,9 @@ impl Context {
             queue,
             states,
             runtime,
-            stop,
+            stop: StopSignal::default(),
             asked: AtomicBool::new(false),
+            polled: AtomicBool::new(false),
             children: Mutex::default(),
             effects: Mutex::default(),
         }))
@@ -72,7 +75,6 @@ impl Context {
     /// A context for calling a handler as the plain fn it is: first attempt of a task named `test`, never cancelled.
     #[must_use]
     pub fn test() -> Self {
-        let (_never, stop) = watch::channel(false);
         Self::new(NewContext {
             id: TaskId::new(),
             attempt: 1,
@@ -80,7 +82,6 @@ impl Context {
             queue: "default".into(),
             states: Arc::default(),
             runtime: None,
-            stop,
         })
     }
 
@@ -120,18 +121,14 @@ impl Context {
     /// their next await without notice.
     pub async fn cancelled(&self) {
         self.0.asked.store(true, Ordering::Relaxed);
-        let mut stop = self.0.stop.clone();
-        if stop.wait_for(|stop| *stop).await.is_err() {
-            // Nobody is left who could ask it to stop.
-            std::future::pending::<()>().await;
-        }
+        self.0.stop.wait().await;
     }
 
     /// True once the attempt is to stop. Asking counts like [`cancelled`](Self::cancelled).
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.asked.store(true, Ordering::Relaxed);
-        *self.0.stop.borrow()
+        self.0.stop.reason().is_some()
     }
 
     /// The value of this type that was given to the builder.
@@ -145,7 +142,12 @@ impl Context {
     ///
     /// What a handler gives to `tokio::spawn` or to a thread goes on after a timeout or a cancel; this does not.
     pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
-        self.0.children.lock().unwrap_or_else(PoisonError::into_inner).spawn(future);
+        let mut children = self.0.children.lock().unwrap_or_else(PoisonError::into_inner);
+        let children = children.get_or_insert_default();
+        match &self.0.runtime {
+            Some(runtime) => children.spawn(ambient::within(Arc::clone(runtime), future)),
+            None => children.spawn(future),
+        };
     }
 
     /// Stores another task in the same commit in which this one completes; if it does not complete, never.
@@ -173,11 +175,12 @@ impl Context {
     /// In a context made by [`Context::test`], which belongs to no runtime.
     #[must_use]
     pub fn runtime(&self) -> Runtime {
-        self.0
-            .runtime
-            .as_ref()
-            .and_then(WeakRuntime::upgrade)
-            .expect("a context made by `Context::test` belongs to no runtime")
+        let runtime = self.0.runtime.as_ref();
+        Runtime::lent(runtime.expect("a context made by `Context::test` belongs to no runtime"))
+    }
+
+    pub(crate) fn stop(&self) -> &StopSignal {
+        &self.0.stop
     }
 
     pub(crate) fn states(&self) -> &States {
@@ -188,14 +191,23 @@ impl Context {
         self.0.asked.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn set_polled(&self, polled: bool) {
+        self.0.polled.store(polled, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_polled(&self) -> bool {
+        self.0.polled.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn take_effects(&self) -> Vec<Effect> {
         std::mem::take(&mut self.0.effects.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Aborts what the handler spawned and waits until it is gone.
     pub(crate) async fn end_children(&self) {
-        let mut children =
-            std::mem::take(&mut *self.0.children.lock().unwrap_or_else(PoisonError::into_inner));
-        children.shutdown().await;
+        let children = self.0.children.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut children) = children {
+            children.shutdown().await;
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::{
     future::{Future, IntoFuture},
     marker::PhantomData,
     pin::Pin,
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -15,7 +15,7 @@ use crate::{
     error::DispatchError,
     handle::TaskHandle,
     handler::Handler,
-    runtime::{Runtime, ambient},
+    runtime::{Runtime, Shared, ambient},
     storage::{Due, Enqueued, NewTask},
     task::TaskId,
 };
@@ -206,8 +206,8 @@ impl<T: Handler> DispatchAll<T> {
     }
 }
 
-fn handle<T: Handler>(runtime: &Runtime, enqueued: Enqueued) -> TaskHandle<T> {
-    TaskHandle { id: enqueued.id, how: enqueued.how, runtime: runtime.clone(), types: PhantomData }
+fn handle<T: Handler>(runtime: &Arc<Shared>, enqueued: Enqueued) -> TaskHandle<T> {
+    TaskHandle { id: enqueued.id, how: enqueued.how, runtime: Arc::clone(runtime), types: PhantomData }
 }
 
 impl<T: Handler> IntoFuture for Dispatch<T> {
@@ -229,17 +229,17 @@ impl<T: Handler> IntoFuture for DispatchAll<T> {
 }
 
 impl Options {
-    fn runtime(&self) -> Result<Runtime, DispatchError> {
+    fn runtime(&self) -> Result<Arc<Shared>, DispatchError> {
         match &self.runtime {
-            Some(runtime) => Ok(runtime.clone()),
+            Some(runtime) => Ok(Arc::clone(runtime.shared())),
             None => ambient::current(),
         }
     }
 
     /// Checks everything that can be wrong before anything happens, and makes the task.
-    fn task<T: Handler>(&self, runtime: &Runtime, payload: &T) -> Result<NewTask, DispatchError> {
+    fn task<T: Handler>(&self, runtime: &Shared, payload: &T) -> Result<NewTask, DispatchError> {
         let options = T::OPTIONS;
-        let entry = runtime.registry().get(options.name).ok_or_else(|| {
+        let entry = runtime.registry.get(options.name).ok_or_else(|| {
             let type_name = std::any::type_name::<T>();
             DispatchError::UnknownHandler { name: options.name.to_owned(), type_name }
         })?;
@@ -260,7 +260,7 @@ impl Options {
             name: options.name.to_owned(),
             source,
         })?;
-        let max = runtime.settings().payload_max;
+        let max = runtime.settings.payload_max;
         if body.len() > max {
             let (name, len) = (options.name.to_owned(), body.len());
             return Err(DispatchError::PayloadTooLarge { name, len, max });

@@ -1,11 +1,11 @@
 //! A stored task in the hands of the one who dispatched it.
 
-use std::{fmt, marker::PhantomData};
+use std::{fmt, marker::PhantomData, sync::Arc};
 
 use crate::{
     error::OutputError,
     handler::Handler,
-    runtime::Runtime,
+    runtime::Shared,
     storage::{Cancel, Dispatched, StorageError},
     task::{TaskId, TaskInfo},
 };
@@ -14,7 +14,7 @@ use crate::{
 pub struct TaskHandle<T> {
     pub(crate) id: TaskId,
     pub(crate) how: Dispatched,
-    pub(crate) runtime: Runtime,
+    pub(crate) runtime: Arc<Shared>,
     pub(crate) types: PhantomData<fn() -> T>,
 }
 
@@ -39,7 +39,7 @@ impl<T: Handler> TaskHandle<T> {
         self.runtime.task(self.id).await
     }
 
-    /// Cancels it: see [`Runtime::cancel`].
+    /// Cancels it: see [`Runtime::cancel`](crate::Runtime::cancel).
     ///
     /// # Errors
     /// The storage refused.
@@ -67,6 +67,6 @@ impl<T> fmt::Debug for TaskHandle<T> {
 
 impl<T> Clone for TaskHandle<T> {
     fn clone(&self) -> Self {
-        Self { id: self.id, how: self.how, runtime: self.runtime.clone(), types: PhantomData }
+        Self { id: self.id, how: self.how, runtime: Arc::clone(&self.runtime), types: PhantomData }
     }
 }

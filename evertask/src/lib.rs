@@ -6,6 +6,7 @@ pub mod bounds;
 mod context;
 mod dispatch;
 mod error;
+mod event;
 mod extract;
 mod failure;
 mod handle;
@@ -14,6 +15,7 @@ mod hooks;
 mod policy;
 mod registry;
 mod runtime;
+mod stop;
 pub mod storage;
 mod task;
 pub mod verdict;
@@ -24,6 +26,7 @@ pub use self::{
     body::{Body, BodyError},
     context::Context,
     dispatch::{Dispatch, DispatchAll, dispatch, dispatch_all},
+    event::{Event, EventKind, EventStream},
     error::{DispatchError, OutputError, RetryError, ShutdownError, StartError},
     extract::{FromContext, MissingState, State, States},
     failure::{Failure, ResultExt, Retry, TaskError},
@@ -31,7 +34,7 @@ pub use self::{
     handler::{Handler, HandlerDef, HandlerOptions, Location},
     hooks::{HookCall, Hooks},
     policy::{Backoff, Keep, Retention, Setting},
-    runtime::Runtime,
-    storage::{Cancel, Dispatched, StorageError, StorageErrorKind},
+    runtime::{Builder, Health, LoopHealth, QueueBuilder, RunningTask, Runtime, Stall},
+    storage::{Cancel, Dispatched, Page, StorageError, StorageErrorKind, TaskFilter},
     task::{AttemptEnd, AttemptInfo, BadTaskId, TaskId, TaskInfo, TaskState},
 };

@@ -26,6 +26,12 @@ impl TaskId {
         Self(uuid)
     }
 
+    /// True for the id that stands for no task.
+    #[must_use]
+    pub const fn is_nil(&self) -> bool {
+        self.0.is_nil()
+    }
+
     /// The id as a UUID.
     #[must_use]
     pub const fn as_uuid(&self) -> &Uuid {

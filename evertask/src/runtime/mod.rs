@@ -1,40 +1,287 @@
-//! stub
-use crate::{body::Body, error::*, registry::Registry, storage::*, task::*};
-#[derive(Debug, Clone)]
-pub struct Runtime(());
-#[derive(Debug, Clone)]
-pub struct WeakRuntime(());
-#[derive(Debug)]
-pub(crate) struct Settings {
-    pub(crate) payload_max: usize,
+//! The running system: it brings due tasks from storage to handlers and their outcomes back.
+//!
+//! A task's way: [`client`] → storage → [`claimer`] → [`desk`] → [`attempt`] → `judge` → [`settler`] → storage, with the
+//! [`keeper`] beside it. Everything here may lose a reply, be cut off or panic; what is stored decides.
+
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use futures_core::Stream;
+
+use crate::{
+    error::{RetryError, ShutdownError},
+    event::{Event, EventKind, Events},
+    extract::States,
+    policy::RETRIES,
+    registry::Registry,
+    storage::{
+        Cancel, FullStorage, KeepBy, Node, Page, Revive, StorageError, TaskFilter,
+    },
+    task::{TaskId, TaskInfo},
+    verdict::Policy,
+};
+
+pub(crate) mod ambient;
+mod attempt;
+mod boot;
+mod builder;
+mod calls;
+mod claimer;
+mod client;
+mod desk;
+mod gate;
+mod health;
+mod hooks;
+mod keeper;
+mod latch;
+mod patience;
+mod pulse;
+pub(crate) mod settings;
+mod settler;
+mod shutdown;
+mod url;
+
+pub use self::{
+    builder::{Builder, QueueBuilder},
+    calls::LoopHealth,
+    desk::RunningTask,
+    health::{Health, Stall},
+};
+use self::{calls::Calls, desk::Desk, gate::Gate, latch::Latch, pulse::Pulse, settings::Settings, settler::Settler};
+
+/// A running evertask: it runs tasks, dispatches them and answers questions about them.
+///
+/// Cheap to clone. When the last clone is dropped it shuts down by itself, in the background; call
+/// [`shutdown`](Self::shutdown) to wait for that, or [`run_until_signal`](Self::run_until_signal) in a program that does
+/// nothing else.
+///
+/// ```
+/// use evertask::{Runtime, storage::Memory};
+///
+/// #[evertask::handler]
+/// async fn add(a: u32, b: u32) -> u32 {
+///     a + b
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let runtime = Runtime::builder().storage(Memory::new()).start().await?;
+/// let task = add::dispatch(2, 3).await?;
+/// assert_eq!(task.output().await?, 5);
+/// runtime.shutdown().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Runtime {
+    shared: Arc<Shared>,
+    /// `None` for a handle lent to a handler: it does not keep the runtime running.
+    _owner: Option<Arc<Owner>>,
 }
-impl WeakRuntime {
-    pub(crate) fn upgrade(&self) -> Option<Runtime> {
-        todo!()
+
+/// Shuts the runtime down when the last of those who hold it lets go.
+struct Owner(Arc<Shared>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if !self.0.closed.is_set() {
+            let shared = Arc::clone(&self.0);
+            drop(self.0.tokio.spawn(async move {
+                if let Err(error) = shutdown::shutdown(&shared).await {
+                    tracing::error!(%error, "the dropped runtime did not shut down well");
+                }
+            }));
+        }
     }
 }
+
+/// What all parts of one runtime share.
+pub(crate) struct Shared {
+    pub(crate) storage: Arc<dyn FullStorage>,
+    pub(crate) registry: Registry,
+    pub(crate) settings: Settings,
+    pub(crate) states: Arc<States>,
+    pub(crate) node: Node,
+    pub(crate) tokio: tokio::runtime::Handle,
+    pub(crate) events: Events,
+    desk: Desk,
+    settler: Settler,
+    hooks: Gate,
+    calls: Calls,
+    pulse: Pulse,
+    claim_next: AtomicU64,
+    /// The number of a claim whose reply is missing; 0 if none is.
+    claim_repeat: AtomicU64,
+    /// It runs tasks; a client does not.
+    runs: bool,
+    /// No more tasks are taken in.
+    draining: Latch,
+    /// Running attempts are not waited for any longer.
+    hurry: Latch,
+    /// The node has left; the background loops end.
+    left: Latch,
+    /// It is over: nothing is dispatched any more.
+    closed: Latch,
+    shutting_down: tokio::sync::Mutex<()>,
+}
+
+impl Shared {
+    fn new(
+        storage: Arc<dyn FullStorage>,
+        registry: Registry,
+        settings: Settings,
+        states: States,
+        runs: bool,
+    ) -> Arc<Self> {
+        let desk = Desk::new(&settings);
+        let queues = desk.queues().iter().map(ToString::to_string).collect();
+        let mut node = Node::new(registry.known(), queues);
+        settings.binary.as_ref().clone_into(&mut node.binary);
+        Arc::new(Self {
+            storage,
+            registry,
+            states: Arc::new(states),
+            node,
+            tokio: tokio::runtime::Handle::current(),
+            events: Events::new(),
+            desk,
+            settler: Settler::new(),
+            hooks: Gate::default(),
+            calls: Calls::new(),
+            pulse: Pulse::new(),
+            claim_next: AtomicU64::new(1),
+            claim_repeat: AtomicU64::new(0),
+            settings,
+            runs,
+            draining: Latch::new(),
+            hurry: Latch::new(),
+            left: Latch::new(),
+            closed: Latch::new(),
+            shutting_down: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    /// A background loop could not do its work: told once when it begins and then now and then, not at every try.
+    fn trouble(&self, what: &'static str, error: &StorageError) {
+        tracing::error!(what, kind = ?error.kind(), %error, "the storage failed; trying again");
+        self.events.tell(|| Event::of_node(EventKind::Trouble).error(format!("{what}: {error}")));
+    }
+
+    /// How long a task of this stored name is kept after its end.
+    fn keep(&self, name: &str, queue: &str) -> KeepBy {
+        let handler = self.registry.get(name).map(|entry| entry.def.options.name);
+        self.settings.keep(handler, queue)
+    }
+}
+
+impl Settings {
+    /// The rule for tasks whose handler is not known here; only losses are judged by it.
+    fn policy_of_unknown(&self) -> Policy {
+        let backoff = self.rules.backoff.unwrap_or_default();
+        let retries = self.rules.retries.unwrap_or(RETRIES);
+        Policy { retries, backoff, max_losses: self.max_losses }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("node", &self.node.id).finish_non_exhaustive()
+    }
+}
+
 impl Runtime {
-    pub(crate) fn registry(&self) -> &Registry {
-        todo!()
+    /// Describes a runtime before it starts.
+    pub fn builder() -> Builder {
+        Builder::new()
     }
-    pub(crate) fn settings(&self) -> &Settings {
-        todo!()
+
+    fn owning(shared: Arc<Shared>) -> Self {
+        let owner = Arc::new(Owner(Arc::clone(&shared)));
+        Self { shared, _owner: Some(owner) }
     }
-    pub(crate) async fn enqueue(&self, _: Vec<NewTask>) -> Result<Vec<Enqueued>, DispatchError> {
-        todo!()
+
+    /// A handle that does not keep the runtime running.
+    pub(crate) fn lent(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared), _owner: None }
     }
-    pub async fn task(&self, _: TaskId) -> Result<Option<TaskInfo>, StorageError> {
-        todo!()
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
-    pub async fn cancel(&self, _: TaskId) -> Result<Cancel, StorageError> {
-        todo!()
+
+    /// All that is stored about one task; `None` if it is not stored, or no longer.
+    ///
+    /// # Errors
+    /// The storage could not be read.
+    pub async fn task(&self, id: TaskId) -> Result<Option<TaskInfo>, StorageError> {
+        self.shared.task(id).await
     }
-    pub(crate) async fn output(&self, _: TaskId) -> Result<Body, OutputError> {
-        todo!()
+
+    /// Tasks that match, newest first, without their attempts.
+    ///
+    /// # Errors
+    /// The storage could not be read.
+    pub async fn tasks(&self, filter: TaskFilter, page: Page) -> Result<Vec<TaskInfo>, StorageError> {
+        self.shared.storage.tasks(filter, page).await
+    }
+
+    /// Cancels a task. A pending one is cancelled at once. A running one is told to stop: its handler is dropped at its next
+    /// await (one that listens to [`Context::cancelled`](crate::Context::cancelled) gets a moment first), and whatever it does
+    /// until then, it ends as cancelled. One that has ended stays as it is.
+    ///
+    /// # Errors
+    /// The storage refused.
+    pub async fn cancel(&self, id: TaskId) -> Result<Cancel, StorageError> {
+        self.shared.cancel(id).await
+    }
+
+    /// Runs a task again that has ended, tries from the start; one that is pending becomes due now.
+    ///
+    /// # Errors
+    /// It is running, its key is held by another task, it is not stored, or the storage refused.
+    pub async fn retry(&self, id: TaskId) -> Result<(), RetryError> {
+        match self.shared.storage.revive(id).await? {
+            Revive::Revived | Revive::Hastened => Ok(()),
+            Revive::Running => Err(RetryError::Running(id)),
+            Revive::KeyTaken(other) => Err(RetryError::KeyTaken(other)),
+            Revive::Unknown => Err(RetryError::Unknown(id)),
+        }
+    }
+
+    /// What happens to tasks on this node from now on. Bounded: a listener that is too slow gets
+    /// [`Missed(n)`](EventKind::Missed) in place of `n` events. Nobody listening costs nothing.
+    pub fn events(&self) -> impl Stream<Item = Event> + Send + Unpin + use<> + 'static {
+        self.shared.events.listen()
+    }
+
+    /// How this node is: what it runs, whether its loops get on with the storage, and what is due that nobody here can run.
+    pub async fn health(&self) -> Health {
+        health::health(&self.shared).await
+    }
+
+    /// Stops taking tasks in, waits for running attempts ([`shutdown_timeout`](Builder::shutdown_timeout), 20 s), stops what
+    /// is left, and gives back what did not finish: pending again in its old place, no attempt spent. After that nothing can
+    /// be dispatched through this runtime.
+    ///
+    /// Calling it again, or from several places, waits for the same end.
+    ///
+    /// # Errors
+    /// Something could not be written down. Nothing is lost by that: other nodes, or the next start, rescue it.
+    pub async fn shutdown(&self) -> Result<(), ShutdownError> {
+        shutdown::detached(&self.shared).await
+    }
+
+    /// Runs until SIGINT (Ctrl-C) or SIGTERM, then shuts down. A second signal cuts the wait for running attempts short.
+    ///
+    /// # Errors
+    /// As [`shutdown`](Self::shutdown).
+    pub async fn run_until_signal(&self) -> Result<(), ShutdownError> {
+        shutdown::run_until_signal(&self.shared).await
     }
 }
-pub(crate) mod ambient {
-    pub(crate) fn current() -> Result<super::Runtime, super::DispatchError> {
-        todo!()
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").field("node", &self.shared.node.id).finish_non_exhaustive()
     }
 }

@@ -1,0 +1,68 @@
+//! The start of a node: announce it, take over what dead ones left, run the loops, say what there is.
+
+use std::{collections::BTreeSet, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use crate::{
+    error::StartError,
+    runtime::{Shared, claimer, keeper, pulse, settler},
+};
+
+type Loop = fn(Arc<Shared>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Starts the node. From here on it takes tasks in.
+pub(crate) async fn start(shared: &Arc<Shared>) -> Result<(), StartError> {
+    shared.storage.join(shared.node.clone()).await?;
+    announce(shared);
+    keep_running(shared, "settle", |shared| Box::pin(settler::run(shared)));
+    keep_running(shared, "keep", |shared| Box::pin(keeper::run(shared)));
+    keep_running(shared, "claim", |shared| Box::pin(claimer::run(shared)));
+    keep_running(shared, "pulse", |shared| Box::pin(pulse::run(shared)));
+    pulse::watch(shared);
+    drop(shared.tokio.spawn(tell_backlog(Arc::clone(shared))));
+    Ok(())
+}
+
+/// Runs a background loop and starts it again should it ever panic: it is never silently gone.
+fn keep_running(shared: &Arc<Shared>, name: &'static str, run: Loop) {
+    let shared = Arc::clone(shared);
+    let tokio = shared.tokio.clone();
+    drop(tokio.spawn(async move {
+        while let Err(error) = tokio::spawn(run(Arc::clone(&shared))).await {
+            if !error.is_panic() {
+                return;
+            }
+            tracing::error!(name, %error, "a background loop panicked; it is started again");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }));
+}
+
+fn announce(shared: &Shared) {
+    let entries = shared.registry.entries();
+    let crates: BTreeSet<_> = entries.iter().map(|entry| entry.def.options.location.krate()).collect();
+    let crates = Vec::from_iter(crates).join(", ");
+    let queues = shared.desk.queues().join(", ");
+    tracing::info!(node = %shared.node.id, handlers = entries.len(), crates, queues, "evertask starts");
+    if entries.is_empty() {
+        tracing::warn!(
+            "no handlers were found; if they are in a crate that nothing else names, link it with `evertask::link!(that_crate)`"
+        );
+    }
+}
+
+/// Says what is waiting, beside the work on it: a backlog of any size holds nothing up.
+async fn tell_backlog(shared: Arc<Shared>) {
+    let health = crate::runtime::health::health(&shared).await;
+    if let Some(error) = health.storage_error {
+        tracing::warn!(error, "the backlog could not be counted");
+        return;
+    }
+    let due: u64 = health.due.iter().map(|backlog| backlog.due).sum();
+    if due > 0 {
+        tracing::info!("{due} pending tasks to resume");
+    }
+    for waiting in health.unserved {
+        let (queue, name, version) = (waiting.queue, waiting.name, waiting.version);
+        tracing::warn!(queue, name, version, due = waiting.due, "tasks are due that this node cannot run");
+    }
+}

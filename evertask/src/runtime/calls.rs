@@ -1,0 +1,101 @@
+//! How the background loops call the storage: never for longer than a limit, and written down, so that `health()` can tell
+//! when each last succeeded.
+
+use std::{
+    future::Future,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::{Instant, timeout};
+
+use crate::storage::{StorageError, StorageErrorKind};
+
+/// The longest a call may take before it counts as failed and is repeated. Every write may be.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// The calls of one runtime, by what they are for.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    pub(crate) claim: Call,
+    pub(crate) settle: Call,
+    pub(crate) renew: Call,
+    pub(crate) peers: Call,
+    pub(crate) prune: Call,
+}
+
+/// One kind of call and how it goes.
+#[derive(Debug)]
+pub(crate) struct Call {
+    name: &'static str,
+    record: Mutex<Record>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Record {
+    succeeded: Option<Instant>,
+    failing: Option<(Instant, String)>,
+}
+
+/// How one background loop gets on with the storage.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct LoopHealth {
+    /// What it does: `claim`, `settle`, `renew`, `peers`, `prune`.
+    pub name: &'static str,
+    /// How long ago it last succeeded; `None` if it has not been needed yet.
+    pub succeeded: Option<Duration>,
+    /// If it fails at the moment: for how long, and the last error.
+    pub failing: Option<(Duration, String)>,
+}
+
+impl Calls {
+    pub(crate) fn new() -> Self {
+        let call = |name| Call { name, record: Mutex::default() };
+        Self {
+            claim: call("claim"),
+            settle: call("settle"),
+            renew: call("renew"),
+            peers: call("peers"),
+            prune: call("prune"),
+        }
+    }
+
+    pub(crate) fn health(&self) -> Vec<LoopHealth> {
+        let Self { claim, settle, renew, peers, prune } = self;
+        [claim, settle, renew, peers, prune].map(Call::health).into()
+    }
+}
+
+impl Call {
+    pub(crate) async fn make<T>(
+        &self,
+        call: impl Future<Output = Result<T, StorageError>>,
+    ) -> Result<T, StorageError> {
+        let result = timeout(LIMIT, call).await.unwrap_or_else(|_| {
+            let what = format!("no answer from the storage within {LIMIT:?}");
+            Err(StorageError::new(StorageErrorKind::Unavailable, what))
+        });
+        let now = Instant::now();
+        let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        match &result {
+            Ok(_) => *record = Record { succeeded: Some(now), failing: None },
+            Err(error) => {
+                let since = record.failing.take().map_or(now, |(since, _)| since);
+                record.failing = Some((since, error.to_string()));
+            }
+        }
+        drop(record);
+        result
+    }
+
+    fn health(&self) -> LoopHealth {
+        let Record { succeeded, failing } =
+            self.record.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        LoopHealth {
+            name: self.name,
+            succeeded: succeeded.map(|at| at.elapsed()),
+            failing: failing.map(|(since, error)| (since.elapsed(), error)),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The dispatching side: bring tasks into storage, ask about them, wait for them.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::{
+    body::Body,
+    error::{DispatchError, OutputError},
+    event::{Event, EventKind},
+    runtime::{
+        Shared,
+        patience::{Patience, jittered},
+    },
+    stop::Stop,
+    storage::{Cancel, Dispatched, Enqueued, NewTask, StorageError},
+    task::{TaskId, TaskInfo, TaskState},
+};
+
+/// How often an awaited task is looked at where nothing in this process could tell of its end.
+const SAFETY: Duration = Duration::from_secs(60);
+
+impl Shared {
+    /// Stores the tasks, all or none. Their ids were made before, so trying again cannot store them twice.
+    pub(crate) async fn enqueue(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>, DispatchError> {
+        if self.closed.is_set() {
+            return Err(DispatchError::ShutDown);
+        }
+        let Some(first) = tasks.first().map(|task| task.id) else { return Ok(Vec::new()) };
+        let start = Instant::now();
+        let limit = self.settings.dispatch_timeout;
+        let mut patience = Patience::new();
+        // A try whose answer is not known makes the answer of the whole unknown, should the others fail too.
+        let mut unsure: Option<String> = None;
+        loop {
+            let left = limit.saturating_sub(start.elapsed());
+            let error = match timeout(left, self.storage.enqueue(tasks.clone())).await {
+                Ok(Ok(enqueued)) => {
+                    self.tell_dispatched(&tasks, &enqueued);
+                    return Ok(enqueued);
+                }
+                Ok(Err(error)) if error.is_transient() => error.to_string(),
+                Ok(Err(error)) if unsure.is_none() => return Err(DispatchError::Storage(error)),
+                Ok(Err(error)) => {
+                    let last = error.to_string();
+                    return Err(DispatchError::Unknown { id: first, waited: start.elapsed(), last });
+                }
+                Err(_) => unsure.take().unwrap_or_else(|| "no answer".to_owned()),
+            };
+            let wait = patience.wait();
+            if start.elapsed() + wait >= limit {
+                return Err(DispatchError::Unknown { id: first, waited: start.elapsed(), last: error });
+            }
+            unsure = Some(error);
+            sleep(wait).await;
+        }
+    }
+
+    fn tell_dispatched(&self, tasks: &[NewTask], enqueued: &[Enqueued]) {
+        for (task, Enqueued { id, how }) in tasks.iter().zip(enqueued) {
+            tracing::debug!(%id, name = &*task.name, queue = &*task.queue, ?how, "dispatched");
+            self.events.tell(|| {
+                let kind = match how {
+                    Dispatched::Created => EventKind::Dispatched,
+                    Dispatched::Replaced => EventKind::Replaced,
+                    Dispatched::Existing => EventKind::KeyBusy,
+                };
+                Event::new(*id, task.name.clone(), task.queue.clone(), 0, kind)
+            });
+        }
+    }
+
+    pub(crate) async fn task(&self, id: TaskId) -> Result<Option<TaskInfo>, StorageError> {
+        self.storage.task(id).await
+    }
+
+    pub(crate) async fn cancel(&self, id: TaskId) -> Result<Cancel, StorageError> {
+        // Where its retention is set by handler or queue, that is known only once the task is.
+        let keep = match self.storage.task(id).await? {
+            Some(task) => self.keep(&task.name, &task.queue).cancelled,
+            None => return Ok(Cancel::Unknown),
+        };
+        let cancel = self.storage.cancel(id, keep).await?;
+        match cancel {
+            Cancel::Asked => {
+                // If it runs here there is no need to wait for the keeper to hear of it.
+                if let Some(task) = self.desk.stop(id, None, Stop::Cancel) {
+                    super::attempt::cancel_unstarted(self, &task);
+                }
+            }
+            Cancel::Done => {
+                if let Ok(Some(task)) = self.storage.task(id).await {
+                    tracing::info!(%id, name = task.name, "cancelled before it was started");
+                    self.events.tell(|| {
+                        let (name, queue) = (task.name.into(), task.queue.into());
+                        Event::new(id, name, queue, task.attempt, EventKind::Cancelled)
+                    });
+                }
+            }
+            Cancel::TooLate(_) | Cancel::Unknown => {}
+        }
+        Ok(cancel)
+    }
+
+    /// Waits for the end of a task and returns its output as stored.
+    pub(crate) async fn output(&self, id: TaskId) -> Result<Body, OutputError> {
+        loop {
+            // Listened for before the look, so an end between the two is heard.
+            let ended = self.storage.bell().listen_ended(id);
+            let task = self.storage.task(id).await?.ok_or(OutputError::Unknown { id })?;
+            match task.state {
+                TaskState::Completed => {
+                    let why = || task.output_error.unwrap_or_else(|| "it was not recorded".to_owned());
+                    return task.output.ok_or_else(|| OutputError::NotStored { id, why: why() });
+                }
+                TaskState::Failed => {
+                    return Err(OutputError::Failed { id, error: task.error.unwrap_or_default() });
+                }
+                TaskState::Cancelled => {
+                    return Err(OutputError::Cancelled { id, reason: task.error.unwrap_or_default() });
+                }
+                TaskState::Pending | TaskState::Running => {}
+            }
+            let every = if self.runs { SAFETY } else { self.settings.look_every };
+            let _woken_or_not = timeout(jittered(every), ended).await;
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! What this node holds: running attempts, tasks taken ahead, and how much room is left.
+//!
+//! Plain bookkeeping under one lock that is never held across an await. The claimer brings tasks, attempts end, the settler
+//! reports what is stored; the keeper compares with what the storage believes.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use crate::{
+    context::Context,
+    runtime::settings::Settings,
+    stop::Stop,
+    storage::{ClaimedTask, Room},
+    task::TaskId,
+};
+
+/// A handler is quick, and its tasks may be taken ahead, if attempts in its queue take less than this on average.
+const QUICK: Duration = Duration::from_millis(20);
+/// A task taken ahead that has waited this long for a slot is given back.
+const AHEAD_AT_MOST: Duration = Duration::from_secs(1);
+/// An attempt taken ahead that runs longer than this is reported as begun, so that a crash counts against it.
+const MARK_AFTER: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(crate) struct Desk {
+    state: Mutex<State>,
+    /// A slot became free and no task was there to fill it.
+    pub(crate) freed: Notify,
+    /// The first task arrived on an empty desk.
+    pub(crate) busy: Notify,
+    /// The last task left.
+    pub(crate) empty: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    limit: usize,
+    used: usize,
+    queues: Vec<Queue>,
+    by_name: HashMap<Arc<str>, usize>,
+    held: HashMap<TaskId, Held>,
+    /// Which queue is asked for first, so that none starves another.
+    turn: usize,
+    /// The highest claim whose reply has arrived.
+    claims_done: u64,
+    draining: bool,
+}
+
+#[derive(Debug)]
+struct Queue {
+    name: Arc<str>,
+    limit: usize,
+    used: usize,
+    ahead: VecDeque<(Instant, ClaimedTask)>,
+    /// A running mean of how long attempts take; none seen yet is not quick.
+    pace: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Held {
+    lease: u64,
+    queue: usize,
+    name: Arc<str>,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Taken ahead, waits for a slot.
+    Ahead,
+    /// Its handler runs.
+    Running { ctx: Context, since: Instant, marked: bool },
+    /// Its handler has ended; what that means is being stored.
+    Ended,
+}
+
+/// One attempt that runs now.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RunningTask {
+    /// The task.
+    pub id: TaskId,
+    /// The name of its handler.
+    pub name: Arc<str>,
+    /// Its queue.
+    pub queue: Arc<str>,
+    /// How long it has been running.
+    pub ran: Duration,
+}
+
+/// What a claim is to ask for.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) rooms: Vec<Room>,
+    pub(crate) slots: usize,
+}
+
+impl Desk {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let mut names: Vec<_> =
+            settings.queues.keys().filter(|name| settings.serves(name)).cloned().collect();
+        names.sort();
+        let queues: Vec<_> = names
+            .into_iter()
+            .map(|name| {
+                let own = settings.queues.get(&name).and_then(|queue| queue.concurrency);
+                let limit = own.unwrap_or(settings.concurrency).min(settings.concurrency);
+                Queue { name, limit, used: 0, ahead: VecDeque::new(), pace: None }
+            })
+            .collect();
+        let by_name = queues.iter().enumerate().map(|(i, queue)| (queue.name.clone(), i)).collect();
+        Self {
+            state: Mutex::new(State {
+                limit: settings.concurrency,
+                used: 0,
+                queues,
+                by_name,
+                held: HashMap::new(),
+                turn: 0,
+                claims_done: 0,
+                draining: false,
+            }),
+            freed: Notify::new(),
+            busy: Notify::new(),
+            empty: Notify::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The room there is for more tasks; `None` if there is none worth a claim.
+    pub(crate) fn wanted(&self) -> Option<Wanted> {
+        let mut state = self.state();
+        let state = &mut *state;
+        // What has ended but is not stored yet is bounded too: a storage that takes claims but no settlements gets no more.
+        if state.draining || state.held.len() > 4 * state.limit + 64 {
+            return None;
+        }
+        let slots = state.limit - state.used;
+        state.turn = (state.turn + 1) % state.queues.len().max(1);
+        let (later, first) = state.queues.split_at(state.turn);
+        let rooms: Vec<_> = first
+            .iter()
+            .chain(later)
+            .filter_map(|queue| {
+                let free = (queue.limit - queue.used).min(slots);
+                let quick = queue.pace.is_some_and(|pace| pace < QUICK);
+                // Filled up when half empty: fewer, larger claims.
+                let ahead = if quick && queue.ahead.len() <= queue.limit / 2 {
+                    queue.limit - queue.ahead.len()
+                } else {
+                    0
+                };
+                let room = Room { queue: Arc::clone(&queue.name), slots: free, ahead };
+                (free + ahead > 0).then_some(room)
+            })
+            .collect();
+        (!rooms.is_empty()).then_some(Wanted { rooms, slots })
+    }
+
+    /// Takes in what a claim brought; returns what begins at once. The rest waits for slots.
+    pub(crate) fn take(&self, claim: u64, tasks: Vec<ClaimedTask>) -> Vec<ClaimedTask> {
+        let mut state = self.state();
+        let state = &mut *state;
+        state.claims_done = state.claims_done.max(claim);
+        if state.held.is_empty() && !tasks.is_empty() {
+            self.busy.notify_one();
+        }
+        let now = Instant::now();
+        let mut begin = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            let Some(&index) = state.by_name.get(&task.queue) else { continue };
+            let queue = &mut state.queues[index];
+            let fits = state.used < state.limit && queue.used < queue.limit;
+            let (id, lease, name) = (task.id, task.lease, Arc::clone(&task.name));
+            if task.begun || fits {
+                state.used += 1;
+                queue.used += 1;
+                begin.push(task);
+            } else {
+                queue.ahead.push_back((now, task));
+            }
+            // `Ahead` until the attempt reports with its context.
+            state.held.insert(id, Held { lease, queue: index, name, phase: Phase::Ahead });
+        }
+        begin
+    }
+
+    /// An attempt begins. Returns false if the task is no longer ours to run.
+    pub(crate) fn begun(&self, task: &ClaimedTask, ctx: &Context) -> bool {
+        match self.state().held.get_mut(&task.id) {
+            Some(held) if held.lease == task.lease => {
+                let (ctx, since) = (ctx.clone(), Instant::now());
+                held.phase = Phase::Running { ctx, since, marked: task.begun };
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// An attempt's handler has ended and its slot is free. Returns a task to fill it with, if one was taken ahead.
+    pub(crate) fn ended(&self, task: &ClaimedTask, ran: Option<Duration>) -> Option<ClaimedTask> {
+        let mut state = self.state();
+        let state = &mut *state;
+        let index = match state.held.get_mut(&task.id) {
+            Some(held) => {
+                held.phase = Phase::Ended;
+                held.queue
+            }
+            None => *state.by_name.get(&task.queue)?,
+        };
+        state.used -= 1;
+        let queue = &mut state.queues[index];
+        queue.used -= 1;
+        if let Some(ran) = ran {
+            // One part in eight: a slow one is noticed at once, quickness has to be shown a few times.
+            queue.pace = Some(queue.pace.map_or(ran, |pace| {
+                if ran >= QUICK { ran.max(pace) } else { (pace * 7 + ran) / 8 }
+            }));
+        }
+        let next = if state.draining {
+            None
+        } else {
+            // The same queue first: it is its slot.
+            let order = (index..state.queues.len()).chain(0..index);
+            let mut filled = None;
+            for other in order {
+                let queue = &mut state.queues[other];
+                if queue.used < queue.limit
+                    && let Some((_, task)) = queue.ahead.pop_front()
+                {
+                    queue.used += 1;
+                    state.used += 1;
+                    filled = Some(task);
+                    break;
+                }
+            }
+            filled
+        };
+        let low = state.queues[index].ahead.len() <= state.queues[index].limit / 2;
+        if next.is_none() || low {
+            self.freed.notify_one();
+        }
+        next
+    }
+
+    /// What was to be said about a task is stored, or refused: it is no longer ours.
+    pub(crate) fn gone(&self, ids: impl IntoIterator<Item = TaskId>) {
+        let mut state = self.state();
+        for id in ids {
+            state.held.remove(&id);
+        }
+        if state.held.is_empty() {
+            self.empty.notify_waiters();
+        }
+        self.freed.notify_one();
+    }
+
+    /// Tells a running attempt to stop. Returns the task if it was only waiting for a slot: it is then taken off the desk's
+    /// queue and has to be settled.
+    pub(crate) fn stop(&self, id: TaskId, lease: Option<u64>, reason: Stop) -> Option<ClaimedTask> {
+        let mut state = self.state();
+        let state = &mut *state;
+        let held = state.held.get_mut(&id)?;
+        if lease.is_some_and(|lease| lease != held.lease) {
+            return None;
+        }
+        match &held.phase {
+            Phase::Running { ctx, .. } => {
+                ctx.stop().give(reason);
+                None
+            }
+            Phase::Ahead => {
+                let ahead = &mut state.queues[held.queue].ahead;
+                let at = ahead.iter().position(|(_, task)| task.id == id)?;
+                let (_, task) = ahead.remove(at)?;
+                if reason == Stop::Lost {
+                    state.held.remove(&id);
+                    return None;
+                }
+                held.phase = Phase::Ended;
+                Some(task)
+            }
+            Phase::Ended => None,
+        }
+    }
+
+    /// Stops taking tasks in, and returns those that wait for a slot.
+    pub(crate) fn drain(&self) -> Vec<ClaimedTask> {
+        let mut state = self.state();
+        state.draining = true;
+        let State { queues, held, .. } = &mut *state;
+        let waiting = queues.iter_mut().flat_map(|queue| queue.ahead.drain(..));
+        waiting.map(|(_, task)| task).inspect(|task| end(held, task.id)).collect()
+    }
+
+    /// Takes off the desk what has waited for a slot for too long.
+    pub(crate) fn overdue(&self) -> Vec<ClaimedTask> {
+        let mut state = self.state();
+        let State { queues, held, .. } = &mut *state;
+        let now = Instant::now();
+        let mut overdue = Vec::new();
+        for queue in queues {
+            while queue.ahead.front().is_some_and(|(since, _)| now - *since > AHEAD_AT_MOST) {
+                // Slots are not coming free, so these are not quick.
+                queue.pace = Some(QUICK);
+                overdue.extend(queue.ahead.pop_front().map(|(_, task)| task));
+            }
+        }
+        overdue.iter().for_each(|task| end(held, task.id));
+        overdue
+    }
+
+    /// Tells every running attempt to stop.
+    pub(crate) fn stop_all(&self, reason: Stop) {
+        for held in self.state().held.values() {
+            if let Phase::Running { ctx, .. } = &held.phase {
+                ctx.stop().give(reason);
+            }
+        }
+    }
+
+    /// Attempts taken ahead that have been running for a while and are not marked as begun.
+    pub(crate) fn unmarked(&self) -> Vec<(TaskId, u64)> {
+        let state = self.state();
+        let long = |held: &Held| match &held.phase {
+            Phase::Running { since, marked, .. } => !marked && since.elapsed() > MARK_AFTER,
+            Phase::Ahead | Phase::Ended => false,
+        };
+        state.held.iter().filter(|(_, held)| long(held)).map(|(id, held)| (*id, held.lease)).collect()
+    }
+
+    pub(crate) fn mark(&self, begun: &[(TaskId, u64)]) {
+        let mut state = self.state();
+        for (id, _) in begun {
+            if let Some(Held { phase: Phase::Running { marked, .. }, .. }) = state.held.get_mut(id) {
+                *marked = true;
+            }
+        }
+    }
+
+    /// Every lease that is neither stored as ended nor on its way there.
+    pub(crate) fn leases(&self) -> Vec<(TaskId, u64)> {
+        let live = |held: &&Held| !matches!(held.phase, Phase::Ended);
+        let state = self.state();
+        state.held.iter().filter(|(_, held)| live(held)).map(|(id, held)| (*id, held.lease)).collect()
+    }
+
+    pub(crate) fn holds(&self, id: TaskId, lease: u64) -> bool {
+        self.state().held.get(&id).is_some_and(|held| held.lease == lease)
+    }
+
+    pub(crate) fn claims_done(&self) -> u64 {
+        self.state().claims_done
+    }
+
+    /// How many tasks are held in any way.
+    pub(crate) fn len(&self) -> usize {
+        self.state().held.len()
+    }
+
+    /// How many attempts run or are about to.
+    pub(crate) fn used(&self) -> usize {
+        self.state().used
+    }
+
+    pub(crate) fn running(&self) -> Vec<RunningTask> {
+        let state = self.state();
+        let running = state.held.iter().filter_map(|(id, held)| match &held.phase {
+            Phase::Running { since, .. } => Some(RunningTask {
+                id: *id,
+                name: Arc::clone(&held.name),
+                queue: Arc::clone(&state.queues[held.queue].name),
+                ran: since.elapsed(),
+            }),
+            Phase::Ahead | Phase::Ended => None,
+        });
+        running.collect()
+    }
+
+    /// The handlers that are being polled right now.
+    pub(crate) fn polled(&self) -> Vec<Arc<str>> {
+        let state = self.state();
+        let polled = |held: &&Held| matches!(&held.phase, Phase::Running { ctx, .. } if ctx.is_polled());
+        let mut names: Vec<_> =
+            state.held.values().filter(polled).map(|held| Arc::clone(&held.name)).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    pub(crate) fn queues(&self) -> Vec<Arc<str>> {
+        self.state().queues.iter().map(|queue| Arc::clone(&queue.name)).collect()
+    }
+}
+
+fn end(held: &mut HashMap<TaskId, Held>, id: TaskId) {
+    if let Some(held) = held.get_mut(&id) {
+        held.phase = Phase::Ended;
+    }
+}

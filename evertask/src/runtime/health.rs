@@ -1,0 +1,79 @@
+//! How a node is: for health endpoints, and for the person who asks why nothing moves.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    runtime::{LoopHealth, RunningTask, Shared},
+    storage::{Backlog, NodeId},
+};
+
+/// Attempts that run longer than this are listed: more often than not they hang.
+const LONG: Duration = Duration::from_secs(3600);
+/// A loop that has been failing for longer than this makes the node unhealthy.
+const FAILING: Duration = Duration::from_secs(10);
+
+/// How a node is.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Health {
+    /// The node.
+    pub node: NodeId,
+    /// Everything works: no loop has been failing for more than 10 s, and the executor moves.
+    pub ok: bool,
+    /// How many attempts run.
+    pub running: usize,
+    /// How many may at once.
+    pub concurrency: usize,
+    /// Attempts that have been running for more than an hour.
+    pub long: Vec<RunningTask>,
+    /// How each background loop gets on with the storage.
+    pub loops: Vec<LoopHealth>,
+    /// The executor stands still.
+    pub stalled: Option<Stall>,
+    /// What is due and waits, by queue and handler: of those this node can run.
+    pub due: Vec<Backlog>,
+    /// What is due and this node cannot run: it does not serve the queue, or does not know the handler or its payload version.
+    pub unserved: Vec<Backlog>,
+    /// Why `due` and `unserved` are empty, if the storage could not be asked.
+    pub storage_error: Option<String>,
+}
+
+/// The executor stands still: something blocks its threads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stall {
+    /// For how long.
+    pub since: Duration,
+    /// The handlers that were being polled when it stopped: one of them blocks.
+    pub handlers: Vec<Arc<str>>,
+}
+
+pub(crate) async fn health(shared: &Shared) -> Health {
+    let loops = shared.calls.health();
+    let stalled = shared.pulse.stall();
+    let failing = |health: &LoopHealth| health.failing.as_ref().is_some_and(|(since, _)| *since > FAILING);
+    let (backlog, storage_error) = match shared.storage.backlog().await {
+        Ok(backlog) => (backlog, None),
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
+    let can_run = |backlog: &Backlog| {
+        let known = shared.node.handlers.iter().any(|known| {
+            *known.name == backlog.name && known.version >= backlog.version
+        });
+        known && shared.runs && shared.settings.serves(&backlog.queue)
+    };
+    let (due, unserved) = backlog.into_iter().partition(can_run);
+    let running = shared.desk.running();
+    Health {
+        node: shared.node.id,
+        ok: storage_error.is_none() && stalled.is_none() && !loops.iter().any(failing),
+        running: running.len(),
+        concurrency: shared.settings.concurrency,
+        long: running.into_iter().filter(|task| task.ran > LONG).collect(),
+        loops,
+        stalled,
+        due,
+        unserved,
+        storage_error,
+    }
+}

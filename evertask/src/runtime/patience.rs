@@ -1,0 +1,32 @@
+//! How a background loop waits between two tries: longer each time, never in step with the others, for ever.
+
+use std::time::Duration;
+
+const FIRST: Duration = Duration::from_millis(50);
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// The waits of one loop. They double from 50 ms to 5 s, each shortened by up to half at random.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    next: Duration,
+}
+
+impl Patience {
+    pub(crate) fn new() -> Self {
+        Self { next: FIRST }
+    }
+
+    pub(crate) fn wait(&mut self) -> Duration {
+        let wait = jittered(self.next);
+        self.next = (self.next * 2).min(LONGEST);
+        wait
+    }
+}
+
+/// The duration, shortened by up to half at random, so that nodes do not look in step.
+pub(crate) fn jittered(duration: Duration) -> Duration {
+    // The random bits of a UUID; no other source of randomness is needed in this crate.
+    let (_, low) = uuid::Uuid::now_v7().as_u64_pair();
+    let unit = (low >> 16 & 0xFFFF_FFFF) as f64 / f64::from(u32::MAX);
+    duration.mul_f64(1.0 - unit / 2.0)
+}

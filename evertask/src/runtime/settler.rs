@@ -1,0 +1,228 @@
+//! Brings what attempts came to into storage, and tells the world only after it is there.
+//!
+//! One write at a time: while it is under way, what ends gathers; when it returns, all of that goes as the next. An outcome is
+//! kept until the storage has taken or refused it, however long that takes.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{Mutex, mpsc};
+
+use crate::{
+    body::Body,
+    bounds::BATCH_MAX,
+    context::Context,
+    event::{Event, EventKind},
+    failure::Failure,
+    hooks::HookCall,
+    registry::Entry,
+    runtime::{Shared, hooks, patience::Patience},
+    storage::{ClaimedTask, Settled, Settlement, StorageError, StorageErrorKind},
+    task::TaskState,
+    verdict::Verdict,
+};
+
+/// How many settlements go in one write.
+const BATCH: usize = 1024;
+const _: () = assert!(BATCH <= BATCH_MAX);
+
+/// An attempt's end on its way into storage, with what is to be told afterwards.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    settlement: Settlement,
+    name: Arc<str>,
+    queue: Arc<str>,
+    attempt: u32,
+    pub(crate) failure: Option<Failure>,
+    /// The handler, if it has hooks to call: with the context and the payload they want.
+    pub(crate) hooks: Option<(Arc<Entry>, Context, Body)>,
+}
+
+impl Ending {
+    pub(crate) fn of(settlement: Settlement, task: &ClaimedTask) -> Self {
+        let (name, queue) = (Arc::clone(&task.name), Arc::clone(&task.queue));
+        Self { settlement, name, queue, attempt: task.attempt, failure: None, hooks: None }
+    }
+}
+
+/// Where endings are handed in.
+#[derive(Debug)]
+pub(crate) struct Settler {
+    sender: mpsc::UnboundedSender<Ending>,
+    // The desk bounds how many there can be: no more than tasks it holds.
+    receiver: Mutex<mpsc::UnboundedReceiver<Ending>>,
+}
+
+impl Settler {
+    pub(crate) fn new() -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        Self { sender, receiver: Mutex::new(receiver) }
+    }
+
+    pub(crate) fn push(&self, ending: Ending) {
+        // The receiver lives as long as the sender does.
+        let _both_live = self.sender.send(ending);
+    }
+}
+
+/// The loop.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut receiver = shared.settler.receiver.lock().await;
+    let mut endings = Vec::with_capacity(BATCH);
+    loop {
+        tokio::select! {
+            // The sender lives as long as we do, so there is always at least one.
+            _at_least_one = receiver.recv_many(&mut endings, BATCH) => {}
+            () = shared.left.wait() => return,
+        }
+        settle(&shared, std::mem::take(&mut endings)).await;
+    }
+}
+
+/// Stores them all, however long it takes, and tells what came of each.
+async fn settle(shared: &Arc<Shared>, endings: Vec<Ending>) {
+    let mut waiting = vec![endings];
+    let mut patience = Patience::new();
+    while let Some(mut batch) = waiting.pop() {
+        let settlements: Vec<_> = batch.iter().map(|ending| ending.settlement.clone()).collect();
+        match shared.calls.settle.make(shared.storage.settle(settlements)).await {
+            Ok(settled) => {
+                patience = Patience::new();
+                let again = tell(shared, batch, settled);
+                if !again.is_empty() {
+                    waiting.push(again);
+                }
+            }
+            Err(error) if guilty_inside(&error) && batch.len() > 1 => {
+                // One of them is to blame. Halves, until it stands alone.
+                waiting.push(batch.split_off(batch.len() / 2));
+                waiting.push(batch);
+            }
+            Err(error) => {
+                if guilty_inside(&error) {
+                    for ending in &mut batch {
+                        lighten(&mut ending.settlement, &error.to_string());
+                    }
+                }
+                shared.trouble("settle", &error);
+                waiting.push(batch);
+                tokio::time::sleep(patience.wait()).await;
+            }
+        }
+    }
+}
+
+/// True if the error is about what was to be stored and not about the storage.
+fn guilty_inside(error: &StorageError) -> bool {
+    matches!(error.kind(), StorageErrorKind::Rejected | StorageErrorKind::Other)
+}
+
+/// Takes out what may be the reason why it cannot be stored. The side effects have happened: the verdict has to stand.
+fn lighten(settlement: &mut Settlement, why: &str) {
+    if settlement.output.take().is_some() {
+        settlement.output_error = Some(why.to_owned());
+    } else if !settlement.effects.is_empty() {
+        settlement.effects.clear();
+        settlement.output_error = Some(format!("a task to be stored on success was refused: {why}"));
+    } else if let Some(attempt) = &mut settlement.attempt {
+        attempt.error = Some("(the error text could not be stored)".to_owned());
+    }
+}
+
+/// Tells what was stored; returns what could not be stored as it was, made lighter.
+fn tell(shared: &Arc<Shared>, batch: Vec<Ending>, settled: Vec<Settled>) -> Vec<Ending> {
+    let mut again = Vec::new();
+    let mut gone = Vec::with_capacity(batch.len());
+    for (mut ending, settled) in batch.into_iter().zip(settled) {
+        match settled {
+            Settled::Applied(state) => {
+                gone.push(ending.settlement.id);
+                applied(shared, ending, state);
+            }
+            Settled::Refused => {
+                gone.push(ending.settlement.id);
+                tracing::warn!(
+                    id = %ending.settlement.id, name = &*ending.name, lease = ending.settlement.lease,
+                    "the end of an attempt was refused: another node has the task since"
+                );
+                shared.events.tell(|| ending.event(EventKind::LeaseLost));
+            }
+            Settled::Unstorable(why) => {
+                tracing::error!(id = %ending.settlement.id, name = &*ending.name, why, "an outcome cannot be stored as it is");
+                lighten(&mut ending.settlement, &why);
+                again.push(ending);
+            }
+        }
+    }
+    shared.desk.gone(gone);
+    again
+}
+
+impl Ending {
+    fn event(&self, kind: EventKind) -> Event {
+        let (id, name, queue) = (self.settlement.id, Arc::clone(&self.name), Arc::clone(&self.queue));
+        let event = Event::new(id, name, queue, self.attempt, kind).ran(self.settlement.ran);
+        match (&self.failure, &self.settlement.verdict) {
+            (Some(failure), _) => event.error(failure.message.as_str()),
+            (None, Verdict::Cancel { reason }) => event.error(reason.as_str()),
+            _ => event,
+        }
+    }
+}
+
+/// One end is stored: events, log, hooks.
+fn applied(shared: &Arc<Shared>, ending: Ending, state: TaskState) {
+    let verdict = &ending.settlement.verdict;
+    let (kind, delay) = match (state, verdict) {
+        (TaskState::Completed, _) => (EventKind::Completed, None),
+        (TaskState::Failed, _) => (EventKind::Failed, None),
+        (TaskState::Cancelled, _) => (EventKind::Cancelled, None),
+        (_, Verdict::Retry { after }) => (EventKind::Retrying, Some(*after)),
+        (_, Verdict::Snooze { after }) => (EventKind::Snoozed, Some(*after)),
+        (_, Verdict::Unreadable { after }) => (EventKind::Unreadable, Some(*after)),
+        (_, Verdict::Interrupt) => (EventKind::Interrupted, None),
+        // Given back unused: nothing happened that anybody would want to know.
+        _ => return,
+    };
+    shared.events.tell(|| match delay {
+        Some(delay) => ending.event(kind).delay(delay),
+        None => ending.event(kind),
+    });
+    log(&ending, kind, delay);
+    if kind == EventKind::Completed
+        && let Some(why) = &ending.settlement.output_error
+    {
+        let (id, name) = (ending.settlement.id, &*ending.name);
+        tracing::warn!(%id, name, why, "the task completed, but its output could not be stored");
+        shared.events.tell(|| ending.event(EventKind::OutputLost).error(why.as_str()));
+    }
+    let Some((entry, ctx, payload)) = ending.hooks else { return };
+    let own = &entry.def.hooks;
+    let (which, hook) = match kind {
+        EventKind::Completed => ("on_completed", own.completed),
+        EventKind::Retrying => ("on_retry", own.retry),
+        EventKind::Failed => ("on_failed", own.failed),
+        EventKind::Cancelled => ("on_cancelled", own.cancelled),
+        _ => return,
+    };
+    if let Some(hook) = hook {
+        let call = HookCall { payload, ctx, output: ending.settlement.output, failure: ending.failure };
+        hooks::spawn(shared, which, hook, call);
+    }
+}
+
+fn log(ending: &Ending, kind: EventKind, delay: Option<Duration>) {
+    let (id, name, attempt) = (ending.settlement.id, &*ending.name, ending.attempt);
+    let took = ending.settlement.ran;
+    let error = ending.failure.as_ref().map_or("", |failure| failure.message.as_str());
+    match kind {
+        EventKind::Completed => tracing::debug!(%id, name, attempt, ?took, "completed"),
+        EventKind::Retrying => {
+            tracing::warn!(%id, name, attempt, ?took, error, again_in = ?delay, "failed, will be tried again");
+        }
+        EventKind::Failed => tracing::error!(%id, name, attempt, ?took, error, "failed for good"),
+        EventKind::Unreadable => tracing::warn!(%id, name, error, again_in = ?delay, "payload cannot be read"),
+        EventKind::Cancelled => tracing::info!(%id, name, attempt, "cancelled"),
+        EventKind::Interrupted => tracing::info!(%id, name, attempt, "interrupted by shutdown, pending again"),
+        _ => tracing::debug!(%id, name, attempt, ?kind, "ended"),
+    }
+}

@@ -1,0 +1,68 @@
+//! A storage named by a url.
+
+use std::sync::Arc;
+
+use crate::{
+    error::StartError,
+    runtime::builder::OpenStorage,
+    storage::{FullStorage, Memory},
+};
+
+/// The storage this url names, still to be opened.
+pub(crate) fn open(url: String) -> Result<OpenStorage, StartError> {
+    let scheme = url.split(':').next().unwrap_or_default();
+    match scheme {
+        "memory" => {
+            let memory: Arc<dyn FullStorage> = Arc::new(Memory::new());
+            Ok(Box::new(|| Box::pin(std::future::ready(Ok(memory)))))
+        }
+        "sqlite" => sqlite(url),
+        "postgres" | "postgresql" => Err(bad(url, "this build has no PostgreSQL storage")),
+        "mysql" | "mariadb" => Err(bad(url, "this build has no MySQL storage")),
+        _ => Err(bad(url, "it begins with none of `sqlite:`, `memory:`")),
+    }
+}
+
+#[cfg(feature = "sqlite")]
+fn sqlite(url: String) -> Result<OpenStorage, StartError> {
+    let path = url.strip_prefix("sqlite:").unwrap_or(&url);
+    let path = path.strip_prefix("//").unwrap_or(path).to_owned();
+    if path.is_empty() || path.contains('?') {
+        return Err(bad(url, "a path is to follow, as in `sqlite://tasks.db`, without parameters"));
+    }
+    Ok(Box::new(|| {
+        Box::pin(async move {
+            let storage: Arc<dyn FullStorage> = Arc::new(crate::storage::Sqlite::open(path).await?);
+            Ok(storage)
+        })
+    }))
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn sqlite(url: String) -> Result<OpenStorage, StartError> {
+    Err(bad(url, "this build has no SQLite storage; turn on the feature `sqlite`"))
+}
+
+/// The error names the url without what may be a password.
+fn bad(url: String, why: &str) -> StartError {
+    let url = match (url.find("://"), url.find('@')) {
+        (Some(start), Some(end)) if start < end => format!("{}***{}", &url[..start + 3], &url[end..]),
+        _ => url,
+    };
+    StartError::BadUrl { url, why: why.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_that_names_no_storage_says_so_and_hides_the_password() {
+        let said = |url: &str| open(url.to_owned()).err().map(|error| error.to_string());
+        assert_eq!(said("memory:"), None);
+        let redis = said("redis://u:secret@h/0").unwrap_or_default();
+        assert!(redis.contains("redis://***@h/0") && !redis.contains("secret"), "{redis}");
+        assert!(said("sqlite://").unwrap_or_default().contains("a path is to follow"));
+        assert!(said("postgres://h/db").unwrap_or_default().contains("no PostgreSQL storage"));
+    }
+}
