@@ -15,7 +15,7 @@ use crate::{
         hooks::HOOKS_MAX,
         patience::{Patience, jittered},
     },
-    storage::{Claim, Claimed, Ended},
+    storage::{Claim, Claimed, Ended, Room},
 };
 
 /// How long to sleep at most while nothing is known to become due: against all that a hint can miss.
@@ -28,6 +28,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut suspects = Suspects::default();
     let mut look_at: Option<Instant> = None;
     let mut more = true;
+    // A claim whose reply did not come: it may have been carried out, so it is asked again before any other.
+    let mut unanswered: Option<Claim> = None;
     loop {
         if shared.hooks.count() > HOOKS_MAX {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -36,12 +38,14 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         // Read before the look: what is rung from now on is seen by the wait below.
         let hint = *work.borrow_and_update();
         let hold = suspects.hold(&shared);
-        let wanted = if hold.is_some() { None } else { shared.desk.wanted() };
-        let suspect = suspects.claim_now(&shared);
-        let claim = match wanted {
-            _ if suspect => Some(shared.claim(Vec::new(), 1, true)),
-            Some(wanted) if more => Some(shared.claim(wanted.rooms, wanted.slots, false)),
-            _ => None,
+        let claim = if let Some(claim) = unanswered.take() {
+            Some(claim)
+        } else if suspects.claim_now(&shared) {
+            Some(shared.claim_suspect())
+        } else if more && hold.is_none() {
+            shared.desk.wanted().map(|wanted| shared.claim(wanted.rooms, wanted.slots))
+        } else {
+            None
         };
         if let Some(claim) = claim {
             match shared.calls.claim.make(shared.storage.claim(claim.clone())).await {
@@ -49,16 +53,18 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                     patience = Patience::new();
                     let next_due = claimed.next_due.map(|due| soon(Instant::now(), due));
                     suspects.saw(&claim, &claimed);
-                    more = claimed.more || (suspect && more);
-                    look_at = next_due.or(look_at.filter(|_| suspect));
+                    more = claimed.more || (claim.suspect && more);
+                    look_at = if claim.suspect { look_at } else { next_due };
                     take(&shared, &claim, claimed);
                 }
                 Err(error) => {
-                    // The same claim again: its reply may have been lost, and its tasks with it.
                     shared.trouble("claim", &error);
-                    shared.repeat(claim.id);
+                    unanswered = Some(claim);
                     tokio::time::sleep(patience.wait()).await;
-                    more = true;
+                    if shared.draining.is_set() {
+                        return;
+                    }
+                    continue;
                 }
             }
             // More room may have come free meanwhile, and more tasks.
@@ -164,23 +170,20 @@ impl Suspects {
 }
 
 impl Shared {
-    /// A claim for this room, with the number of a claim that is to be repeated or with a new one.
-    fn claim(&self, rooms: Vec<crate::storage::Room>, slots: usize, suspect: bool) -> Claim {
-        let repeat = self.claim_repeat.swap(0, Ordering::SeqCst);
-        let id = if repeat == 0 { self.claim_next.fetch_add(1, Ordering::SeqCst) } else { repeat };
+    /// A claim for this room.
+    fn claim(&self, rooms: Vec<Room>, slots: usize) -> Claim {
+        let id = self.claim_next.fetch_add(1, Ordering::SeqCst);
         let mut claim = Claim::new(id, self.node.id, Arc::clone(&self.node.handlers), slots);
-        claim.queues = if suspect {
-            let room = |queue| crate::storage::Room { queue, slots: 1, ahead: 0 };
-            self.desk.queues().into_iter().map(room).collect()
-        } else {
-            rooms
-        };
-        claim.suspect = suspect;
+        claim.queues = rooms;
         claim.keep_expired = self.settings.keep(None, "").cancelled;
         claim
     }
 
-    fn repeat(&self, claim: u64) {
-        self.claim_repeat.store(claim, Ordering::SeqCst);
+    /// A claim for one suspect, from wherever it may be.
+    fn claim_suspect(&self) -> Claim {
+        let room = |queue| Room { queue, slots: 1, ahead: 0 };
+        let mut claim = self.claim(self.desk.queues().into_iter().map(room).collect(), 1);
+        claim.suspect = true;
+        claim
     }
 }

@@ -75,11 +75,9 @@ impl Shared {
     }
 
     pub(crate) async fn cancel(&self, id: TaskId) -> Result<Cancel, StorageError> {
-        // Where its retention is set by handler or queue, that is known only once the task is.
-        let keep = match self.storage.task(id).await? {
-            Some(task) => self.keep(&task.name, &task.queue).cancelled,
-            None => return Ok(Cancel::Unknown),
-        };
+        // How long it is kept depends on its handler and queue, and they are known only once the task is.
+        let Some(task) = self.storage.task(id).await? else { return Ok(Cancel::Unknown) };
+        let keep = self.keep(&task.name, &task.queue).cancelled;
         let cancel = self.storage.cancel(id, keep).await?;
         match cancel {
             Cancel::Asked => {
@@ -89,13 +87,11 @@ impl Shared {
                 }
             }
             Cancel::Done => {
-                if let Ok(Some(task)) = self.storage.task(id).await {
-                    tracing::info!(%id, name = task.name, "cancelled before it was started");
-                    self.events.tell(|| {
-                        let (name, queue) = (task.name.into(), task.queue.into());
-                        Event::new(id, name, queue, task.attempt, EventKind::Cancelled)
-                    });
-                }
+                tracing::info!(%id, name = task.name, "cancelled before it was started");
+                self.events.tell(|| {
+                    let (name, queue) = (task.name.into(), task.queue.into());
+                    Event::new(id, name, queue, task.attempt, EventKind::Cancelled)
+                });
             }
             Cancel::TooLate(_) | Cancel::Unknown => {}
         }

@@ -208,15 +208,17 @@ fn judge_lost(shared: &Shared, lost: &Lost) -> Settlement {
     let history = History { id, attempt, unreadable: 0, lost_alone };
     let verdict = judge(&outcome, &shared.settings.policy_of_unknown(), &history);
     let mut settlement = Settlement::new(id, lease, verdict);
-    if started {
-        let why = format!(
-            "its node died while it ran{}",
-            if alone { format!(" and nothing else did, for the {} time", ordinal(lost_alone + 1)) } else { String::new() }
-        );
-        let failure = Failure::new(AttemptEnd::Lost, why);
-        let record = AttemptRecord::new(lost.node, Arc::clone(&shared.settings.binary), AttemptEnd::Lost, Some(&failure));
-        settlement.attempt = Some(record);
-    }
+    let why = match (started, alone) {
+        (false, _) => "its node died while it held the task; whether the attempt had begun is not known".to_owned(),
+        (true, false) => "its node died while it ran".to_owned(),
+        (true, true) => {
+            let nth = ordinal(lost_alone + 1);
+            format!("its node died while it ran and nothing else did, for the {nth} time")
+        }
+    };
+    let failure = Failure::new(AttemptEnd::Lost, why);
+    let binary = Arc::clone(&shared.settings.binary);
+    settlement.attempt = Some(AttemptRecord::new(lost.node, binary, AttemptEnd::Lost, Some(&failure)));
     settlement.keep = shared.keep(&lost.name, &lost.queue);
     settlement.ran = lost.ran;
     settlement

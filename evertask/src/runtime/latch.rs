@@ -21,6 +21,7 @@ impl Latch {
     /// Resolves once it is set.
     pub(crate) async fn wait(&self) {
         // The sender is `self`, so the channel cannot close while we wait.
-        let _set = self.0.subscribe().wait_for(|set| *set).await;
+        let mut set = self.0.subscribe();
+        let _set = set.wait_for(|set| *set).await;
     }
 }

@@ -110,8 +110,6 @@ pub(crate) struct Shared {
     calls: Calls,
     pulse: Pulse,
     claim_next: AtomicU64,
-    /// The number of a claim whose reply is missing; 0 if none is.
-    claim_repeat: AtomicU64,
     /// It runs tasks; a client does not.
     runs: bool,
     /// No more tasks are taken in.
@@ -150,7 +148,6 @@ impl Shared {
             calls: Calls::new(),
             pulse: Pulse::new(),
             claim_next: AtomicU64::new(1),
-            claim_repeat: AtomicU64::new(0),
             settings,
             runs,
             draining: Latch::new(),

@@ -1,0 +1,199 @@
+//! Start, shutdown, restart: what a node takes up and what it leaves behind.
+
+use std::time::Duration;
+
+use evertask::{
+    AttemptEnd, Context, DispatchError, EventKind, Runtime, State, TaskState,
+    storage::{Claim, Inspect, Known, Memory, Node, Storage},
+};
+use futures_core::Stream;
+
+use crate::log::Log;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[evertask::handler]
+async fn pause(seconds: u64, log: State<Log>) {
+    log.add("begun");
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    log.add("done");
+}
+
+#[evertask::handler]
+async fn polite(log: State<Log>, ctx: Context) -> Result<(), String> {
+    log.add("begun");
+    ctx.cancelled().await;
+    log.add("told");
+    Err("gave up".into())
+}
+
+async fn node(memory: &Memory, log: &Log) -> Runtime {
+    let builder = Runtime::builder().storage(memory.clone()).discover(false).state(log.clone());
+    builder.handler::<pause>().handler::<polite>().concurrency(2).start().await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_waits_for_what_runs_and_leaves_the_rest_in_its_place() {
+    let (memory, log) = (Memory::new(), Log::default());
+    let runtime = node(&memory, &log).await;
+    let mut tasks = Vec::new();
+    for _ in 0..3 {
+        tasks.push(pause::dispatch(5).on(&runtime).await.unwrap());
+    }
+    crate::until(async || log.len() == 2).await;
+    let due = memory.task(tasks[2].id()).await.unwrap().unwrap().due;
+    runtime.shutdown().await.unwrap();
+    assert_eq!(log.taken(), ["begun", "begun", "done", "done"]);
+    let states = [0, 1, 2].map(|n| tasks[n].id());
+    for (id, state) in states.into_iter().zip([TaskState::Completed, TaskState::Completed, TaskState::Pending]) {
+        assert_eq!(memory.task(id).await.unwrap().unwrap().state, state);
+    }
+    let waiting = memory.task(tasks[2].id()).await.unwrap().unwrap();
+    assert_eq!((waiting.due, waiting.attempt, waiting.attempts.len()), (due, 0, 0));
+    let refused = pause::dispatch(1).on(&runtime).await.unwrap_err();
+    assert!(matches!(refused, DispatchError::ShutDown), "{refused}");
+    runtime.shutdown().await.expect("a second shutdown has nothing to do");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_end_in_time_is_interrupted_and_spends_no_attempt() {
+    let (memory, log) = (Memory::new(), Log::default());
+    let runtime = node(&memory, &log).await;
+    let long = pause::dispatch(3600).on(&runtime).await.unwrap();
+    let told = polite::dispatch().on(&runtime).await.unwrap();
+    crate::until(async || log.len() == 2).await;
+    let start = tokio::time::Instant::now();
+    runtime.shutdown().await.unwrap();
+    assert!(start.elapsed() >= 20 * SECOND && start.elapsed() < 23 * SECOND, "{:?}", start.elapsed());
+    for id in [long.id(), told.id()] {
+        let info = memory.task(id).await.unwrap().unwrap();
+        assert_eq!((info.state, info.attempt, info.losses), (TaskState::Pending, 0, 0));
+        assert_eq!(info.attempts[0].end, AttemptEnd::Interrupted, "even where the handler then returned an error");
+    }
+    assert_eq!(log.taken(), ["begun", "begun", "told"]);
+    let again = node(&memory, &log).await;
+    crate::until(async || log.len() == 5).await;
+    assert_eq!(again.task(long.id()).await.unwrap().unwrap().attempt, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_last_runtime_shuts_it_down() {
+    let (memory, log) = (Memory::new(), Log::default());
+    let runtime = node(&memory, &log).await;
+    let clone = runtime.clone();
+    let task = pause::dispatch(5).on(&runtime).await.unwrap();
+    crate::until(async || log.len() == 1).await;
+    drop(runtime);
+    tokio::time::sleep(SECOND).await;
+    let second = pause::dispatch(0).on(&clone).await.unwrap();
+    second.output().await.unwrap();
+    drop(clone);
+    crate::until(async || pause::dispatch(0).await.is_err()).await;
+    crate::until(async || memory.task(task.id()).await.unwrap().unwrap().state == TaskState::Completed).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_takes_over_what_a_dead_one_held_after_a_lease_and_not_before() {
+    let (memory, log) = (Memory::new(), Log::default());
+    let client = Runtime::builder().storage(memory.clone()).discover(false).handler::<pause>();
+    let client = client.client().await.unwrap();
+    let task = pause::dispatch(0).on(&client).await.unwrap();
+    // A node that claims and is never heard of again.
+    let known = [Known { name: "pause".into(), version: 1 }].into();
+    let dead = Node::new(known, vec!["default".into()]);
+    memory.join(dead.clone()).await.unwrap();
+    let claim = Claim::new(1, dead.id, dead.handlers.clone(), 1).queue("default", 1, 0);
+    assert_eq!(memory.claim(claim).await.unwrap().tasks.len(), 1);
+    let start = tokio::time::Instant::now();
+    let runtime = node(&memory, &log).await;
+    let mut events = runtime.events();
+    crate::until(async || memory.task(task.id()).await.unwrap().unwrap().state == TaskState::Completed).await;
+    let took = start.elapsed();
+    assert!(took > 15 * SECOND && took < 20 * SECOND, "{took:?}");
+    let info = memory.task(task.id()).await.unwrap().unwrap();
+    assert_eq!((info.losses, info.attempt, info.lease), (1, 1, 3));
+    assert_eq!(info.attempts[0].end, AttemptEnd::Lost);
+    let first = std::future::poll_fn(|cx| std::pin::Pin::new(&mut events).poll_next(cx)).await.unwrap();
+    assert_eq!((first.kind, first.id), (EventKind::Rescued, task.id()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_kills_its_node_again_and_again_is_quarantined_and_bystanders_are_not() {
+    let (memory, log) = (Memory::new(), Log::default());
+    let client = Runtime::builder().storage(memory.clone()).discover(false).handler::<pause>().handler::<polite>();
+    let client = client.client().await.unwrap();
+    let poison = pause::dispatch(0).on(&client).await.unwrap();
+    let bystander = polite::dispatch().on(&client).await.unwrap();
+    let known: std::sync::Arc<[Known]> =
+        ["pause", "polite"].map(|name| Known { name: name.into(), version: 1 }).into();
+    let mut deaths = 0;
+    // Nodes that die as soon as they run the poison.
+    while memory.task(poison.id()).await.unwrap().unwrap().state != TaskState::Failed {
+        deaths += 1;
+        assert!(deaths < 20, "never quarantined");
+        let node = Node::new(known.clone(), vec!["default".into()]);
+        memory.join(node.clone()).await.unwrap();
+        let mut claim = Claim::new(1, node.id, known.clone(), 2).queue("default", 2, 0);
+        claim.suspect = deaths > 2;
+        let claimed = memory.claim(claim).await.unwrap();
+        assert_eq!(claimed.tasks.len(), if deaths > 2 { 1 } else { 2 }, "suspects run alone");
+        memory.leave(node.id).await.unwrap();
+        // Somebody who rescues and cannot run either of them.
+        let other = Runtime::builder().storage(memory.clone()).discover(false).start().await.unwrap();
+        crate::until(async || memory.task(poison.id()).await.unwrap().unwrap().state != TaskState::Running).await;
+        other.shutdown().await.unwrap();
+        if deaths > 2 && claimed.tasks[0].id == bystander.id() {
+            panic!("the bystander is younger: the poison goes first");
+        }
+    }
+    assert_eq!(deaths, 2 + 5);
+    let info = memory.task(poison.id()).await.unwrap().unwrap();
+    assert!(info.error.unwrap().contains("its node died while it ran and nothing else did, for the 5th time"));
+    let info = memory.task(bystander.id()).await.unwrap().unwrap();
+    assert_eq!((info.state, info.losses), (TaskState::Pending, 2));
+    let runtime = node(&memory, &log).await;
+    crate::until(async || log.len() == 1).await;
+    assert_eq!(runtime.task(bystander.id()).await.unwrap().unwrap().state, TaskState::Running, "it runs, as a suspect");
+}
+
+#[tokio::test]
+async fn with_several_runtimes_a_dispatch_wants_to_be_told_which_and_with_none_that_there_is_none() {
+    let log = Log::default();
+    let none = pause::dispatch(0).await;
+    // Other tests run on tokio runtimes of their own, so only "some elsewhere" can differ here.
+    assert!(!matches!(none, Err(DispatchError::ShutDown)));
+    let (_one, two) = (node(&Memory::new(), &log).await, node(&Memory::new(), &log).await);
+    let error = pause::dispatch(0).await.unwrap_err();
+    assert!(matches!(error, DispatchError::AmbiguousRuntime), "{error}");
+    pause::dispatch(0).on(&two).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_tell_a_tasks_life_in_order_and_end_with_the_runtime() {
+    let (memory, log) = (Memory::new(), Log::default());
+    let runtime = node(&memory, &log).await;
+    let mut events = runtime.events();
+    let task = pause::dispatch(1).on(&runtime).await.unwrap();
+    task.output().await.unwrap();
+    runtime.shutdown().await.unwrap();
+    let mut kinds = Vec::new();
+    while let Some(event) = std::future::poll_fn(|cx| std::pin::Pin::new(&mut events).poll_next(cx)).await {
+        assert_eq!((event.id, &*event.name, &*event.queue), (task.id(), "pause", "default"));
+        kinds.push(event.kind);
+    }
+    kinds.sort_by_key(|kind| format!("{kind:?}"));
+    assert_eq!(kinds, [EventKind::Completed, EventKind::Dispatched, EventKind::Started]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_names_what_is_due_and_nobody_here_can_run() {
+    let (memory, log) = (Memory::new(), Log::default());
+    let runtime = node(&memory, &log).await;
+    pause::dispatch(0).queue("elsewhere").on(&runtime).await.unwrap();
+    tokio::time::sleep(60 * SECOND).await;
+    let health = runtime.health().await;
+    assert!(health.ok && health.due.is_empty());
+    assert_eq!(health.unserved.len(), 1);
+    assert_eq!((health.unserved[0].queue.as_str(), health.unserved[0].due), ("elsewhere", 1));
+    assert!(health.unserved[0].oldest >= 60 * SECOND);
+}

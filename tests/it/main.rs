@@ -1,0 +1,20 @@
+//! Tests of evertask as its users see it, in one binary.
+
+mod attempt;
+mod conformance;
+mod dispatch;
+mod faults;
+mod hooks;
+mod lifecycle;
+mod log;
+
+/// Waits until something is so. On paused time this costs nothing; elsewhere it looks every few milliseconds.
+pub(crate) async fn until(mut so: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !so().await {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    // Far longer than anything takes, on paused time as well.
+    tokio::time::timeout(std::time::Duration::from_secs(3600), wait).await.expect("it never became so");
+}
