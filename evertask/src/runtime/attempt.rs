@@ -55,9 +55,7 @@ async fn one(shared: &Arc<Shared>, task: ClaimedTask) -> Option<ClaimedTask> {
         states: Arc::clone(&shared.states),
         runtime: Some(Arc::clone(shared)),
     });
-    if !shared.desk.begun(&task, &ctx) {
-        return shared.desk.ended(&task, None);
-    }
+    shared.desk.begun(&task, &ctx);
     let event = |kind| {
         Event::new(task.id, Arc::clone(&task.name), Arc::clone(&task.queue), task.attempt, kind)
     };
@@ -81,7 +79,7 @@ async fn one(shared: &Arc<Shared>, task: ClaimedTask) -> Option<ClaimedTask> {
         Some(ran) => shared.settler.push(ending(shared, entry, task, &ctx, ran, took)),
         None => {
             // Another node has the lease: whatever we could say would be refused.
-            shared.desk.gone([task.id]);
+            shared.desk.gone([(task.id, task.lease)]);
             shared.events.tell(|| event(EventKind::LeaseLost).ran(took));
         }
     }

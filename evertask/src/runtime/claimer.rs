@@ -12,10 +12,12 @@ use crate::{
     event::{Event, EventKind},
     runtime::{
         Shared, attempt,
+        desk::Taken,
         hooks::HOOKS_MAX,
         patience::{Patience, jittered},
     },
     storage::{Claim, Claimed, Ended, Room},
+    task::TaskId,
 };
 
 /// How long to sleep at most while nothing is known to become due: against all that a hint can miss.
@@ -26,10 +28,12 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut work = shared.storage.bell().listen_work();
     let mut patience = Patience::new();
     let mut suspects = Suspects::default();
-    let mut look_at: Option<Instant> = None;
-    let mut more = true;
     // A claim whose reply did not come: it may have been carried out, so it is asked again before any other.
     let mut unanswered: Option<Claim> = None;
+    // There may be tasks due that we have not seen yet.
+    let mut more = true;
+    let mut look_at: Option<Instant> = None;
+    let mut looked = Instant::now();
     loop {
         if shared.hooks.count() > HOOKS_MAX {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -37,10 +41,12 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         }
         // Read before the look: what is rung from now on is seen by the wait below.
         let hint = *work.borrow_and_update();
+        // One suspect is over: there may be others.
+        more |= suspects.over(&shared);
         let hold = suspects.hold(&shared);
         let claim = if let Some(claim) = unanswered.take() {
             Some(claim)
-        } else if suspects.claim_now(&shared) {
+        } else if suspects.are_next(&shared) {
             Some(shared.claim_suspect())
         } else if more && hold.is_none() {
             shared.desk.wanted().map(|wanted| shared.claim(wanted.rooms, wanted.slots))
@@ -48,13 +54,16 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             None
         };
         if let Some(claim) = claim {
+            let _until_taken = shared.claiming.enter();
+            looked = Instant::now();
             match shared.calls.claim.make(shared.storage.claim(claim.clone())).await {
                 Ok(claimed) => {
                     patience = Patience::new();
-                    let next_due = claimed.next_due.map(|due| soon(Instant::now(), due));
                     suspects.saw(&claim, &claimed);
-                    more = claimed.more || (claim.suspect && more);
-                    look_at = if claim.suspect { look_at } else { next_due };
+                    if !claim.suspect {
+                        more = claimed.more;
+                        look_at = claimed.next_due.map(|due| soon(Instant::now(), due));
+                    }
                     take(&shared, &claim, claimed);
                 }
                 Err(error) => {
@@ -64,17 +73,20 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                     if shared.draining.is_set() {
                         return;
                     }
-                    continue;
                 }
             }
             // More room may have come free meanwhile, and more tasks.
-            if more {
+            if more || unanswered.is_some() {
                 continue;
             }
         }
-        let safety = Instant::now() + jittered(SAFETY);
-        let soonest = hint.soonest.filter(|at| *at > Instant::now() || !more);
-        let look = [look_at, soonest, hold, Some(safety)].into_iter().flatten().min().unwrap_or(safety);
+        let mut look = Instant::now() + jittered(SAFETY);
+        // What is known to be due already needs room and no timer.
+        if !more {
+            let announced = hint.soonest.filter(|at| *at > looked);
+            look = [look_at, announced].into_iter().flatten().fold(look, Instant::min);
+        }
+        look = hold.into_iter().fold(look, Instant::min);
         tokio::select! {
             rung = work.changed() => {
                 if rung.is_err() {
@@ -83,10 +95,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 // Something new in the future only sets the timer; something due now asks for a look.
                 more |= work.borrow().rung != hint.rung;
             }
-            () = sleep_until(look) => {
-                more = true;
-                look_at = None;
-            }
+            () = sleep_until(look) => more = true,
             () = shared.desk.freed.notified() => {}
             () = shared.draining.wait() => return,
         }
@@ -103,8 +112,12 @@ fn take(shared: &Arc<Shared>, claim: &Claim, claimed: Claimed) {
     if !claimed.tasks.is_empty() {
         tracing::trace!(tasks = claimed.tasks.len(), more = claimed.more, "claimed");
     }
-    for task in shared.desk.take(claim.id, claimed.tasks) {
+    let Taken { begin, refused } = shared.desk.take(claim.id, claimed.tasks);
+    for task in begin {
         attempt::spawn(shared, task);
+    }
+    for task in refused {
+        attempt::give_back(shared, &task);
     }
 }
 
@@ -127,45 +140,47 @@ enum Suspects {
     /// One is due, and the desk is to clear first.
     Clearing { since: Instant },
     /// One runs.
-    Running { since: Instant },
+    Running { since: Instant, id: TaskId, lease: u64 },
 }
 
 impl Suspects {
-    /// Until when nothing ordinary is to be claimed.
-    fn hold(&mut self, shared: &Shared) -> Option<Instant> {
-        let lease = shared.settings.lease;
-        let since = match self {
-            Self::None => return None,
-            Self::Clearing { since } => return Some(*since + lease),
-            Self::Running { since } => *since,
-        };
-        if shared.desk.used() == 0 {
-            *self = Self::None;
+    /// The one that ran has ended.
+    fn over(&mut self, shared: &Shared) -> bool {
+        match self {
+            Self::Running { id, lease, .. } if !shared.desk.holds(*id, *lease) => {
+                *self = Self::None;
+                true
+            }
+            _ => false,
         }
-        let until = since + lease;
-        (matches!(self, Self::Running { .. }) && Instant::now() < until).then_some(until)
+    }
+
+    /// Until when nothing ordinary is to be claimed.
+    fn hold(&self, shared: &Shared) -> Option<Instant> {
+        let until = match self {
+            Self::None => return None,
+            Self::Clearing { since } | Self::Running { since, .. } => *since + shared.settings.lease,
+        };
+        (Instant::now() < until).then_some(until)
     }
 
     /// A suspect is to be claimed now.
-    fn claim_now(&self, shared: &Shared) -> bool {
+    fn are_next(&self, shared: &Shared) -> bool {
         match self {
-            Self::Clearing { since } => {
-                shared.desk.used() == 0 || since.elapsed() >= shared.settings.lease
-            }
+            Self::Clearing { .. } => shared.desk.used() == 0 || self.hold(shared).is_none(),
             Self::None | Self::Running { .. } => false,
         }
     }
 
     fn saw(&mut self, claim: &Claim, claimed: &Claimed) {
         let since = Instant::now();
-        *self = match self {
-            _ if claim.suspect && !claimed.tasks.is_empty() => Self::Running { since },
-            _ if claim.suspect => Self::None,
-            Self::None if claimed.suspect_due => Self::Clearing { since },
-            Self::None => Self::None,
-            Self::Clearing { since } => Self::Clearing { since: *since },
-            Self::Running { since } => Self::Running { since: *since },
-        };
+        if claim.suspect {
+            *self = claimed.tasks.first().map_or(Self::None, |task| {
+                Self::Running { since, id: task.id, lease: task.lease }
+            });
+        } else if claimed.suspect_due && matches!(self, Self::None) {
+            *self = Self::Clearing { since };
+        }
     }
 }
 

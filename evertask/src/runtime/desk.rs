@@ -73,6 +73,8 @@ struct Held {
 enum Phase {
     /// Taken ahead, waits for a slot.
     Ahead,
+    /// Has its slot and is about to run, unless it was told to stop meanwhile.
+    Starting { stop: Option<Stop> },
     /// Its handler runs.
     Running { ctx: Context, since: Instant, marked: bool },
     /// Its handler has ended; what that means is being stored.
@@ -91,6 +93,15 @@ pub struct RunningTask {
     pub queue: Arc<str>,
     /// How long it has been running.
     pub ran: Duration,
+}
+
+/// What became of the tasks a claim brought, other than waiting on the desk.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    /// They have a slot and are to begin.
+    pub(crate) begin: Vec<ClaimedTask>,
+    /// They come too late: the node shuts down.
+    pub(crate) refused: Vec<ClaimedTask>,
 }
 
 /// What a claim is to ask for.
@@ -165,8 +176,8 @@ impl Desk {
         (!rooms.is_empty()).then_some(Wanted { rooms, slots })
     }
 
-    /// Takes in what a claim brought; returns what begins at once. The rest waits for slots.
-    pub(crate) fn take(&self, claim: u64, tasks: Vec<ClaimedTask>) -> Vec<ClaimedTask> {
+    /// Takes in what a claim brought. What is not returned waits for a slot.
+    pub(crate) fn take(&self, claim: u64, tasks: Vec<ClaimedTask>) -> Taken {
         let mut state = self.state();
         let state = &mut *state;
         state.claims_done = state.claims_done.max(claim);
@@ -174,34 +185,38 @@ impl Desk {
             self.busy.notify_one();
         }
         let now = Instant::now();
-        let mut begin = Vec::with_capacity(tasks.len());
+        let mut taken = Taken::default();
         for task in tasks {
             let Some(&index) = state.by_name.get(&task.queue) else { continue };
             let queue = &mut state.queues[index];
-            let fits = state.used < state.limit && queue.used < queue.limit;
+            let fits = task.begun || (state.used < state.limit && queue.used < queue.limit);
             let (id, lease, name) = (task.id, task.lease, Arc::clone(&task.name));
-            if task.begun || fits {
+            let phase = if state.draining {
+                taken.refused.push(task);
+                Phase::Ended
+            } else if fits {
                 state.used += 1;
                 queue.used += 1;
-                begin.push(task);
+                taken.begin.push(task);
+                Phase::Starting { stop: None }
             } else {
                 queue.ahead.push_back((now, task));
-            }
-            // `Ahead` until the attempt reports with its context.
-            state.held.insert(id, Held { lease, queue: index, name, phase: Phase::Ahead });
+                Phase::Ahead
+            };
+            state.held.insert(id, Held { lease, queue: index, name, phase });
         }
-        begin
+        taken
     }
 
-    /// An attempt begins. Returns false if the task is no longer ours to run.
-    pub(crate) fn begun(&self, task: &ClaimedTask, ctx: &Context) -> bool {
-        match self.state().held.get_mut(&task.id) {
-            Some(held) if held.lease == task.lease => {
-                let (ctx, since) = (ctx.clone(), Instant::now());
-                held.phase = Phase::Running { ctx, since, marked: task.begun };
-                true
+    /// An attempt begins.
+    pub(crate) fn begun(&self, task: &ClaimedTask, ctx: &Context) {
+        if let Some(held) = self.state().held.get_mut(&task.id)
+            && held.lease == task.lease
+        {
+            if let Phase::Starting { stop: Some(stop) } = held.phase {
+                ctx.stop().give(stop);
             }
-            _ => false,
+            held.phase = Phase::Running { ctx: ctx.clone(), since: Instant::now(), marked: task.begun };
         }
     }
 
@@ -210,11 +225,11 @@ impl Desk {
         let mut state = self.state();
         let state = &mut *state;
         let index = match state.held.get_mut(&task.id) {
-            Some(held) => {
+            Some(held) if held.lease == task.lease => {
                 held.phase = Phase::Ended;
                 held.queue
             }
-            None => *state.by_name.get(&task.queue)?,
+            _ => *state.by_name.get(&task.queue)?,
         };
         state.used -= 1;
         let queue = &mut state.queues[index];
@@ -238,6 +253,9 @@ impl Desk {
                 {
                     queue.used += 1;
                     state.used += 1;
+                    if let Some(held) = state.held.get_mut(&task.id) {
+                        held.phase = Phase::Starting { stop: None };
+                    }
                     filled = Some(task);
                     break;
                 }
@@ -252,10 +270,13 @@ impl Desk {
     }
 
     /// What was to be said about a task is stored, or refused: it is no longer ours.
-    pub(crate) fn gone(&self, ids: impl IntoIterator<Item = TaskId>) {
+    pub(crate) fn gone(&self, leases: impl IntoIterator<Item = (TaskId, u64)>) {
         let mut state = self.state();
-        for id in ids {
-            state.held.remove(&id);
+        for (id, lease) in leases {
+            // Pending again, it may have come back meanwhile under a newer lease.
+            if state.held.get(&id).is_some_and(|held| held.lease == lease) {
+                state.held.remove(&id);
+            }
         }
         if state.held.is_empty() {
             self.empty.notify_waiters();
@@ -272,9 +293,13 @@ impl Desk {
         if lease.is_some_and(|lease| lease != held.lease) {
             return None;
         }
-        match &held.phase {
+        match &mut held.phase {
             Phase::Running { ctx, .. } => {
                 ctx.stop().give(reason);
+                None
+            }
+            Phase::Starting { stop } => {
+                *stop = Some(reason);
                 None
             }
             Phase::Ahead => {
@@ -320,9 +345,11 @@ impl Desk {
 
     /// Tells every running attempt to stop.
     pub(crate) fn stop_all(&self, reason: Stop) {
-        for held in self.state().held.values() {
-            if let Phase::Running { ctx, .. } = &held.phase {
-                ctx.stop().give(reason);
+        for held in self.state().held.values_mut() {
+            match &mut held.phase {
+                Phase::Running { ctx, .. } => ctx.stop().give(reason),
+                Phase::Starting { stop } => *stop = Some(reason),
+                Phase::Ahead | Phase::Ended => {}
             }
         }
     }
@@ -332,7 +359,7 @@ impl Desk {
         let state = self.state();
         let long = |held: &Held| match &held.phase {
             Phase::Running { since, marked, .. } => !marked && since.elapsed() > MARK_AFTER,
-            Phase::Ahead | Phase::Ended => false,
+            Phase::Ahead | Phase::Starting { .. } | Phase::Ended => false,
         };
         state.held.iter().filter(|(_, held)| long(held)).map(|(id, held)| (*id, held.lease)).collect()
     }
@@ -380,7 +407,7 @@ impl Desk {
                 queue: Arc::clone(&state.queues[held.queue].name),
                 ran: since.elapsed(),
             }),
-            Phase::Ahead | Phase::Ended => None,
+            Phase::Ahead | Phase::Starting { .. } | Phase::Ended => None,
         });
         running.collect()
     }

@@ -107,6 +107,8 @@ pub(crate) struct Shared {
     desk: Desk,
     settler: Settler,
     hooks: Gate,
+    /// Claims under way.
+    claiming: Gate,
     calls: Calls,
     pulse: Pulse,
     claim_next: AtomicU64,
@@ -145,6 +147,7 @@ impl Shared {
             desk,
             settler: Settler::new(),
             hooks: Gate::default(),
+            claiming: Gate::default(),
             calls: Calls::new(),
             pulse: Pulse::new(),
             claim_next: AtomicU64::new(1),

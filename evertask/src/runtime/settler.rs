@@ -135,11 +135,11 @@ fn tell(shared: &Arc<Shared>, batch: Vec<Ending>, settled: Vec<Settled>) -> Vec<
     for (mut ending, settled) in batch.into_iter().zip(settled) {
         match settled {
             Settled::Applied(state) => {
-                gone.push(ending.settlement.id);
+                gone.push((ending.settlement.id, ending.settlement.lease));
                 applied(shared, ending, state);
             }
             Settled::Refused => {
-                gone.push(ending.settlement.id);
+                gone.push((ending.settlement.id, ending.settlement.lease));
                 tracing::warn!(
                     id = %ending.settlement.id, name = &*ending.name, lease = ending.settlement.lease,
                     "the end of an attempt was refused: another node has the task since"

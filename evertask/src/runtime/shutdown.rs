@@ -55,17 +55,10 @@ async fn stop_node(shared: &Arc<Shared>) -> Result<(), ShutdownError> {
         tracing::warn!(running = shared.desk.used(), "tasks are still running; they are stopped and will be pending again");
     }
     shared.desk.stop_all(Stop::Shutdown);
-    // A claim that was under way when we began may still bring tasks: they are given back as they come.
+    // A claim that was under way when we began may still bring tasks; the desk gives them back.
     let late = timeout(shared.settings.grace + WRITE, async {
-        loop {
-            for task in shared.desk.drain() {
-                attempt::give_back(shared, &task);
-            }
-            if timeout(Duration::from_millis(50), empty(shared)).await.is_ok() {
-                return;
-            }
-            shared.desk.stop_all(Stop::Shutdown);
-        }
+        shared.claiming.none().await;
+        empty(shared).await;
     })
     .await;
     let unsettled = if late.is_ok() { 0 } else { shared.desk.len() };
