@@ -34,13 +34,17 @@ use crate::{
 
 mod bell;
 mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
+mod memory;
 mod rules;
 
 pub use self::{
     bell::Bell,
     clock::{Clock, ManualClock},
     error::{StorageError, StorageErrorKind},
+    memory::Memory,
 };
 
 /// A boxed future, as the methods of these traits return it.
@@ -125,6 +129,11 @@ pub trait Inspect: fmt::Debug + Send + Sync + 'static {
     /// What is due and not running, by queue and handler, whoever may know them.
     fn backlog(&self) -> Reply<'_, Vec<Backlog>>;
 }
+
+/// A storage that can be read as well, as all of ours can.
+pub trait FullStorage: Storage + Inspect {}
+
+impl<T: Storage + Inspect> FullStorage for T {}
 
 /// A node as it announces itself.
 #[derive(Debug, Clone)]
