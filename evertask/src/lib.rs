@@ -14,6 +14,7 @@ mod hooks;
 mod policy;
 mod registry;
 mod runtime;
+mod signature;
 pub mod storage;
 mod task;
 pub mod verdict;
