@@ -21,10 +21,11 @@ pub use crate::{
     dispatch::{Dispatch, dispatch},
     extract::{FromContext, MissingState, States},
     failure::Failure,
-    handler::{Handler, HandlerDef, HandlerOptions, Location, NoResult, Probe, Returned},
+    handler::{Handler, HandlerDef, HandlerOptions, Location},
     hooks::{HookCall, HookReturned, Hooks},
     policy::{Backoff, Setting},
     registry::{HANDLERS, Registration},
+    signature::{Argument, NoResult, Probe, Returned},
 };
 
 /// Makes one extracted parameter; its error becomes the attempt's failure.
@@ -35,5 +36,10 @@ pub async fn extract<T: FromContext>(ctx: &Context) -> Result<T, Failure> {
     T::from_context(ctx).await.map_err(|error| Failure::from_error(&*error.into()))
 }
 
-/// Says under the right token that a type is no payload.
-pub const fn payload<T: serde::Serialize + serde::de::DeserializeOwned + Send + Sync + 'static>() {}
+/// Asks one extracted parameter whether everything is there that it will need.
+///
+/// # Errors
+/// What [`FromContext::check`] misses.
+pub fn check<T: FromContext>(states: &States) -> Result<(), MissingState> {
+    T::check(states)
+}

@@ -16,6 +16,7 @@ mod policy;
 mod registry;
 mod runtime;
 mod stop;
+mod signature;
 pub mod storage;
 mod task;
 pub mod verdict;

@@ -1,0 +1,102 @@
+//! Whether it makes sense together: the shape of the fn, and options that have to do with each other.
+
+use proc_macro2::TokenTree;
+use quote::ToTokens as _;
+use syn::{ReturnType, Safety, Type};
+
+use crate::{
+    errors::Errors,
+    model::{Handler, Param, find},
+    parse::ItemFn,
+};
+
+/// What the fn itself must be.
+pub(crate) fn signature(item: &ItemFn, errors: &mut Errors) {
+    let sig = &item.sig;
+    if sig.asyncness.is_none() {
+        errors.at(sig.fn_token, "handlers are async; write `async fn`");
+    }
+    if let Some(constness) = &sig.constness {
+        errors.at(constness, "handlers cannot be `const`");
+    }
+    if let Safety::Unsafe(unsafety) = &sig.safety {
+        errors
+            .at(unsafety, "handlers cannot be `unsafe`: the runtime calls them and knows no proof");
+    }
+    if let Some(abi) = &sig.abi {
+        errors.at(abi, "handlers cannot be `extern`; call the foreign fn in the body");
+    }
+    if let Some(variadic) = &sig.variadic {
+        errors.at(variadic, "handlers have a fixed number of arguments; take a `Vec`");
+    }
+    if !sig.generics.params.is_empty() {
+        errors.at(
+            &sig.generics,
+            "handlers cannot be generic: a stored task has one type; write one handler for each",
+        );
+    } else if let Some(clause) = &sig.generics.where_clause {
+        errors.at(clause, "handlers cannot have a `where` clause, as they are not generic");
+    }
+    if item.body.to_string() == ";" {
+        errors.at(&sig.ident, "handlers need a body; a trait's method cannot be one");
+    }
+    unnamed_types(item, errors);
+}
+
+/// `impl Trait` and `Self` are types that cannot be written beside the fn.
+fn unnamed_types(item: &ItemFn, errors: &mut Errors) {
+    let params = item.sig.inputs.iter().map(|param| match param {
+        syn::FnArg::Receiver(_) => None,
+        syn::FnArg::Typed(param) => Some(&*param.ty),
+    });
+    let output = match &item.sig.output {
+        ReturnType::Default => None,
+        ReturnType::Type(_, ty) => Some(&**ty),
+    };
+    if let Some(Type::Never(never)) = output {
+        errors.at(never, "handlers return; a task that never ends is never completed");
+    }
+    for ty in params.chain([output]).flatten() {
+        let wrong = find(ty.to_token_stream(), &|token, _| match token {
+            TokenTree::Ident(ident) if ident == "impl" => {
+                Some("handlers cannot take or return `impl` types: what is stored has a name")
+            }
+            TokenTree::Ident(ident) if ident == "Self" => {
+                Some("handlers cannot stand in an `impl`; write a free fn and name the type")
+            }
+            _ => None,
+        });
+        if let Some((place, message)) = wrong {
+            errors.at(place, message);
+        }
+    }
+}
+
+/// What parameters and options have to do with each other.
+pub(crate) fn together(handler: &Handler, errors: &mut Errors) {
+    let options = &handler.options;
+    if let (Some(jitter), None) = (&options.jitter.key, &options.backoff.key) {
+        errors.at(
+            jitter,
+            "`jitter` belongs to a `backoff`; say that too, such as `backoff = \"fixed(2s)\"`",
+        );
+    }
+    if let (Some(retry_if), ReturnType::Default) = (&options.retry_if.key, &handler.item.sig.output)
+    {
+        errors.at(retry_if, "`retry_if` is asked about errors, and this handler returns none");
+    }
+    if let (Some(key), Some(aliases)) = (&options.aliases.key, &options.aliases.value) {
+        let name = handler.name();
+        if aliases.contains(&name) {
+            errors.at(key, format!("`{name}` is the name itself; `aliases` lists the older ones"));
+        }
+    }
+    let mut contexts = handler.params.iter().filter_map(|param| match param {
+        Param::Context(ty) => Some(ty),
+        Param::Argument(_) | Param::Extracted(_) => None,
+    });
+    if let (Some(first), Some(second)) = (contexts.next(), contexts.next()) {
+        errors.at(second, "`Context` is taken twice");
+        errors.at(first, "first taken here");
+    }
+}

@@ -1,0 +1,336 @@
+//! What the attribute leaves behind: the fn as it came, and beside it data and one call. Nothing here can fail.
+
+use std::time::Duration;
+
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens as _, format_ident, quote, quote_spanned};
+use syn::{
+    Ident, LitStr, Path, ReturnType, Type, ext::IdentExt as _, parse_quote, parse_quote_spanned,
+    spanned::Spanned as _,
+};
+
+use crate::{
+    backoff::Backoff,
+    check,
+    errors::Errors,
+    fallback,
+    model::{self, ArgDefault, Argument, Handler, Param},
+    options::Options,
+    parse::{self, ItemFn},
+    value::Timeout,
+};
+
+/// The attribute on a fn, from tokens to tokens.
+pub(crate) fn handler(options: TokenStream, item: TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let options = Options::parse(options, &mut errors);
+    let Some(item_fn) = errors.keep(parse::item(item.clone())) else {
+        return [item, errors.into_tokens()].into_iter().collect();
+    };
+    let bad_options = errors.count();
+    check::signature(&item_fn, &mut errors);
+    let params = model::params(&item_fn, &mut errors);
+    let expansion = if errors.count() == bad_options {
+        let handler = Handler { item: item_fn, options, params };
+        check::together(&handler, &mut errors);
+        expand(&handler)
+    } else {
+        fallback::expand(&item_fn, &library(&options))
+    };
+    [expansion, errors.into_tokens()].into_iter().collect()
+}
+
+/// The door of the library, from which all paths start.
+fn library(options: &Options) -> Path {
+    let library = options.krate.value.clone().unwrap_or_else(|| parse_quote!(::evertask));
+    parse_quote!(#library::__private)
+}
+
+fn expand(handler: &Handler) -> TokenStream {
+    let p = library(&handler.options);
+    let item = user_fn(&handler.item);
+    let payload = payload(handler, &p);
+    let inherent = inherent(handler, &p);
+    let handler_impl = handler_impl(handler, &p);
+    let registration = registration(&handler.item, &p);
+    quote! { #item #payload #inherent #handler_impl #registration }
+}
+
+/// The fn as it came. Its form is not its author's choice alone, so lints about it are not either.
+fn user_fn(item: &ItemFn) -> TokenStream {
+    let many = (item.sig.inputs.len() > 7).then(|| quote!(#[allow(clippy::too_many_arguments)]));
+    quote!(#many #item)
+}
+
+/// The struct of the same name: a field for each argument.
+fn payload(handler: &Handler, p: &Path) -> TokenStream {
+    let ItemFn { vis, sig, .. } = &handler.item;
+    let ident = &sig.ident;
+    let cfgs = handler.item.cfgs();
+    let docs = payload_docs(&handler.item);
+    let serde = LitStr::new(&quote!(#p::serde).to_string(), Span::call_site());
+    let fields = handler.arguments().map(|argument| {
+        let Argument { ident, ty, default } = argument;
+        let doc = format!("The argument `{}`.", ident.unraw());
+        let bound = bound(ty, p);
+        let default = default.as_ref().map(|default| match default {
+            ArgDefault::Default => quote!(#[serde(default)]),
+            ArgDefault::Call(path) => {
+                let path = LitStr::new(&path.to_token_stream().to_string(), path.span());
+                quote!(#[serde(default = #path)])
+            }
+        });
+        quote! { #[doc = #doc] #bound #default #vis #ident: #ty }
+    });
+    quote! {
+        #(#cfgs)*
+        #docs
+        #[allow(non_camel_case_types, non_snake_case, clippy::pub_underscore_fields)]
+        #[derive(#p::serde::Serialize, #p::serde::Deserialize)]
+        #[serde(crate = #serde)]
+        #vis struct #ident { #(#fields),* }
+    }
+}
+
+pub(crate) fn payload_docs(item: &ItemFn) -> TokenStream {
+    let about = match item.sig.ident.unraw() == item.sig.ident {
+        true => format!(
+            "Payload of the handler [`{0}()`](fn@{0}), and the way to dispatch it.",
+            item.sig.ident
+        ),
+        false => "Payload of the handler of this name, and the way to dispatch it.".to_owned(),
+    };
+    let summary = item.summary();
+    quote!(#(#summary)* #[doc = ""] #[doc = #about])
+}
+
+/// Makes serde's implementations ask for no more than what the library says about arguments, so that a type that does not
+/// fit is one error, in the library's words, under the type. `for<'a>` keeps the compiler from deciding on the spot.
+///
+/// A type that cannot be written as text goes without: its errors are serde's.
+fn bound(ty: &Type, p: &Path) -> Option<TokenStream> {
+    let text = quote!(for<'a> #ty: #p::Argument).to_string();
+    if text.contains('$') {
+        return None;
+    }
+    let text = LitStr::new(&text, ty.span());
+    Some(quote!(#[serde(bound = #text)]))
+}
+
+/// `new(..)` and `dispatch(..)`.
+fn inherent(handler: &Handler, p: &Path) -> TokenStream {
+    let ItemFn { vis, sig, .. } = &handler.item;
+    let ident = &sig.ident;
+    let cfgs = handler.item.cfgs();
+    let params: Vec<_> = handler
+        .arguments()
+        .map(|Argument { ident, ty, .. }| match is_string(ty) {
+            true => quote!(#ident: impl #p::Into<#ty>),
+            false => quote!(#ident: #ty),
+        })
+        .collect();
+    let names: Vec<_> = handler.arguments().map(|argument| &argument.ident).collect();
+    let values = handler.arguments().map(|Argument { ident, ty, .. }| match is_string(ty) {
+        true => quote!(#p::Into::into(#ident)),
+        false => quote!(#ident),
+    });
+    quote! {
+        #(#cfgs)*
+        #[allow(dead_code, non_snake_case, clippy::too_many_arguments)]
+        impl #ident {
+            /// The payload, not dispatched yet.
+            #[must_use]
+            #vis fn new(#(#params),*) -> Self {
+                Self { #(#names: #values),* }
+            }
+
+            /// Stores a task for this handler, once it is awaited.
+            #vis fn dispatch(#(#params),*) -> #p::Dispatch<Self> {
+                #p::dispatch(Self::new(#(#names),*))
+            }
+        }
+    }
+}
+
+fn is_string(ty: &Type) -> bool {
+    matches!(ty, Type::Path(path) if path.qself.is_none()
+        && path.path.segments.last().is_some_and(|last| last.ident == "String" && last.arguments.is_none()))
+}
+
+/// What the runtime calls.
+fn handler_impl(handler: &Handler, p: &Path) -> TokenStream {
+    let ident = &handler.item.sig.ident;
+    let cfgs = handler.item.cfgs();
+    let options = options(handler, p);
+    let hooks = hooks(&handler.options, p);
+    let returned = returned(&handler.item);
+    let span = returned.span();
+    // Everything about the return type is said under the return type.
+    let returned = quote_spanned! {span=>
+        <#returned as #p::Returned<{
+            #[allow(unused_imports)]
+            use #p::NoResult as _;
+            #p::Probe::<#returned>::IS_RESULT
+        }>>
+    };
+    let output = quote_spanned!(span=> type Output = #returned::Output;);
+    let checks =
+        handler.extracted().map(|ty| quote_spanned!(ty.span()=> #p::check::<#ty>(states)?;));
+    let call = call(handler, p, &returned);
+    quote! {
+        #(#cfgs)*
+        #[automatically_derived]
+        #[allow(deprecated)]
+        impl #p::Handler for #ident {
+            #output
+
+            const OPTIONS: #p::HandlerOptions = #options;
+
+            const HOOKS: #p::Hooks = #hooks;
+
+            #call
+
+            fn check(states: &#p::States) -> #p::Result<(), #p::MissingState> {
+                #(#checks)*
+                #p::Ok(())
+            }
+        }
+    }
+}
+
+/// The one call: extracts what is not stored, calls the fn, reads what it returned.
+fn call(handler: &Handler, p: &Path, returned: &TokenStream) -> TokenStream {
+    let ident = &handler.item.sig.ident;
+    let ctx = Ident::new("ctx", Span::mixed_site());
+    let mut extractions = TokenStream::new();
+    let values = handler.params.iter().enumerate().map(|(n, param)| match param {
+        Param::Argument(Argument { ident, .. }) => quote!(self.#ident),
+        Param::Context(ty) => quote_spanned!(ty.span()=> #p::Clone::clone(&#ctx)),
+        Param::Extracted(ty) => {
+            let value = format_ident!("extracted_{n}", span = Span::mixed_site());
+            extractions
+                .extend(quote_spanned!(ty.span()=> let #value = #p::extract::<#ty>(&#ctx).await?;));
+            quote!(#value)
+        }
+    });
+    let values: Vec<_> = values.collect();
+    let retry_if = match &handler.options.retry_if.value {
+        Some(path) => quote_spanned!(path.span()=> #p::Some(#path)),
+        None => quote!(#p::None),
+    };
+    quote! {
+        async fn call(self, #ctx: #p::Context) -> #p::Result<Self::Output, #p::Failure> {
+            #extractions
+            #returned::into_result(#ident(#(#values),*).await, #retry_if)
+        }
+    }
+}
+
+/// The type behind the arrow.
+pub(crate) fn returned(item: &ItemFn) -> Type {
+    match &item.sig.output {
+        ReturnType::Default => parse_quote_spanned!(item.sig.ident.span()=> ()),
+        ReturnType::Type(_, ty) => (**ty).clone(),
+    }
+}
+
+/// The options as a constant: what was not said is not written.
+fn options(handler: &Handler, p: &Path) -> TokenStream {
+    let Options { aliases, version, queue, timeout, retries, backoff, jitter, priority, .. } =
+        &handler.options;
+    let new = new_options(&handler.name(), &handler.item.sig.ident, p);
+    let aliases = aliases.value.as_ref().map(|aliases| quote!(.aliases(&[#(#aliases),*])));
+    let version = version.value.map(|version| quote!(.version(#version)));
+    let queue = queue.value.as_ref().map(|queue| quote!(.queue(#queue)));
+    let timeout = timeout.value.as_ref().map(|timeout| match timeout {
+        Timeout::None => quote!(.timeout(#p::Setting::None)),
+        Timeout::After(time) => {
+            let time = duration(*time, p);
+            quote!(.timeout(#p::Setting::Value(#time)))
+        }
+    });
+    let retries = retries.value.map(|retries| quote!(.retries(#retries)));
+    let jitter = (jitter.value == Some(false)).then(|| quote!(.without_jitter()));
+    let backoff = backoff.value.as_ref().map(|backoff| {
+        let backoff = shape(backoff, p);
+        quote!(.backoff(#backoff #jitter))
+    });
+    let priority = priority.value.map(|priority| quote!(.priority(#priority)));
+    quote!(#new #aliases #version #queue #timeout #retries #backoff #priority)
+}
+
+/// The options of a handler of which nothing is known but its name and its place, which is that of its name in the source.
+pub(crate) fn new_options(name: &str, ident: &Ident, p: &Path) -> TokenStream {
+    let location = quote_spanned! {ident.span()=>
+        #p::Location {
+            module: #p::module_path!(),
+            file: #p::file!(),
+            line: #p::line!(),
+            column: #p::column!(),
+        }
+    };
+    quote!(#p::HandlerOptions::new(#name, #location))
+}
+
+fn shape(backoff: &Backoff, p: &Path) -> TokenStream {
+    match backoff {
+        Backoff::Exponential { first, max } => {
+            let (first, max) = (duration(*first, p), duration(*max, p));
+            quote!(#p::Backoff::exponential(#first, #max))
+        }
+        Backoff::Fixed(delay) => {
+            let delay = duration(*delay, p);
+            quote!(#p::Backoff::fixed(#delay))
+        }
+        Backoff::List(delays) => {
+            let delays = delays.iter().map(|delay| duration(*delay, p));
+            quote!(#p::Backoff::list(&[#(#delays),*]))
+        }
+    }
+}
+
+fn duration(duration: Duration, p: &Path) -> TokenStream {
+    let (secs, nanos) = (duration.as_secs(), duration.subsec_nanos());
+    quote!(#p::Duration::new(#secs, #nanos))
+}
+
+/// The hooks as a constant; each reads what its fn takes.
+fn hooks(options: &Options, p: &Path) -> TokenStream {
+    let call = Ident::new("call", Span::mixed_site());
+    let output = quote!(, &#call.output::<<Self as #p::Handler>::Output>()?);
+    let failure = quote!(, &#call.failure()?);
+    let hooks = [
+        ("started", &options.on_started, None),
+        ("completed", &options.on_completed, Some(&output)),
+        ("retry", &options.on_retry, Some(&failure)),
+        ("failed", &options.on_failed, Some(&failure)),
+        ("cancelled", &options.on_cancelled, None),
+    ];
+    let hooks = hooks.into_iter().filter_map(|(kind, option, extra)| {
+        let path = option.value.as_ref()?;
+        let kind = Ident::new(kind, Span::call_site());
+        Some(quote_spanned! {path.span()=>
+            .#kind(|#call| #p::Box::pin(async move {
+                #p::HookReturned::into_result(
+                    #path(&#call.payload::<Self>()?, #call.context() #extra).await
+                )
+            }))
+        })
+    });
+    quote!(#p::Hooks::NONE #(#hooks)*)
+}
+
+/// What the linker gathers.
+fn registration(item: &ItemFn, p: &Path) -> TokenStream {
+    let ident = &item.sig.ident;
+    let cfgs = item.cfgs();
+    quote! {
+        #(#cfgs)*
+        const _: () = {
+            #[#p::linkme::distributed_slice(#p::HANDLERS)]
+            #[linkme(crate = #p::linkme)]
+            static HANDLER: #p::Registration =
+                #p::Registration(#p::Some(#p::HandlerDef::of::<#ident>()));
+        };
+    }
+}

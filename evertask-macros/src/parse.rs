@@ -1,0 +1,88 @@
+//! The fn under the attribute, as syntax. Its body is never looked into: half-typed code passes through as it is.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote};
+use syn::{
+    Attribute, Error, FnArg, Item, Result, Signature, Visibility,
+    parse::{Parse, ParseStream},
+};
+
+/// An fn with the marks `#[arg]` and `#[extract]` taken off its parameters.
+pub(crate) struct ItemFn {
+    pub(crate) attrs: Vec<Attribute>,
+    pub(crate) vis: Visibility,
+    pub(crate) sig: Signature,
+    /// The body with its braces, or the semicolon of an fn without one.
+    pub(crate) body: TokenStream,
+    /// The marks, parameter by parameter.
+    pub(crate) marks: Vec<Vec<Attribute>>,
+}
+
+/// Reads what stands under the attribute.
+pub(crate) fn item(tokens: TokenStream) -> Result<ItemFn> {
+    syn::parse2(tokens.clone()).map_err(|error| match syn::parse2::<Item>(tokens) {
+        Ok(
+            other @ (Item::Struct(_)
+            | Item::Enum(_)
+            | Item::Impl(_)
+            | Item::Mod(_)
+            | Item::Trait(_)),
+        ) => Error::new_spanned(
+            other.to_token_stream(),
+            "only an async fn can be a handler; its arguments are the payload",
+        ),
+        _ => error,
+    })
+}
+
+impl Parse for ItemFn {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        let attrs = input.call(Attribute::parse_outer)?;
+        let vis = input.parse()?;
+        let mut sig: Signature = input.parse()?;
+        let marks = sig.inputs.iter_mut().map(take_marks).collect();
+        Ok(Self { attrs, vis, sig, body: input.parse()?, marks })
+    }
+}
+
+fn take_marks(param: &mut FnArg) -> Vec<Attribute> {
+    match param {
+        FnArg::Receiver(_) => Vec::new(),
+        FnArg::Typed(param) => {
+            let is_mark = |attr: &mut Attribute| {
+                attr.path().is_ident("arg") || attr.path().is_ident("extract")
+            };
+            param.attrs.extract_if(.., is_mark).collect()
+        }
+    }
+}
+
+impl ItemFn {
+    /// The attributes that decide whether the fn is there at all; whatever is generated for it obeys them too.
+    pub(crate) fn cfgs(&self) -> impl Iterator<Item = &Attribute> {
+        self.attrs.iter().filter(|attr| attr.path().is_ident("cfg"))
+    }
+
+    /// The first paragraph of the documentation.
+    pub(crate) fn summary(&self) -> impl Iterator<Item = &Attribute> {
+        self.attrs
+            .iter()
+            .filter(|attr| attr.path().is_ident("doc"))
+            .take_while(|attr| doc_line(attr).is_some_and(|line| !line.trim().is_empty()))
+    }
+}
+
+fn doc_line(attr: &Attribute) -> Option<String> {
+    let value = &attr.meta.require_name_value().ok()?.value;
+    match value {
+        syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(line), .. }) => Some(line.value()),
+        _ => None,
+    }
+}
+
+impl ToTokens for ItemFn {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        let Self { attrs, vis, sig, body, marks: _ } = self;
+        tokens.extend(quote!(#(#attrs)* #vis #sig #body));
+    }
+}
