@@ -36,7 +36,11 @@ mod bell;
 mod clock;
 mod error;
 mod rules;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::{Sqlite, SqliteOptions};
 pub use self::{
     bell::Bell,
     clock::{Clock, ManualClock},
