@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, types::FromSql};
 
 use super::{
     error::{is_busy, storage_error},
-    filesystem, migrations,
+    filesystem, migrations, patience,
 };
 use crate::storage::{StorageError, StorageErrorKind};
 
@@ -26,7 +26,7 @@ pub(super) struct Settings {
     pub(super) allow_network: bool,
 }
 
-/// Opens the database for writing, makes it if there is none, and brings its tables up to date.
+/// Opens the database for writing, makes it if there is none, and brings its tables up to date. It stays on the thread that opens it.
 ///
 /// What is refused is refused before anything is changed on disk.
 pub(super) fn open_writer(settings: &Settings, now: i64) -> Result<Connection, StorageError> {
@@ -50,6 +50,7 @@ pub(super) fn open_writer(settings: &Settings, now: i64) -> Result<Connection, S
     set(&conn, path, "cache_size", -16_384_i64)?;
     durable(&conn, settings)?;
     migrations::run(&mut conn, now).map_err(told)?;
+    patience::wait_up_to(&conn, settings.busy_timeout).map_err(told)?;
     Ok(conn)
 }
 

@@ -32,6 +32,7 @@ mod liveness;
 mod migrations;
 mod node;
 mod outside;
+mod patience;
 mod readers;
 mod row;
 mod settle;
