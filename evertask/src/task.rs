@@ -61,7 +61,7 @@ pub struct BadTaskId(String);
 /// Where a task stands.
 ///
 /// "Scheduled", "retrying" and "waiting for its turn" are all [`Pending`](Self::Pending), with a time from which it is due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum TaskState {

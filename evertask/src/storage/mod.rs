@@ -34,7 +34,10 @@ use crate::{
 
 mod bell;
 mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
+mod memory;
 mod rules;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -45,6 +48,7 @@ pub use self::{
     bell::Bell,
     clock::{Clock, ManualClock},
     error::{StorageError, StorageErrorKind},
+    memory::Memory,
 };
 
 /// A boxed future, as the methods of these traits return it.
@@ -129,6 +133,11 @@ pub trait Inspect: fmt::Debug + Send + Sync + 'static {
     /// What is due and not running, by queue and handler, whoever may know them.
     fn backlog(&self) -> Reply<'_, Vec<Backlog>>;
 }
+
+/// A storage that can be read as well, as all of ours can.
+pub trait FullStorage: Storage + Inspect {}
+
+impl<T: Storage + Inspect> FullStorage for T {}
 
 /// A node as it announces itself.
 #[derive(Debug, Clone)]

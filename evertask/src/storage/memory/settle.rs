@@ -1,0 +1,74 @@
+//! Running → what the verdict says.
+
+use super::table::Table;
+use crate::{
+    storage::{
+        Effect, Settled, Settlement,
+        rules::{self, Transition},
+    },
+    task::TaskState,
+    verdict::Verdict,
+};
+
+impl Table {
+    pub(super) fn settle(&mut self, settlement: Settlement, now: i64) -> Settled {
+        let Some(row) = self.rows.get(&settlement.id) else {
+            return rules::deleted_by(&settlement).map_or(Settled::Refused, Settled::Applied);
+        };
+        if row.state != TaskState::Running || row.lease != settlement.lease {
+            let written = row.written(settlement.lease);
+            return match rules::repeated(&settlement, row.lease, row.state, written) {
+                true => Settled::Applied(row.state),
+                false => Settled::Refused,
+            };
+        }
+        let to = Transition::of(&settlement, row.cancel_asked, row.counters);
+        let completes = to.state == TaskState::Completed;
+        if let (true, Err(why)) = (completes, rules::check_effects(&settlement.effects)) {
+            return Settled::Unstorable(why);
+        }
+        self.go(&settlement, &to, now);
+        if completes {
+            for effect in settlement.effects {
+                match effect {
+                    Effect::Enqueue(task) => {
+                        self.enqueue_one(*task, now);
+                    }
+                }
+            }
+        }
+        Settled::Applied(to.state)
+    }
+
+    fn go(&mut self, settlement: &Settlement, to: &Transition, now: i64) {
+        let completes = to.state == TaskState::Completed;
+        let change = |row: &mut super::row::Row| {
+            let began_unmarked = row.hold.is_none_or(|hold| !hold.begun)
+                && (settlement.attempt.is_some() || settlement.verdict == Verdict::Complete);
+            if began_unmarked {
+                row.started = Some(super::row::before(now, settlement.ran));
+            }
+            if let Some(attempt) = &settlement.attempt {
+                row.write_down(attempt, settlement.ran, now);
+            }
+            row.counters = to.counters;
+            row.due = to.delay.map_or(row.due, |delay| rules::after(now, delay));
+            if completes {
+                row.output = settlement.output.clone();
+                row.output_error = settlement.output_error.as_deref().map(rules::storable_error);
+                row.error = None;
+            } else if to.error.is_some() {
+                row.error.clone_from(&to.error);
+            }
+        };
+        if to.state.is_final() {
+            let keep = rules::keep_for(&settlement.keep, to.state);
+            self.end(settlement.id, now, to.state, keep, change);
+        } else {
+            self.update(settlement.id, now, |row| {
+                change(row);
+                row.release(to.state);
+            });
+        }
+    }
+}
