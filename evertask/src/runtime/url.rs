@@ -32,7 +32,7 @@ fn sqlite(url: String) -> Result<OpenStorage, StartError> {
     }
     Ok(Box::new(|| {
         Box::pin(async move {
-            let storage: Arc<dyn FullStorage> = Arc::new({ let _ = path; Memory::new() });
+            let storage: Arc<dyn FullStorage> = Arc::new(crate::storage::Sqlite::open(path).await?);
             Ok(storage)
         })
     }))

@@ -39,7 +39,11 @@ pub mod conformance;
 mod error;
 mod memory;
 mod rules;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::{Sqlite, SqliteOptions};
 pub use self::{
     bell::Bell,
     clock::{Clock, ManualClock},

@@ -1,0 +1,381 @@
+//! Tasks in one SQLite file, shared by any number of processes of one machine.
+//!
+//! One thread writes ([`writer`]), a few connections read ([`readers`]). What a transition does is in the file of its name:
+//! [`enqueue`], [`claim`], [`settle`], [`outside`], [`node`].
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use crate::{
+    bounds::BATCH_MAX,
+    policy::Keep,
+    storage::{
+        Backlog, Beat, Bell, Cancel, Claim, Claimed, Clock, Count, Enqueued, Held, Inspect, Life,
+        Lost, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive, Settled, Settlement,
+        Storage, StorageError, StorageErrorKind, TaskFilter, rules,
+    },
+    task::{TaskId, TaskInfo},
+};
+
+mod claim;
+mod connection;
+mod enqueue;
+mod error;
+mod filesystem;
+mod inspect;
+mod lane;
+mod liveness;
+mod migrations;
+mod node;
+mod outside;
+mod patience;
+mod readers;
+mod row;
+mod settle;
+#[cfg(test)]
+mod tests;
+mod transaction;
+mod watch;
+mod writer;
+
+use self::{
+    connection::Settings,
+    error::closed,
+    liveness::Liveness,
+    readers::Readers,
+    watch::Watch,
+    writer::{Turn, Writer},
+};
+
+/// Tasks in one SQLite file. Cheap to clone; all clones are one.
+///
+/// Any number of processes of one machine may use the same file, also one that holds other tables: ours begin with `evertask_`.
+/// Beside `tasks.db` there are `tasks.db-wal` and `tasks.db-shm`, which belong to SQLite, and the directory `tasks.db-nodes`,
+/// where each running node holds a lock by which the others know that it lives. A backup is made with `VACUUM INTO` or SQLite's
+/// backup interface, not by copying the file.
+///
+/// When the last clone is dropped, what was asked for is still written, and the file is closed soon after; [`close`](Self::close)
+/// waits for that.
+#[derive(Debug, Clone)]
+pub struct Sqlite(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    bell: Arc<Bell>,
+    clock: Clock,
+    writer: Writer,
+    readers: Readers,
+    liveness: Liveness,
+    watch: Mutex<Option<Watch>>,
+}
+
+impl Sqlite {
+    /// Opens the file, or makes it if there is none, with every commit synced to the disk.
+    ///
+    /// # Errors
+    /// When it is no database, is damaged, cannot be written, was made by a newer evertask, or lies where its locks do not hold,
+    /// as on a network file system. Nothing is changed then.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self, StorageError> {
+        Self::options().open(path).await
+    }
+
+    /// Settings that differ from the usual ones.
+    pub fn options() -> SqliteOptions {
+        SqliteOptions::default()
+    }
+
+    /// Writes what was asked for, closes the file, and answers when that is done. All later calls fail, on all clones.
+    ///
+    /// Tasks that nodes of this storage still hold count as lost.
+    pub async fn close(&self) {
+        self.0.watch().take();
+        self.0.writer.close().await;
+        self.0.readers.close().await;
+        self.0.liveness.leave_all();
+    }
+}
+
+/// How to open a [`Sqlite`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct SqliteOptions {
+    durable: bool,
+    busy_timeout: Duration,
+    readers: u32,
+    allow_network: bool,
+    clock: Clock,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self {
+            durable: true,
+            busy_timeout: Duration::from_secs(5),
+            readers: 4,
+            allow_network: false,
+            clock: Clock::system(),
+        }
+    }
+}
+
+impl SqliteOptions {
+    /// False: a loss of power, or of the operating system, may take the last commits with it. A crash of the program never does.
+    /// The default is true.
+    pub fn durable(mut self, durable: bool) -> Self {
+        self.durable = durable;
+        self
+    }
+
+    /// Where the time comes from: the host's clock by default.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// How many connections read at the same time, 1 to 64. The default is 4; they are opened when needed.
+    pub fn readers(mut self, readers: u32) -> Self {
+        self.readers = readers;
+        self
+    }
+
+    /// How long to wait while another process writes, before a call fails as unavailable. The default is 5 s.
+    pub fn busy_timeout(mut self, busy_timeout: Duration) -> Self {
+        self.busy_timeout = busy_timeout;
+        self
+    }
+
+    /// True: open the file even if it lies on a network file system. Tasks may run twice or be lost if its locks do not hold.
+    ///
+    /// Only on Linux is it known what lies on one; elsewhere nothing is refused.
+    pub fn allow_network_filesystem(mut self, allow: bool) -> Self {
+        self.allow_network = allow;
+        self
+    }
+
+    /// Opens the file, or makes it if there is none. Missing directories are not made.
+    ///
+    /// # Errors
+    /// As for [`Sqlite::open`].
+    pub async fn open(self, path: impl AsRef<Path>) -> Result<Sqlite, StorageError> {
+        let path = path.as_ref().to_path_buf();
+        let settings = Settings {
+            path: path.clone(),
+            durable: self.durable,
+            busy_timeout: self.busy_timeout,
+            allow_network: self.allow_network,
+        };
+        let bell = Arc::new(Bell::new());
+        let writer = Writer::open(settings.clone(), self.clock.clone(), Arc::clone(&bell)).await?;
+        let liveness = Liveness::beside(&path);
+        let readers = Readers::new(settings, self.readers);
+        let clock = self.clock;
+        let watch = Mutex::default();
+        Ok(Sqlite(Arc::new(Inner { path, bell, clock, writer, readers, liveness, watch })))
+    }
+}
+
+impl Inner {
+    /// Looks after other processes from now on.
+    fn keep_watch(self: &Arc<Self>) {
+        let mut watch = self.watch();
+        if watch.is_none() {
+            *watch = Watch::start(&self.path, Arc::downgrade(self));
+        }
+    }
+
+    fn watch(&self) -> std::sync::MutexGuard<'_, Option<Watch>> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with lock files, on a thread where that may block.
+    async fn with_locks<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Liveness) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, StorageError> {
+        let this = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || work(&this.liveness)).await;
+        done.map_err(|_| closed(&self.path))?.map_err(|error| {
+            let file = self.path.display();
+            let message = format!("the lock files in `{file}-nodes` cannot be used: {error}");
+            StorageError::new(StorageErrorKind::Other, message).caused_by(error)
+        })
+    }
+}
+
+impl Storage for Sqlite {
+    fn bell(&self) -> &Bell {
+        &self.0.bell
+    }
+
+    fn needs_beats(&self) -> bool {
+        false
+    }
+
+    fn join(&self, node: Node) -> Reply<'_, ()> {
+        Box::pin(async move {
+            let id = node.id;
+            // First the lock: a node without one is dead to the others.
+            self.0.with_locks(move |locks| locks.join(id)).await?;
+            self.0.keep_watch();
+            let join = move |tx: &mut transaction::Transaction<'_>| node::join(tx, &node);
+            self.0.writer.ask(Turn::Between, 1, "cannot announce a node", join).await
+        })
+    }
+
+    fn enqueue(&self, tasks: Vec<NewTask>) -> Reply<'_, Vec<Enqueued>> {
+        Box::pin(async move {
+            if tasks.len() > BATCH_MAX {
+                let message = format!("a batch of {} tasks; at most {BATCH_MAX} fit", tasks.len());
+                return Err(StorageError::new(StorageErrorKind::Rejected, message));
+            }
+            tasks.iter().try_for_each(rules::check_new)?;
+            let rows = tasks.len();
+            self.0
+                .writer
+                .ask(Turn::Enqueue, rows, "cannot store tasks", move |tx| {
+                    enqueue::enqueue(tx, &tasks)
+                })
+                .await
+        })
+    }
+
+    fn claim(&self, claim: Claim) -> Reply<'_, Claimed> {
+        let rows = claim.queues.iter().map(|room| room.slots.saturating_add(room.ahead));
+        let rows = rows.fold(0, usize::saturating_add).min(BATCH_MAX);
+        Box::pin(
+            self.0
+                .writer
+                .ask(Turn::Claim, rows, "cannot claim tasks", move |tx| claim::claim(tx, &claim)),
+        )
+    }
+
+    fn settle(&self, batch: Vec<Settlement>) -> Reply<'_, Vec<Settled>> {
+        let rows = batch.len();
+        Box::pin(
+            self.0.writer.ask(Turn::Settle, rows, "cannot settle tasks", move |tx| {
+                settle::settle(tx, &batch)
+            }),
+        )
+    }
+
+    fn renew(&self, beat: Beat) -> Reply<'_, Vec<Held>> {
+        let rows = beat.begun.len();
+        Box::pin(
+            self.0
+                .writer
+                .ask(Turn::Between, rows, "cannot renew a node", move |tx| node::renew(tx, &beat)),
+        )
+    }
+
+    fn peers(&self, node: NodeId) -> Reply<'_, Vec<Peer>> {
+        Box::pin(async move {
+            let (holders, announced) = self
+                .0
+                .readers
+                .read("cannot look for other nodes", |conn| {
+                    Ok((node::holders(conn)?, node::announced(conn)?))
+                })
+                .await?;
+            let (peers, gone) = self
+                .0
+                .with_locks(move |locks| {
+                    let mut peers = Vec::new();
+                    for holder in holders.into_iter().filter(|holder| *holder != node) {
+                        let life = if locks.is_alive(holder)? { Life::Alive } else { Life::Dead };
+                        peers.push(Peer { node: holder, life });
+                    }
+                    let mut gone = Vec::new();
+                    for node in announced {
+                        if !locks.is_alive(node)? {
+                            gone.push(node);
+                        }
+                    }
+                    Ok((peers, gone))
+                })
+                .await?;
+            if !gone.is_empty() {
+                let forget = move |tx: &mut transaction::Transaction<'_>| {
+                    gone.iter().try_for_each(|node| node::forget(tx, *node))
+                };
+                self.0.writer.ask(Turn::Between, 1, "cannot forget dead nodes", forget).await?;
+            }
+            Ok(peers)
+        })
+    }
+
+    fn seize(&self, from: NodeId, by: NodeId, limit: usize) -> Reply<'_, Vec<Lost>> {
+        Box::pin(self.0.writer.ask(Turn::Between, limit, "cannot take over tasks", move |tx| {
+            node::seize(tx, from, by, limit)
+        }))
+    }
+
+    fn cancel(&self, id: TaskId, keep: Keep) -> Reply<'_, Cancel> {
+        Box::pin(
+            self.0.writer.ask(Turn::Between, 1, "cannot cancel a task", move |tx| {
+                outside::cancel(tx, id, keep)
+            }),
+        )
+    }
+
+    fn revive(&self, id: TaskId) -> Reply<'_, Revive> {
+        Box::pin(
+            self.0.writer.ask(Turn::Between, 1, "cannot run a task again", move |tx| {
+                outside::revive(tx, id)
+            }),
+        )
+    }
+
+    fn prune(&self, limit: usize) -> Reply<'_, Pruned> {
+        Box::pin(
+            self.0.writer.ask(Turn::Between, limit, "cannot prune tasks", move |tx| {
+                outside::prune(tx, limit)
+            }),
+        )
+    }
+
+    fn leave(&self, node: NodeId) -> Reply<'_, ()> {
+        Box::pin(async move {
+            self.0
+                .with_locks(move |locks| {
+                    locks.leave(node);
+                    Ok(())
+                })
+                .await?;
+            if !self.0.liveness.holds_any() {
+                self.0.watch().take();
+            }
+            let leave = move |tx: &mut transaction::Transaction<'_>| node::leave(tx, node);
+            self.0.writer.ask(Turn::Between, 1, "cannot sign off a node", leave).await
+        })
+    }
+}
+
+impl Inspect for Sqlite {
+    fn task(&self, id: TaskId) -> Reply<'_, Option<TaskInfo>> {
+        Box::pin(self.0.readers.read("cannot read a task", move |conn| inspect::task(conn, id)))
+    }
+
+    fn tasks(&self, filter: TaskFilter, page: Page) -> Reply<'_, Vec<TaskInfo>> {
+        Box::pin(
+            self.0
+                .readers
+                .read("cannot list tasks", move |conn| inspect::tasks(conn, &filter, page)),
+        )
+    }
+
+    fn counts(&self) -> Reply<'_, Vec<Count>> {
+        Box::pin(self.0.readers.read("cannot count tasks", inspect::counts))
+    }
+
+    fn backlog(&self) -> Reply<'_, Vec<Backlog>> {
+        let now = self.0.clock.micros();
+        Box::pin(
+            self.0.readers.read("cannot read the backlog", move |conn| inspect::backlog(conn, now)),
+        )
+    }
+}

@@ -1,0 +1,88 @@
+//! How values lie in columns.
+
+use std::time::Duration;
+
+use rusqlite::Row;
+use uuid::Uuid;
+
+use super::error::damaged;
+use crate::{
+    body::Body,
+    storage::clock::duration_micros,
+    task::{AttemptEnd, TaskId, TaskState},
+};
+
+const STATES: [TaskState; 5] = [
+    TaskState::Pending,
+    TaskState::Running,
+    TaskState::Completed,
+    TaskState::Failed,
+    TaskState::Cancelled,
+];
+
+/// The stored number of a state.
+pub(super) fn state_number(state: TaskState) -> i64 {
+    match state {
+        TaskState::Pending => 0,
+        TaskState::Running => 1,
+        TaskState::Completed => 2,
+        TaskState::Failed => 3,
+        TaskState::Cancelled => 4,
+    }
+}
+
+pub(super) fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<TaskState> {
+    let number = row.get::<_, u8>(column)?;
+    STATES
+        .get(usize::from(number))
+        .copied()
+        .ok_or_else(|| damaged("a task is in a state that does not exist"))
+}
+
+/// The stored number of an attempt's end.
+pub(super) fn end_number(end: AttemptEnd) -> i64 {
+    let at = AttemptEnd::ALL.iter().position(|known| *known == end);
+    // All of them are in `ALL`.
+    at.and_then(|at| at.try_into().ok()).unwrap_or_default()
+}
+
+pub(super) fn end(row: &Row<'_>, column: usize) -> rusqlite::Result<AttemptEnd> {
+    let number = row.get::<_, u8>(column)?;
+    let end = AttemptEnd::ALL.get(usize::from(number)).copied();
+    end.ok_or_else(|| damaged("an attempt ended in a way that does not exist"))
+}
+
+pub(super) fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
+    Ok(Uuid::from_bytes(row.get(column)?))
+}
+
+pub(super) fn task_id(row: &Row<'_>, column: usize) -> rusqlite::Result<TaskId> {
+    uuid(row, column).map(TaskId::from_uuid)
+}
+
+/// A body in two columns: codec, bytes.
+pub(super) fn body(row: &Row<'_>, column: usize) -> rusqlite::Result<Body> {
+    Ok(Body { codec: row.get(column)?, bytes: row.get_ref(column + 1)?.as_blob()?.into() })
+}
+
+/// A body in two columns, if there is one.
+pub(super) fn optional_body(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Body>> {
+    let codec = row.get::<_, Option<u16>>(column)?;
+    codec.map(|_| body(row, column)).transpose()
+}
+
+/// Numbers that only grow are kept as SQLite's integers, whose upper half is never reached.
+pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    Ok(row.get::<_, i64>(column)?.cast_unsigned())
+}
+
+/// How a task's own timeout is stored: -1 for none at all.
+pub(super) fn timeout_number(timeout: Option<Duration>) -> i64 {
+    timeout.map_or(-1, duration_micros)
+}
+
+pub(super) fn timeout(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Option<Duration>>> {
+    let number = row.get::<_, Option<i64>>(column)?;
+    // A negative number is the one for none.
+    Ok(number.map(|micros| u64::try_from(micros).ok().map(Duration::from_micros)))
+}

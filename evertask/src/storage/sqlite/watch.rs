@@ -1,0 +1,91 @@
+//! An eye on other processes that use the same file: SQLite wakes nobody.
+//!
+//! About once a second, without any SQL, it looks whether the log has changed and whether the locks of other nodes are still
+//! held. Only while a node of this storage is alive.
+
+use std::{
+    collections::HashSet,
+    ffi::OsString,
+    fs,
+    hash::{BuildHasher, Hasher, RandomState},
+    path::{Path, PathBuf},
+    sync::{
+        Weak,
+        mpsc::{self, RecvTimeoutError, Sender},
+    },
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use super::Inner;
+use crate::storage::NodeId;
+
+/// A thread that looks; it ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Watch {
+    _stop: Sender<()>,
+}
+
+impl Watch {
+    /// Starts to look. `None` if there is no thread for it: then the slow look of the runtime has to do.
+    pub(super) fn start(database: &Path, storage: Weak<Inner>) -> Option<Self> {
+        let (stop, stopped) = mpsc::channel::<()>();
+        let mut eye = Eye::new(database);
+        let look = move || {
+            while stopped.recv_timeout(pause()) == Err(RecvTimeoutError::Timeout) {
+                let Some(storage) = storage.upgrade() else { break };
+                eye.look(&storage);
+            }
+        };
+        let thread = thread::Builder::new().name("evertask-watch".to_owned()).spawn(look);
+        thread.ok().map(|_| Self { _stop: stop })
+    }
+}
+
+/// What was seen last.
+#[derive(Debug)]
+pub(super) struct Eye {
+    log: PathBuf,
+    stamp: Option<(SystemTime, u64)>,
+    living: HashSet<NodeId>,
+}
+
+impl Eye {
+    pub(super) fn new(database: &Path) -> Self {
+        let mut log = OsString::from(database);
+        log.push("-wal");
+        let log = PathBuf::from(log);
+        Self { stamp: stamp(&log), log, living: HashSet::new() }
+    }
+
+    pub(super) fn look(&mut self, storage: &Inner) {
+        if self.log_changed() {
+            // It may well have been our own writer. That one knows.
+            storage.writer.look();
+        }
+        // If they cannot be read now, they can be at the next look.
+        if let Ok(living) = storage.liveness.living() {
+            if self.living.difference(&living).next().is_some() {
+                storage.bell.peers();
+            }
+            self.living = living;
+        }
+    }
+
+    /// True if the log is another one than at the last look.
+    pub(super) fn log_changed(&mut self) -> bool {
+        let was = std::mem::replace(&mut self.stamp, stamp(&self.log));
+        was != self.stamp
+    }
+}
+
+fn stamp(log: &Path) -> Option<(SystemTime, u64)> {
+    let log = fs::metadata(log).ok()?;
+    Some((log.modified().ok()?, log.len()))
+}
+
+/// A second, more or less, so that processes do not look in step.
+fn pause() -> Duration {
+    let random = RandomState::new().build_hasher().finish();
+    Duration::from_millis(800 + random % 400)
+}
