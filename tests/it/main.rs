@@ -2,11 +2,13 @@
 
 mod attempt;
 mod conformance;
+mod directory;
 mod dispatch;
 mod faults;
 mod hooks;
 mod lifecycle;
 mod log;
+mod survive;
 
 /// Waits until something is so. On paused time this costs nothing; elsewhere it looks every few milliseconds.
 pub(crate) async fn until(mut so: impl AsyncFnMut() -> bool) {
