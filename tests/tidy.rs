@@ -9,16 +9,36 @@ use std::{
 const ABSENCES: &[(&[&str], &[&str], &str)] = &[
     (
         &["bounds.rs", "body.rs", "task.rs", "policy.rs", "failure.rs", "verdict.rs"],
-        &["tokio", "rusqlite", "crate::runtime", "crate::storage", "crate::context", "crate::handler"],
+        &[
+            "tokio",
+            "rusqlite",
+            "crate::runtime",
+            "crate::storage",
+            "crate::context",
+            "crate::handler",
+        ],
         "the heart is pure: pass in a value instead, and let the runtime or a storage do what needs a clock, an executor or SQL",
     ),
     (
         &["storage/"],
-        &["crate::runtime", "crate::handler", "crate::dispatch", "crate::context", "crate::registry"],
+        &[
+            "crate::runtime",
+            "crate::handler",
+            "crate::dispatch",
+            "crate::context",
+            "crate::registry",
+        ],
         "a storage knows tasks and verdicts, nothing of handlers or the runtime: put what it needs into the request it is given",
     ),
     (
-        &["runtime/claimer", "runtime/settler", "runtime/keeper", "runtime/attempt", "runtime/desk", "runtime/client"],
+        &[
+            "runtime/claimer",
+            "runtime/settler",
+            "runtime/keeper",
+            "runtime/attempt",
+            "runtime/desk",
+            "runtime/client",
+        ],
         &["Memory", "Sqlite", "Postgres", "MySql", "rusqlite"],
         "the runtime works on `dyn Storage`: only `runtime/url.rs` may name one",
     ),
@@ -31,9 +51,17 @@ const ABSENCES: &[(&[&str], &[&str], &str)] = &[
 
 /// Words that may stand in these files only.
 const CONFINED: &[(&str, &[&str], &str)] = &[
-    ("linkme", &["registry.rs", "__private.rs"], "only the registry and the door for generated code know how handlers are gathered"),
+    (
+        "linkme",
+        &["registry.rs", "__private.rs"],
+        "only the registry and the door for generated code know how handlers are gathered",
+    ),
     ("rusqlite", &["storage/sqlite/"], "only `storage/sqlite/` speaks to SQLite"),
-    ("allow(unsafe_code)", &["registry.rs"], "unsafe code is for the distributed slice alone; find a safe way"),
+    (
+        "allow(unsafe_code)",
+        &["registry.rs"],
+        "unsafe code is for the distributed slice alone; find a safe way",
+    ),
 ];
 
 fn root() -> PathBuf {
@@ -104,7 +132,11 @@ fn every_module_says_what_it_is() {
         .filter(|file| !fs::read_to_string(file).unwrap().starts_with("//!"))
         .map(|file| file.display().to_string())
         .collect();
-    assert!(silent.is_empty(), "\nopen these with `//!` and one sentence on what they are:\n{}\n", silent.join("\n"));
+    assert!(
+        silent.is_empty(),
+        "\nopen these with `//!` and one sentence on what they are:\n{}\n",
+        silent.join("\n")
+    );
 }
 
 #[test]
@@ -122,14 +154,22 @@ fn no_test_is_switched_off_and_nothing_is_left_to_do() {
             wrong.extend(found.map(|word| format!("{}:{} `{word}`", file.display(), n + 1)));
         }
     }
-    assert!(wrong.is_empty(), "\nmake it work, or take it out and say so in an issue:\n{}\n", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "\nmake it work, or take it out and say so in an issue:\n{}\n",
+        wrong.join("\n")
+    );
 }
 
 #[test]
 fn the_macro_crate_depends_on_nothing_of_ours() {
     let manifest = fs::read_to_string(root().join("evertask-macros/Cargo.toml")).unwrap();
-    let dependencies = manifest.split("[dependencies]").nth(1).unwrap().split("\n[").next().unwrap();
-    assert!(!dependencies.contains("evertask"), "the macro writes data and one call; logic belongs into `evertask`");
+    let dependencies =
+        manifest.split("[dependencies]").nth(1).unwrap().split("\n[").next().unwrap();
+    assert!(
+        !dependencies.contains("evertask"),
+        "the macro writes data and one call; logic belongs into `evertask`"
+    );
 }
 
 #[test]
@@ -137,6 +177,9 @@ fn every_example_is_named_in_the_readme() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     for entry in fs::read_dir(root().join("examples")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        assert!(readme.contains(&format!("examples/{name}")), "say in README.md what `examples/{name}` is for");
+        assert!(
+            readme.contains(&format!("examples/{name}")),
+            "say in README.md what `examples/{name}` is for"
+        );
     }
 }

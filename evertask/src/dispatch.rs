@@ -207,7 +207,12 @@ impl<T: Handler> DispatchAll<T> {
 }
 
 fn handle<T: Handler>(runtime: &Arc<Shared>, enqueued: Enqueued) -> TaskHandle<T> {
-    TaskHandle { id: enqueued.id, how: enqueued.how, runtime: Arc::clone(runtime), types: PhantomData }
+    TaskHandle {
+        id: enqueued.id,
+        how: enqueued.how,
+        runtime: Arc::clone(runtime),
+        types: PhantomData,
+    }
 }
 
 impl<T: Handler> IntoFuture for Dispatch<T> {

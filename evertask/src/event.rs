@@ -82,7 +82,13 @@ pub enum EventKind {
 }
 
 impl Event {
-    pub(crate) fn new(id: TaskId, name: Arc<str>, queue: Arc<str>, attempt: u32, kind: EventKind) -> Self {
+    pub(crate) fn new(
+        id: TaskId,
+        name: Arc<str>,
+        queue: Arc<str>,
+        attempt: u32,
+        kind: EventKind,
+    ) -> Self {
         let time = SystemTime::now();
         Self { id, name, queue, attempt, time, kind, error: None, delay: None, ran: None }
     }

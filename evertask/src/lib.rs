@@ -15,8 +15,8 @@ mod hooks;
 mod policy;
 mod registry;
 mod runtime;
-mod stop;
 mod signature;
+mod stop;
 pub mod storage;
 mod task;
 pub mod verdict;
@@ -27,8 +27,8 @@ pub use self::{
     body::{Body, BodyError},
     context::Context,
     dispatch::{Dispatch, DispatchAll, dispatch, dispatch_all},
-    event::{Event, EventKind, EventStream},
     error::{DispatchError, OutputError, RetryError, ShutdownError, StartError},
+    event::{Event, EventKind, EventStream},
     extract::{FromContext, MissingState, State, States},
     failure::{Failure, ResultExt, Retry, TaskError},
     handle::TaskHandle,

@@ -7,7 +7,8 @@ pub(crate) struct Directory(PathBuf);
 
 impl Directory {
     pub(crate) fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("evertask-{name}-{}", evertask::TaskId::new()));
+        let path =
+            std::env::temp_dir().join(format!("evertask-{name}-{}", evertask::TaskId::new()));
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
     }

@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use evertask::{
-    Cancel, Context, DispatchError, Dispatched, OutputError, Page, Runtime, State, TaskFilter, TaskState,
-    storage::Memory,
+    Cancel, Context, DispatchError, Dispatched, OutputError, Page, Runtime, State, TaskFilter,
+    TaskState, storage::Memory,
 };
 
 use crate::log::Log;
@@ -111,7 +111,10 @@ async fn a_running_task_keeps_its_key_and_the_loser_is_told_its_id() {
     let builder = Runtime::builder().storage(Memory::new()).discover(false);
     let runtime = builder.handler::<hang>().start().await.unwrap();
     let first = hang::dispatch().key("k").await.unwrap();
-    crate::until(async || runtime.task(first.id()).await.unwrap().unwrap().state == TaskState::Running).await;
+    crate::until(async || {
+        runtime.task(first.id()).await.unwrap().unwrap().state == TaskState::Running
+    })
+    .await;
     let second = hang::dispatch().key("k").await.unwrap();
     assert_eq!((second.id(), second.dispatched()), (first.id(), Dispatched::Existing));
     assert_eq!(second.cancel().await.unwrap(), Cancel::Asked);
@@ -132,7 +135,8 @@ async fn many_are_stored_together_or_not_at_all() {
     let one_bad = [note::new("fine"), note::new(large)];
     let error = evertask::dispatch_all(one_bad).await.unwrap_err();
     assert!(matches!(error, DispatchError::PayloadTooLarge { .. }), "{error}");
-    let stored = runtime.tasks(TaskFilter::default(), Page { before: None, limit: 1000 }).await.unwrap();
+    let stored =
+        runtime.tasks(TaskFilter::default(), Page { before: None, limit: 1000 }).await.unwrap();
     assert_eq!(stored.len(), 50, "nothing of a refused batch is stored");
     assert!(evertask::dispatch_all::<note>([]).await.unwrap().is_empty());
 }
@@ -173,7 +177,10 @@ async fn a_handler_this_runtime_does_not_know_is_refused_at_dispatch() {
     let log = Log::default();
     let _runtime = node(&log).await;
     let error = stranger::dispatch().await.unwrap_err();
-    assert!(matches!(&error, DispatchError::UnknownHandler { name, .. } if name == "stranger"), "{error}");
+    assert!(
+        matches!(&error, DispatchError::UnknownHandler { name, .. } if name == "stranger"),
+        "{error}"
+    );
 }
 
 /// Written as one thing, read as another.

@@ -10,10 +10,12 @@ use std::{
 };
 
 use evertask::{
-    Context, Dispatched, Keep, Runtime, State, StorageError, StorageErrorKind, TaskId, TaskInfo, TaskState,
+    Context, Dispatched, Keep, Runtime, State, StorageError, StorageErrorKind, TaskId, TaskInfo,
+    TaskState,
     storage::{
-        Backlog, Beat, Bell, Cancel, Claim, Claimed, Count, Enqueued, Held, Inspect, Lost, Memory, NewTask, Node, NodeId,
-        Page, Peer, Pruned, Reply, Revive, Settled, Settlement, Storage, TaskFilter,
+        Backlog, Beat, Bell, Cancel, Claim, Claimed, Count, Enqueued, Held, Inspect, Lost, Memory,
+        NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive, Settled, Settlement, Storage,
+        TaskFilter,
     },
 };
 
@@ -124,10 +126,16 @@ impl Inspect for Faulty {
 }
 
 #[evertask::handler(retries = 3, backoff = "fixed(1s)")]
-async fn step(name: String, fail_first: bool, log: State<Log>, ctx: Context) -> Result<String, String> {
+async fn step(
+    name: String,
+    fail_first: bool,
+    log: State<Log>,
+    ctx: Context,
+) -> Result<String, String> {
     log.add(format!("{name}/{}", ctx.attempt()));
     if name == "parent" {
-        ctx.dispatch_on_success(step::dispatch("child", false)).map_err(|error| error.to_string())?;
+        ctx.dispatch_on_success(step::dispatch("child", false))
+            .map_err(|error| error.to_string())?;
     }
     if name == "slow" {
         tokio::time::sleep(Duration::from_secs(40)).await;
@@ -141,15 +149,25 @@ async fn scenario(at: usize, fault: Fault) -> usize {
     let (log, storage) = (Log::default(), Faulty::new(at, fault));
     let builder = Runtime::builder().storage(storage.clone()).discover(false).state(log.clone());
     // A stalled dispatch is given up, and whether it was stored is not known; the caller dispatches again with its key.
-    let runtime = builder.handler::<step>().concurrency(3).dispatch_timeout(Duration::from_secs(5)).start().await.unwrap();
+    let runtime = builder
+        .handler::<step>()
+        .concurrency(3)
+        .dispatch_timeout(Duration::from_secs(5))
+        .start()
+        .await
+        .unwrap();
     let dispatch = async |name: &str, fail_first: bool| loop {
         match step::dispatch(name, fail_first).key(name).on(&runtime).await {
             Ok(task) => return task,
-            Err(error) => assert!(matches!(error, evertask::DispatchError::Unknown { .. }), "{said}: {error}"),
+            Err(error) => {
+                assert!(matches!(error, evertask::DispatchError::Unknown { .. }), "{said}: {error}")
+            }
         }
     };
     let mut tasks = Vec::new();
-    for (name, fail_first) in [("a", false), ("b", true), ("slow", false), ("parent", false), ("c", true)] {
+    for (name, fail_first) in
+        [("a", false), ("b", true), ("slow", false), ("parent", false), ("c", true)]
+    {
         tasks.push(dispatch(name, fail_first).await);
     }
     for (task, name) in tasks.iter().zip(["a", "b", "slow", "parent", "c"]) {
@@ -157,8 +175,18 @@ async fn scenario(at: usize, fault: Fault) -> usize {
         let output = output.unwrap_or_else(|_| panic!("{said}: {name} never ended"));
         assert_eq!(output.unwrap(), name, "{said}");
     }
-    crate::until(async || log.taken().contains(&"child/1".to_owned())).await;
-    tokio::time::timeout(Duration::from_secs(600), runtime.shutdown()).await.unwrap_or_else(|_| panic!("{said}: no end")).unwrap();
+    let all = async || {
+        storage.tasks(TaskFilter::default(), Page { before: None, limit: 100 }).await.unwrap()
+    };
+    crate::until(async || {
+        let all = all().await;
+        all.len() >= 6 && all.iter().all(|task| task.state.is_final())
+    })
+    .await;
+    tokio::time::timeout(Duration::from_secs(600), runtime.shutdown())
+        .await
+        .unwrap_or_else(|_| panic!("{said}: no end"))
+        .unwrap();
     let mut ran = log.taken();
     ran.sort();
     let expected = ["a/1", "b/1", "b/2", "c/1", "c/2", "child/1", "parent/1", "slow/1"];
@@ -167,7 +195,7 @@ async fn scenario(at: usize, fault: Fault) -> usize {
         ran.dedup();
     }
     assert_eq!(ran, expected, "{said}: each attempt once");
-    let all = storage.tasks(TaskFilter::default(), Page { before: None, limit: 100 }).await.unwrap();
+    let all = all().await;
     assert!(all.iter().all(|task| task.state == TaskState::Completed), "{said}: {all:?}");
     storage.calls.load(Ordering::SeqCst)
 }
@@ -191,7 +219,11 @@ async fn a_dispatch_that_is_never_answered_says_that_it_does_not_know() {
     let client = builder.client().await.unwrap();
     let error = step::dispatch("a", false).key("a").on(&client).await.unwrap_err();
     let evertask::DispatchError::Unknown { id, .. } = error else { panic!("{error}") };
-    assert_eq!(client.task(id).await.unwrap().unwrap().state, TaskState::Pending, "here it was stored");
+    assert_eq!(
+        client.task(id).await.unwrap().unwrap().state,
+        TaskState::Pending,
+        "here it was stored"
+    );
     let again = step::dispatch("a", false).key("a").on(&client).await.unwrap();
     assert_eq!((again.id(), again.dispatched()), (id, Dispatched::Replaced));
 }

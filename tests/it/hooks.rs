@@ -63,14 +63,16 @@ async fn every_hook_is_called_once_with_what_it_wants_to_know() {
     log.clear();
     assert_eq!(watched::dispatch("second").await.unwrap().output().await.unwrap(), 2);
     crate::until(async || log.len() == 4).await;
-    let told = ["began second 1", "again second: no second", "began second 2", "finished second with 2"];
+    let told =
+        ["began second 1", "again second: no second", "began second 2", "finished second with 2"];
     assert_eq!(log.taken(), told);
 
     log.clear();
     let task = watched::dispatch("never").await.unwrap();
     assert!(matches!(task.output().await, Err(OutputError::Failed { .. })));
     crate::until(async || log.len() == 4).await;
-    let told = ["began never 1", "again never: no never", "began never 2", "failed never: no never"];
+    let told =
+        ["began never 1", "again never: no never", "began never 2", "failed never: no never"];
     assert_eq!(log.taken(), told);
 
     log.clear();

@@ -45,7 +45,9 @@ async fn shutdown_waits_for_what_runs_and_leaves_the_rest_in_its_place() {
     runtime.shutdown().await.unwrap();
     assert_eq!(log.taken(), ["begun", "begun", "done", "done"]);
     let states = [0, 1, 2].map(|n| tasks[n].id());
-    for (id, state) in states.into_iter().zip([TaskState::Completed, TaskState::Completed, TaskState::Pending]) {
+    for (id, state) in
+        states.into_iter().zip([TaskState::Completed, TaskState::Completed, TaskState::Pending])
+    {
         assert_eq!(memory.task(id).await.unwrap().unwrap().state, state);
     }
     let waiting = memory.task(tasks[2].id()).await.unwrap().unwrap();
@@ -64,11 +66,19 @@ async fn what_does_not_end_in_time_is_interrupted_and_spends_no_attempt() {
     crate::until(async || log.len() == 2).await;
     let start = tokio::time::Instant::now();
     runtime.shutdown().await.unwrap();
-    assert!(start.elapsed() >= 20 * SECOND && start.elapsed() < 23 * SECOND, "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() >= 20 * SECOND && start.elapsed() < 23 * SECOND,
+        "{:?}",
+        start.elapsed()
+    );
     for id in [long.id(), told.id()] {
         let info = memory.task(id).await.unwrap().unwrap();
         assert_eq!((info.state, info.attempt, info.losses), (TaskState::Pending, 0, 0));
-        assert_eq!(info.attempts[0].end, AttemptEnd::Interrupted, "even where the handler then returned an error");
+        assert_eq!(
+            info.attempts[0].end,
+            AttemptEnd::Interrupted,
+            "even where the handler then returned an error"
+        );
     }
     assert_eq!(log.taken(), ["begun", "begun", "told"]);
     let again = node(&memory, &log).await;
@@ -89,7 +99,10 @@ async fn dropping_the_last_runtime_shuts_it_down() {
     second.output().await.unwrap();
     drop(clone);
     crate::until(async || pause::dispatch(0).await.is_err()).await;
-    crate::until(async || memory.task(task.id()).await.unwrap().unwrap().state == TaskState::Completed).await;
+    crate::until(async || {
+        memory.task(task.id()).await.unwrap().unwrap().state == TaskState::Completed
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -107,20 +120,28 @@ async fn a_node_takes_over_what_a_dead_one_held_after_a_lease_and_not_before() {
     let start = tokio::time::Instant::now();
     let runtime = node(&memory, &log).await;
     let mut events = runtime.events();
-    crate::until(async || memory.task(task.id()).await.unwrap().unwrap().state == TaskState::Completed).await;
+    crate::until(async || {
+        memory.task(task.id()).await.unwrap().unwrap().state == TaskState::Completed
+    })
+    .await;
     let took = start.elapsed();
     assert!(took > 15 * SECOND && took < 20 * SECOND, "{took:?}");
     let info = memory.task(task.id()).await.unwrap().unwrap();
     assert_eq!((info.losses, info.attempt, info.lease), (1, 1, 3));
     assert_eq!(info.attempts[0].end, AttemptEnd::Lost);
-    let first = std::future::poll_fn(|cx| std::pin::Pin::new(&mut events).poll_next(cx)).await.unwrap();
+    let first =
+        std::future::poll_fn(|cx| std::pin::Pin::new(&mut events).poll_next(cx)).await.unwrap();
     assert_eq!((first.kind, first.id), (EventKind::Rescued, task.id()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_task_that_kills_its_node_again_and_again_is_quarantined_and_bystanders_are_not() {
     let (memory, log) = (Memory::new(), Log::default());
-    let client = Runtime::builder().storage(memory.clone()).discover(false).handler::<pause>().handler::<polite>();
+    let client = Runtime::builder()
+        .storage(memory.clone())
+        .discover(false)
+        .handler::<pause>()
+        .handler::<polite>();
     let client = client.client().await.unwrap();
     let poison = pause::dispatch(0).on(&client).await.unwrap();
     let bystander = polite::dispatch().on(&client).await.unwrap();
@@ -139,8 +160,12 @@ async fn a_task_that_kills_its_node_again_and_again_is_quarantined_and_bystander
         assert_eq!(claimed.tasks.len(), if deaths > 2 { 1 } else { 2 }, "suspects run alone");
         memory.leave(node.id).await.unwrap();
         // Somebody who rescues and cannot run either of them.
-        let other = Runtime::builder().storage(memory.clone()).discover(false).start().await.unwrap();
-        crate::until(async || memory.task(poison.id()).await.unwrap().unwrap().state != TaskState::Running).await;
+        let other =
+            Runtime::builder().storage(memory.clone()).discover(false).start().await.unwrap();
+        crate::until(async || {
+            memory.task(poison.id()).await.unwrap().unwrap().state != TaskState::Running
+        })
+        .await;
         other.shutdown().await.unwrap();
         if deaths > 2 && claimed.tasks[0].id == bystander.id() {
             panic!("the bystander is younger: the poison goes first");
@@ -148,16 +173,25 @@ async fn a_task_that_kills_its_node_again_and_again_is_quarantined_and_bystander
     }
     assert_eq!(deaths, 2 + 5);
     let info = memory.task(poison.id()).await.unwrap().unwrap();
-    assert!(info.error.unwrap().contains("its node died while it ran and nothing else did, for the 5th time"));
+    assert!(
+        info.error
+            .unwrap()
+            .contains("its node died while it ran and nothing else did, for the 5th time")
+    );
     let info = memory.task(bystander.id()).await.unwrap().unwrap();
     assert_eq!((info.state, info.losses), (TaskState::Pending, 2));
     let runtime = node(&memory, &log).await;
     crate::until(async || log.len() == 1).await;
-    assert_eq!(runtime.task(bystander.id()).await.unwrap().unwrap().state, TaskState::Running, "it runs, as a suspect");
+    assert_eq!(
+        runtime.task(bystander.id()).await.unwrap().unwrap().state,
+        TaskState::Running,
+        "it runs, as a suspect"
+    );
 }
 
 #[tokio::test]
-async fn with_several_runtimes_a_dispatch_wants_to_be_told_which_and_with_none_that_there_is_none() {
+async fn with_several_runtimes_a_dispatch_wants_to_be_told_which_and_with_none_that_there_is_none()
+{
     let log = Log::default();
     let none = pause::dispatch(0).await;
     // Other tests run on tokio runtimes of their own, so only "some elsewhere" can differ here.
@@ -177,7 +211,9 @@ async fn events_tell_a_tasks_life_in_order_and_end_with_the_runtime() {
     task.output().await.unwrap();
     runtime.shutdown().await.unwrap();
     let mut kinds = Vec::new();
-    while let Some(event) = std::future::poll_fn(|cx| std::pin::Pin::new(&mut events).poll_next(cx)).await {
+    while let Some(event) =
+        std::future::poll_fn(|cx| std::pin::Pin::new(&mut events).poll_next(cx)).await
+    {
         assert_eq!((event.id, &*event.name, &*event.queue), (task.id(), "pause", "default"));
         kinds.push(event.kind);
     }

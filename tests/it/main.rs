@@ -18,5 +18,7 @@ pub(crate) async fn until(mut so: impl AsyncFnMut() -> bool) {
         }
     };
     // Far longer than anything takes, on paused time as well.
-    tokio::time::timeout(std::time::Duration::from_secs(3600), wait).await.expect("it never became so");
+    tokio::time::timeout(std::time::Duration::from_secs(3600), wait)
+        .await
+        .expect("it never became so");
 }

@@ -61,14 +61,20 @@ async fn one(shared: &Arc<Shared>, task: ClaimedTask) -> Option<ClaimedTask> {
     };
     shared.events.tell(|| event(EventKind::Started));
     if let Some(hook) = entry.def.hooks.started {
-        let call = HookCall { payload: task.payload.clone(), ctx: ctx.clone(), output: None, failure: None };
+        let call = HookCall {
+            payload: task.payload.clone(),
+            ctx: ctx.clone(),
+            output: None,
+            failure: None,
+        };
         hooks::spawn(shared, "on_started", hook, call);
     }
 
     let began = Instant::now();
     let handler = (entry.def.run)(task.payload.clone(), ctx.clone());
     let limit = shared.settings.timeout(entry, &task);
-    let span = tracing::info_span!("task", id = %task.id, name = &*task.name, attempt = task.attempt);
+    let span =
+        tracing::info_span!("task", id = %task.id, name = &*task.name, attempt = task.attempt);
     let bounded = bounded(shared, &ctx, handler, limit);
     let ran = ambient::within(Arc::clone(shared), bounded).instrument(span).await;
     // What the handler spawned through its context ends with it, before the end is told.

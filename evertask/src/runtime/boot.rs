@@ -39,7 +39,8 @@ fn keep_running(shared: &Arc<Shared>, name: &'static str, run: Loop) {
 
 fn announce(shared: &Shared) {
     let entries = shared.registry.entries();
-    let crates: BTreeSet<_> = entries.iter().map(|entry| entry.def.options.location.krate()).collect();
+    let crates: BTreeSet<_> =
+        entries.iter().map(|entry| entry.def.options.location.krate()).collect();
     let crates = Vec::from_iter(crates).join(", ");
     let queues = shared.desk.queues().join(", ");
     tracing::info!(node = %shared.node.id, handlers = entries.len(), crates, queues, "evertask starts");
@@ -63,6 +64,12 @@ async fn tell_backlog(shared: Arc<Shared>) {
     }
     for waiting in health.unserved {
         let (queue, name, version) = (waiting.queue, waiting.name, waiting.version);
-        tracing::warn!(queue, name, version, due = waiting.due, "tasks are due that this node cannot run");
+        tracing::warn!(
+            queue,
+            name,
+            version,
+            due = waiting.due,
+            "tasks are due that this node cannot run"
+        );
     }
 }

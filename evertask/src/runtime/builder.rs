@@ -18,8 +18,10 @@ use crate::{
 };
 
 /// A storage still to be opened.
-pub(crate) type OpenStorage =
-    Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Result<Arc<dyn FullStorage>, StorageError>> + Send>> + Send>;
+pub(crate) type OpenStorage = Box<
+    dyn FnOnce() -> Pin<Box<dyn Future<Output = Result<Arc<dyn FullStorage>, StorageError>> + Send>>
+        + Send,
+>;
 
 /// Describes a runtime: where tasks are stored, which handlers and queues it serves, by which rules.
 ///
@@ -78,7 +80,11 @@ impl Builder {
     }
 
     /// Declares a queue and its limits: served by this node even if no handler names it.
-    pub fn queue(mut self, name: impl AsRef<str>, describe: impl FnOnce(QueueBuilder) -> QueueBuilder) -> Self {
+    pub fn queue(
+        mut self,
+        name: impl AsRef<str>,
+        describe: impl FnOnce(QueueBuilder) -> QueueBuilder,
+    ) -> Self {
         let name = name.as_ref();
         if let Err(bad) = check_text("queue name", name, NAME_MAX) {
             self.refuse("queue", bad.to_string());
@@ -102,7 +108,10 @@ impl Builder {
     /// How many attempts run at once on this node, all queues together. Default: twice the cores, at least 4.
     pub fn concurrency(mut self, attempts: usize) -> Self {
         if attempts == 0 {
-            self.refuse("concurrency", "0 would never run anything; use `.client()` to only dispatch".into());
+            self.refuse(
+                "concurrency",
+                "0 would never run anything; use `.client()` to only dispatch".into(),
+            );
         }
         self.settings.concurrency = attempts;
         self
@@ -200,7 +209,10 @@ impl Builder {
     /// How often a task may be the only one that ran on a node that died, before it fails as the likely cause. Default: 5.
     pub fn max_losses(mut self, losses: u32) -> Self {
         if losses == 0 {
-            self.refuse("max_losses", "0 would fail tasks for crashes they had no part in; at least 1".into());
+            self.refuse(
+                "max_losses",
+                "0 would fail tasks for crashes they had no part in; at least 1".into(),
+            );
         }
         self.settings.max_losses = losses;
         self
@@ -283,7 +295,11 @@ fn settle_queues(settings: &mut Settings, registry: &Registry) {
     settings.queues = queues;
 }
 
-fn check_states(settings: &Settings, registry: &Registry, states: &States) -> Result<(), StartError> {
+fn check_states(
+    settings: &Settings,
+    registry: &Registry,
+    states: &States,
+) -> Result<(), StartError> {
     for entry in registry.entries() {
         if !settings.serves(&entry.queue) {
             continue;

@@ -159,7 +159,9 @@ impl Suspects {
     fn hold(&self, shared: &Shared) -> Option<Instant> {
         let until = match self {
             Self::None => return None,
-            Self::Clearing { since } | Self::Running { since, .. } => *since + shared.settings.lease,
+            Self::Clearing { since } | Self::Running { since, .. } => {
+                *since + shared.settings.lease
+            }
         };
         (Instant::now() < until).then_some(until)
     }
@@ -175,8 +177,10 @@ impl Suspects {
     fn saw(&mut self, claim: &Claim, claimed: &Claimed) {
         let since = Instant::now();
         if claim.suspect {
-            *self = claimed.tasks.first().map_or(Self::None, |task| {
-                Self::Running { since, id: task.id, lease: task.lease }
+            *self = claimed.tasks.first().map_or(Self::None, |task| Self::Running {
+                since,
+                id: task.id,
+                lease: task.lease,
             });
         } else if claimed.suspect_due && matches!(self, Self::None) {
             *self = Self::Clearing { since };

@@ -22,7 +22,10 @@ const SAFETY: Duration = Duration::from_secs(60);
 
 impl Shared {
     /// Stores the tasks, all or none. Their ids were made before, so trying again cannot store them twice.
-    pub(crate) async fn enqueue(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>, DispatchError> {
+    pub(crate) async fn enqueue(
+        &self,
+        tasks: Vec<NewTask>,
+    ) -> Result<Vec<Enqueued>, DispatchError> {
         if self.closed.is_set() {
             return Err(DispatchError::ShutDown);
         }
@@ -43,13 +46,21 @@ impl Shared {
                 Ok(Err(error)) if unsure.is_none() => return Err(DispatchError::Storage(error)),
                 Ok(Err(error)) => {
                     let last = error.to_string();
-                    return Err(DispatchError::Unknown { id: first, waited: start.elapsed(), last });
+                    return Err(DispatchError::Unknown {
+                        id: first,
+                        waited: start.elapsed(),
+                        last,
+                    });
                 }
                 Err(_) => unsure.take().unwrap_or_else(|| "no answer".to_owned()),
             };
             let wait = patience.wait();
             if start.elapsed() + wait >= limit {
-                return Err(DispatchError::Unknown { id: first, waited: start.elapsed(), last: error });
+                return Err(DispatchError::Unknown {
+                    id: first,
+                    waited: start.elapsed(),
+                    last: error,
+                });
             }
             unsure = Some(error);
             sleep(wait).await;
@@ -106,14 +117,18 @@ impl Shared {
             let task = self.storage.task(id).await?.ok_or(OutputError::Unknown { id })?;
             match task.state {
                 TaskState::Completed => {
-                    let why = || task.output_error.unwrap_or_else(|| "it was not recorded".to_owned());
+                    let why =
+                        || task.output_error.unwrap_or_else(|| "it was not recorded".to_owned());
                     return task.output.ok_or_else(|| OutputError::NotStored { id, why: why() });
                 }
                 TaskState::Failed => {
                     return Err(OutputError::Failed { id, error: task.error.unwrap_or_default() });
                 }
                 TaskState::Cancelled => {
-                    return Err(OutputError::Cancelled { id, reason: task.error.unwrap_or_default() });
+                    return Err(OutputError::Cancelled {
+                        id,
+                        reason: task.error.unwrap_or_default(),
+                    });
                 }
                 TaskState::Pending | TaskState::Running => {}
             }

@@ -216,7 +216,8 @@ impl Desk {
             if let Phase::Starting { stop: Some(stop) } = held.phase {
                 ctx.stop().give(stop);
             }
-            held.phase = Phase::Running { ctx: ctx.clone(), since: Instant::now(), marked: task.begun };
+            held.phase =
+                Phase::Running { ctx: ctx.clone(), since: Instant::now(), marked: task.begun };
         }
     }
 
@@ -361,13 +362,19 @@ impl Desk {
             Phase::Running { since, marked, .. } => !marked && since.elapsed() > MARK_AFTER,
             Phase::Ahead | Phase::Starting { .. } | Phase::Ended => false,
         };
-        state.held.iter().filter(|(_, held)| long(held)).map(|(id, held)| (*id, held.lease)).collect()
+        state
+            .held
+            .iter()
+            .filter(|(_, held)| long(held))
+            .map(|(id, held)| (*id, held.lease))
+            .collect()
     }
 
     pub(crate) fn mark(&self, begun: &[(TaskId, u64)]) {
         let mut state = self.state();
         for (id, _) in begun {
-            if let Some(Held { phase: Phase::Running { marked, .. }, .. }) = state.held.get_mut(id) {
+            if let Some(Held { phase: Phase::Running { marked, .. }, .. }) = state.held.get_mut(id)
+            {
                 *marked = true;
             }
         }
@@ -377,7 +384,12 @@ impl Desk {
     pub(crate) fn leases(&self) -> Vec<(TaskId, u64)> {
         let live = |held: &&Held| !matches!(held.phase, Phase::Ended);
         let state = self.state();
-        state.held.iter().filter(|(_, held)| live(held)).map(|(id, held)| (*id, held.lease)).collect()
+        state
+            .held
+            .iter()
+            .filter(|(_, held)| live(held))
+            .map(|(id, held)| (*id, held.lease))
+            .collect()
     }
 
     pub(crate) fn holds(&self, id: TaskId, lease: u64) -> bool {
@@ -415,7 +427,8 @@ impl Desk {
     /// The handlers that are being polled right now.
     pub(crate) fn polled(&self) -> Vec<Arc<str>> {
         let state = self.state();
-        let polled = |held: &&Held| matches!(&held.phase, Phase::Running { ctx, .. } if ctx.is_polled());
+        let polled =
+            |held: &&Held| matches!(&held.phase, Phase::Running { ctx, .. } if ctx.is_polled());
         let mut names: Vec<_> =
             state.held.values().filter(polled).map(|held| Arc::clone(&held.name)).collect();
         names.sort();

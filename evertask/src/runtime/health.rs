@@ -51,15 +51,18 @@ pub struct Stall {
 pub(crate) async fn health(shared: &Shared) -> Health {
     let loops = shared.calls.health();
     let stalled = shared.pulse.stall();
-    let failing = |health: &LoopHealth| health.failing.as_ref().is_some_and(|(since, _)| *since > FAILING);
+    let failing =
+        |health: &LoopHealth| health.failing.as_ref().is_some_and(|(since, _)| *since > FAILING);
     let (backlog, storage_error) = match shared.storage.backlog().await {
         Ok(backlog) => (backlog, None),
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
     let can_run = |backlog: &Backlog| {
-        let known = shared.node.handlers.iter().any(|known| {
-            *known.name == backlog.name && known.version >= backlog.version
-        });
+        let known = shared
+            .node
+            .handlers
+            .iter()
+            .any(|known| *known.name == backlog.name && known.version >= backlog.version);
         known && shared.runs && shared.settings.serves(&backlog.queue)
     };
     let (due, unserved) = backlog.into_iter().partition(can_run);

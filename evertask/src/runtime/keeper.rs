@@ -13,7 +13,9 @@ use crate::{
     failure::Failure,
     runtime::{Shared, attempt, claimer, patience::jittered},
     stop::Stop,
-    storage::{AttemptRecord, Beat, Held, Life, Lost, NodeId, Peer, Settled, Settlement, StorageError},
+    storage::{
+        AttemptRecord, Beat, Held, Life, Lost, NodeId, Peer, Settled, Settlement, StorageError,
+    },
     task::{AttemptEnd, TaskId, TaskState},
     verdict::{History, Outcome, judge},
 };
@@ -34,7 +36,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let beats = shared.storage.needs_beats();
     let every = if beats { shared.settings.lease / 5 } else { SAFETY };
     let mut watch = Watch::default();
-    let (mut renew_at, mut peers_at, mut prune_at) = (Instant::now(), Instant::now(), soon(PRUNE_EVERY));
+    let (mut renew_at, mut peers_at, mut prune_at) =
+        (Instant::now(), Instant::now(), soon(PRUNE_EVERY));
     loop {
         let busy = shared.desk.len() > 0;
         let busy_at = Instant::now() + if busy { BUSY } else { SAFETY };
@@ -183,7 +186,8 @@ impl Watch {
 /// Takes over everything a dead node held and judges it.
 async fn rescue(shared: &Arc<Shared>, dead: NodeId) -> Result<(), StorageError> {
     loop {
-        let lost = shared.calls.peers.make(shared.storage.seize(dead, shared.node.id, 1_000)).await?;
+        let lost =
+            shared.calls.peers.make(shared.storage.seize(dead, shared.node.id, 1_000)).await?;
         if lost.is_empty() {
             return Ok(());
         }
@@ -209,7 +213,10 @@ fn judge_lost(shared: &Shared, lost: &Lost) -> Settlement {
     let verdict = judge(&outcome, &shared.settings.policy_of_unknown(), &history);
     let mut settlement = Settlement::new(id, lease, verdict);
     let why = match (started, alone) {
-        (false, _) => "its node died while it held the task; whether the attempt had begun is not known".to_owned(),
+        (false, _) => {
+            "its node died while it held the task; whether the attempt had begun is not known"
+                .to_owned()
+        }
         (true, false) => "its node died while it ran".to_owned(),
         (true, true) => {
             let nth = ordinal(lost_alone + 1);
@@ -218,7 +225,8 @@ fn judge_lost(shared: &Shared, lost: &Lost) -> Settlement {
     };
     let failure = Failure::new(AttemptEnd::Lost, why);
     let binary = Arc::clone(&shared.settings.binary);
-    settlement.attempt = Some(AttemptRecord::new(lost.node, binary, AttemptEnd::Lost, Some(&failure)));
+    settlement.attempt =
+        Some(AttemptRecord::new(lost.node, binary, AttemptEnd::Lost, Some(&failure)));
     settlement.keep = shared.keep(&lost.name, &lost.queue);
     settlement.ran = lost.ran;
     settlement
@@ -273,6 +281,10 @@ mod tests {
         assert!(watch.dead(&beats(8), at(33), lease).is_empty(), "out of touch, seen nothing");
         assert_eq!(watch.dead(&beats(8), at(49), lease), [node]);
         let dead = [Peer { node, life: Life::Dead }];
-        assert_eq!(Watch::default().dead(&dead, at(0), lease), [node], "a certain death needs no wait");
+        assert_eq!(
+            Watch::default().dead(&dead, at(0), lease),
+            [node],
+            "a certain death needs no wait"
+        );
     }
 }

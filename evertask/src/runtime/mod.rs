@@ -16,9 +16,7 @@ use crate::{
     extract::States,
     policy::RETRIES,
     registry::Registry,
-    storage::{
-        Cancel, FullStorage, KeepBy, Node, Page, Revive, StorageError, TaskFilter,
-    },
+    storage::{Cancel, FullStorage, KeepBy, Node, Page, Revive, StorageError, TaskFilter},
     task::{TaskId, TaskInfo},
     verdict::Policy,
 };
@@ -49,7 +47,10 @@ pub use self::{
     desk::RunningTask,
     health::{Health, Stall},
 };
-use self::{calls::Calls, desk::Desk, gate::Gate, latch::Latch, pulse::Pulse, settings::Settings, settler::Settler};
+use self::{
+    calls::Calls, desk::Desk, gate::Gate, latch::Latch, pulse::Pulse, settings::Settings,
+    settler::Settler,
+};
 
 /// A running evertask: it runs tasks, dispatches them and answers questions about them.
 ///
@@ -221,7 +222,11 @@ impl Runtime {
     ///
     /// # Errors
     /// The storage could not be read.
-    pub async fn tasks(&self, filter: TaskFilter, page: Page) -> Result<Vec<TaskInfo>, StorageError> {
+    pub async fn tasks(
+        &self,
+        filter: TaskFilter,
+        page: Page,
+    ) -> Result<Vec<TaskInfo>, StorageError> {
         self.shared.storage.tasks(filter, page).await
     }
 

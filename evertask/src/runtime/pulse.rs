@@ -77,7 +77,10 @@ fn look(shared: &Weak<Shared>) {
             *stalled = Some((seen.1, handlers.clone()));
             drop(stalled);
             let names = handlers.join(", ");
-            tracing::error!(handlers = names, "the executor stands still: a handler blocks its thread; give blocking work to `tokio::task::spawn_blocking`");
+            tracing::error!(
+                handlers = names,
+                "the executor stands still: a handler blocks its thread; give blocking work to `tokio::task::spawn_blocking`"
+            );
             shared.events.tell(|| Event::of_node(EventKind::Stalled).error(names));
         }
     }

@@ -160,7 +160,8 @@ mod tests {
         let secs = Duration::from_secs;
         let mut settings = Settings::default();
         let (plain, own) = (task(|_| ()).await, task(|task| task.retries = Some(9)).await);
-        let retries = |settings: &Settings, entry: &Entry, task| settings.policy(entry, task).retries;
+        let retries =
+            |settings: &Settings, entry: &Entry, task| settings.policy(entry, task).retries;
         let (unsaid, said) = (entry::<Unsaid>(), entry::<Said>());
         assert_eq!(retries(&settings, &unsaid, &plain), 10);
         settings.rules.retries = Some(1);

@@ -122,7 +122,8 @@ fn lighten(settlement: &mut Settlement, why: &str) {
         settlement.output_error = Some(why.to_owned());
     } else if !settlement.effects.is_empty() {
         settlement.effects.clear();
-        settlement.output_error = Some(format!("a task to be stored on success was refused: {why}"));
+        settlement.output_error =
+            Some(format!("a task to be stored on success was refused: {why}"));
     } else if let Some(attempt) = &mut settlement.attempt {
         attempt.error = Some("(the error text could not be stored)".to_owned());
     }
@@ -159,7 +160,8 @@ fn tell(shared: &Arc<Shared>, batch: Vec<Ending>, settled: Vec<Settled>) -> Vec<
 
 impl Ending {
     fn event(&self, kind: EventKind) -> Event {
-        let (id, name, queue) = (self.settlement.id, Arc::clone(&self.name), Arc::clone(&self.queue));
+        let (id, name, queue) =
+            (self.settlement.id, Arc::clone(&self.name), Arc::clone(&self.queue));
         let event = Event::new(id, name, queue, self.attempt, kind).ran(self.settlement.ran);
         match (&self.failure, &self.settlement.verdict) {
             (Some(failure), _) => event.error(failure.message.as_str()),
@@ -205,7 +207,8 @@ fn applied(shared: &Arc<Shared>, ending: Ending, state: TaskState) {
         _ => return,
     };
     if let Some(hook) = hook {
-        let call = HookCall { payload, ctx, output: ending.settlement.output, failure: ending.failure };
+        let call =
+            HookCall { payload, ctx, output: ending.settlement.output, failure: ending.failure };
         hooks::spawn(shared, which, hook, call);
     }
 }
@@ -220,9 +223,13 @@ fn log(ending: &Ending, kind: EventKind, delay: Option<Duration>) {
             tracing::warn!(%id, name, attempt, ?took, error, again_in = ?delay, "failed, will be tried again");
         }
         EventKind::Failed => tracing::error!(%id, name, attempt, ?took, error, "failed for good"),
-        EventKind::Unreadable => tracing::warn!(%id, name, error, again_in = ?delay, "payload cannot be read"),
+        EventKind::Unreadable => {
+            tracing::warn!(%id, name, error, again_in = ?delay, "payload cannot be read")
+        }
         EventKind::Cancelled => tracing::info!(%id, name, attempt, "cancelled"),
-        EventKind::Interrupted => tracing::info!(%id, name, attempt, "interrupted by shutdown, pending again"),
+        EventKind::Interrupted => {
+            tracing::info!(%id, name, attempt, "interrupted by shutdown, pending again")
+        }
         _ => tracing::debug!(%id, name, attempt, ?kind, "ended"),
     }
 }

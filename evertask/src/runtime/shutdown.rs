@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{
     error::ShutdownError,
-    runtime::{Shared, ambient, attempt},
+    runtime::{Shared, ambient, attempt, patience::Patience},
     stop::Stop,
+    storage::StorageError,
 };
 
 /// How long what has ended may take to be written down, on top of everything else.
@@ -52,7 +53,10 @@ async fn stop_node(shared: &Arc<Shared>) -> Result<(), ShutdownError> {
         }
     };
     if timeout_at(deadline, patient).await.is_err() {
-        tracing::warn!(running = shared.desk.used(), "tasks are still running; they are stopped and will be pending again");
+        tracing::warn!(
+            running = shared.desk.used(),
+            "tasks are still running; they are stopped and will be pending again"
+        );
     }
     shared.desk.stop_all(Stop::Shutdown);
     // A claim that was under way when we began may still bring tasks; the desk gives them back.
@@ -66,15 +70,22 @@ async fn stop_node(shared: &Arc<Shared>) -> Result<(), ShutdownError> {
         tracing::warn!(hooks = shared.hooks.count(), "hooks are still running and are left behind");
     }
     shared.left.set();
-    let left = timeout(WRITE, shared.storage.leave(shared.node.id)).await;
+    let left = timeout(WRITE, leave(shared)).await;
     tracing::info!(node = %shared.node.id, unsettled, "evertask has shut down");
     if unsettled > 0 {
         return Err(ShutdownError::Unsettled { unsettled });
     }
-    match left {
-        Ok(left) => Ok(left?),
-        // Whoever looks next finds a node that gives no sign of life and holds nothing.
-        Err(_) => Ok(()),
+    // One that could not say so is found to give no sign of life, and holds nothing.
+    left.unwrap_or(Ok(())).map_err(ShutdownError::Storage)
+}
+
+async fn leave(shared: &Shared) -> Result<(), StorageError> {
+    let mut patience = Patience::new();
+    loop {
+        match shared.storage.leave(shared.node.id).await {
+            Err(error) if error.is_transient() => sleep(patience.wait()).await,
+            left => return left,
+        }
     }
 }
 

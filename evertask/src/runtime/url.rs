@@ -46,7 +46,9 @@ fn sqlite(url: String) -> Result<OpenStorage, StartError> {
 /// The error names the url without what may be a password.
 fn bad(url: String, why: &str) -> StartError {
     let url = match (url.find("://"), url.find('@')) {
-        (Some(start), Some(end)) if start < end => format!("{}***{}", &url[..start + 3], &url[end..]),
+        (Some(start), Some(end)) if start < end => {
+            format!("{}***{}", &url[..start + 3], &url[end..])
+        }
         _ => url,
     };
     StartError::BadUrl { url, why: why.to_owned() }
