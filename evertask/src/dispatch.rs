@@ -2,12 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    future::{Future, IntoFuture},
+    fmt,
+    future::{Future, IntoFuture, poll_fn},
     marker::PhantomData,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime},
 };
+
+use futures_core::Stream;
 
 use crate::{
     body::Body,
@@ -37,7 +40,8 @@ pub fn dispatch<T: Handler>(payload: T) -> Dispatch<T> {
     Dispatch { payload, options: Options::default() }
 }
 
-/// Stores many tasks at once: all of them or none, in one transaction. At most 10,000.
+/// Stores many tasks at once: all of them or none, in one transaction. At most 10,000;
+/// [`dispatch_stream`] takes more.
 ///
 /// The options that make sense for all of them are given once; [`DispatchAll::key`] is not among them.
 ///
@@ -55,6 +59,27 @@ pub fn dispatch<T: Handler>(payload: T) -> Dispatch<T> {
 /// ```
 pub fn dispatch_all<T: Handler>(payloads: impl IntoIterator<Item = T>) -> DispatchAll<T> {
     DispatchAll { payloads: payloads.into_iter().collect(), options: Options::default() }
+}
+
+/// Stores tasks as they come out of a stream, 1,000 in one transaction, however many there are. Returns how many it stored.
+///
+/// Unlike [`dispatch_all`] this is not all or nothing: an error says how many were stored before it.
+///
+/// ```
+/// # async fn doc(names: impl futures_core::Stream<Item = greet> + Send + 'static) -> Result<(), evertask::DispatchError> {
+/// #[evertask::handler]
+/// async fn greet(name: String) {
+///     println!("hello, {name}");
+/// }
+///
+/// let stored = evertask::dispatch_stream(names).tag("campaign", "spring").await?;
+/// println!("{stored} greetings are on their way");
+/// # Ok(()) }
+/// ```
+pub fn dispatch_stream<T: Handler>(
+    payloads: impl Stream<Item = T> + Send + 'static,
+) -> DispatchStream<T> {
+    DispatchStream { payloads: Box::pin(payloads), options: Options::default() }
 }
 
 /// What may be said about a task when it is dispatched.
@@ -203,6 +228,61 @@ impl<T: Handler> DispatchAll<T> {
         }
         let enqueued = runtime.enqueue(tasks).await?;
         Ok(enqueued.into_iter().map(|one| handle(&runtime, one)).collect())
+    }
+}
+
+/// A stream of tasks that is about to be stored. Awaiting it reads the stream to its end.
+#[must_use = "a dispatch does nothing until it is awaited"]
+pub struct DispatchStream<T> {
+    payloads: Pin<Box<dyn Stream<Item = T> + Send>>,
+    options: Options,
+}
+
+/// How many tasks of a stream go in one transaction.
+const CHUNK: usize = 1_000;
+
+impl<T: Handler> DispatchStream<T> {
+    common_options!();
+
+    async fn store(mut self) -> Result<u64, DispatchError> {
+        let runtime = self.options.runtime()?;
+        let mut stored = 0;
+        loop {
+            let mut tasks = Vec::with_capacity(CHUNK);
+            let mut ended = false;
+            while tasks.len() < CHUNK && !ended {
+                match poll_fn(|cx| self.payloads.as_mut().poll_next(cx)).await {
+                    Some(payload) => tasks.push(self.options.task(&runtime, &payload)),
+                    None => ended = true,
+                }
+            }
+            let enqueued =
+                async { runtime.enqueue(tasks.into_iter().collect::<Result<_, _>>()?).await };
+            match enqueued.await {
+                Ok(enqueued) => stored += enqueued.len() as u64,
+                Err(source) => {
+                    return Err(DispatchError::Stream { stored, source: Box::new(source) });
+                }
+            }
+            if ended {
+                return Ok(stored);
+            }
+        }
+    }
+}
+
+impl<T> fmt::Debug for DispatchStream<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DispatchStream").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl<T: Handler> IntoFuture for DispatchStream<T> {
+    type Output = Result<u64, DispatchError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.store())
     }
 }
 

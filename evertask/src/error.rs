@@ -142,6 +142,14 @@ pub enum DispatchError {
         /// The bound.
         max: usize,
     },
+    /// A stream of tasks could not be stored to its end.
+    #[error("{stored} tasks of the stream were stored, then: {source}")]
+    Stream {
+        /// So many were stored.
+        stored: u64,
+        /// Why the next ones were not.
+        source: Box<DispatchError>,
+    },
     /// The storage refused; nothing was stored.
     #[error("nothing was stored: {0}")]
     Storage(#[source] StorageError),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::{bounds::DELAY_MAX, task::TaskId};
 
 /// How many attempts follow the first one where nobody says otherwise.
-pub const RETRIES: u32 = 10;
+pub(crate) const RETRIES: u32 = 10;
 
 /// A setting with three values: not said here (ask the next level), said to be none, or a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

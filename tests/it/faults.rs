@@ -41,11 +41,12 @@ struct Faulty {
     calls: Arc<AtomicUsize>,
     at: usize,
     fault: Fault,
+    beats: bool,
 }
 
 impl Faulty {
     fn new(at: usize, fault: Fault) -> Self {
-        Self { inner: Memory::new(), calls: Arc::default(), at, fault }
+        Self { inner: Memory::new(), calls: Arc::default(), at, fault, beats: true }
     }
 
     fn meddle<'a, T: Send + 'a>(&'a self, call: Reply<'a, T>) -> Reply<'a, T> {
@@ -73,7 +74,7 @@ impl Storage for Faulty {
         self.inner.bell()
     }
     fn needs_beats(&self) -> bool {
-        self.inner.needs_beats()
+        self.beats
     }
     fn join(&self, node: Node) -> Reply<'_, ()> {
         self.inner.join(node)
@@ -226,4 +227,26 @@ async fn a_dispatch_that_is_never_answered_says_that_it_does_not_know() {
     );
     let again = step::dispatch("a", false).key("a").on(&client).await.unwrap();
     assert_eq!((again.id(), again.dispatched()), (id, Dispatched::Replaced));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_node_asks_its_storage_nothing() {
+    let mut storage = Faulty::new(usize::MAX, Fault::Fails);
+    storage.beats = false;
+    let builder = Runtime::builder().storage(storage.clone()).discover(false).state(Log::default());
+    let runtime = builder.handler::<step>().start().await.unwrap();
+    let later = Duration::from_secs(86_400);
+    evertask::dispatch_all((0..1000).map(|_| step::new("later", false)))
+        .after(later)
+        .await
+        .unwrap();
+    step::dispatch("now", false).await.unwrap().output().await.unwrap();
+    // What the start and these tasks made necessary is over by then, one round of pruning included.
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let before = storage.calls.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let looks = storage.calls.load(Ordering::SeqCst) - before;
+    // Claim, renew and peers look once in one to two minutes each, against hints that were missed; pruning looks rarely.
+    assert!(looks <= 3 * 10 + 2, "{looks} calls in ten idle minutes");
+    runtime.shutdown().await.unwrap();
 }

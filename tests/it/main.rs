@@ -8,6 +8,7 @@ mod faults;
 mod hooks;
 mod lifecycle;
 mod log;
+mod sqlite;
 mod survive;
 
 /// Waits until something is so. On paused time this costs nothing; elsewhere it looks every few milliseconds.
