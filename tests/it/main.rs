@@ -1,0 +1,3 @@
+//! The tests of evertask that see it from outside, in one program.
+
+mod conformance;
