@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens as _, format_ident, quote, quote_spanned};
 use syn::{
     Ident, LitStr, Path, ReturnType, Type, ext::IdentExt as _, parse_quote, parse_quote_spanned,
@@ -56,10 +56,11 @@ fn expand(handler: &Handler) -> TokenStream {
     quote! { #item #payload #inherent #handler_impl #registration }
 }
 
-/// The fn as it came. Its form is not its author's choice alone, so lints about it are not either.
+/// The fn as it came. That it is async, and how much it takes, is asked of it by the attribute; so lints about that are not
+/// its author's to answer.
 fn user_fn(item: &ItemFn) -> TokenStream {
-    let many = (item.sig.inputs.len() > 7).then(|| quote!(#[allow(clippy::too_many_arguments)]));
-    quote!(#many #item)
+    let many = (item.sig.inputs.len() > 7).then(|| quote!(, clippy::too_many_arguments));
+    quote!(#[allow(clippy::unused_async #many)] #item)
 }
 
 /// The struct of the same name: a field for each argument.
@@ -136,7 +137,14 @@ fn inherent(handler: &Handler, p: &Path) -> TokenStream {
     });
     quote! {
         #(#cfgs)*
-        #[allow(dead_code, non_snake_case, clippy::too_many_arguments)]
+        #[allow(
+            dead_code,
+            non_snake_case,
+            clippy::many_single_char_names,
+            clippy::similar_names,
+            clippy::too_many_arguments,
+            clippy::used_underscore_binding
+        )]
         impl #ident {
             /// The payload, not dispatched yet.
             #[must_use]
@@ -163,25 +171,17 @@ fn handler_impl(handler: &Handler, p: &Path) -> TokenStream {
     let cfgs = handler.item.cfgs();
     let options = options(handler, p);
     let hooks = hooks(&handler.options, p);
-    let returned = returned(&handler.item);
-    let span = returned.span();
-    // Everything about the return type is said under the return type.
-    let returned = quote_spanned! {span=>
-        <#returned as #p::Returned<{
-            #[allow(unused_imports)]
-            use #p::NoResult as _;
-            #p::Probe::<#returned>::IS_RESULT
-        }>>
-    };
-    let output = quote_spanned!(span=> type Output = #returned::Output;);
-    let checks =
-        handler.extracted().map(|ty| quote_spanned!(ty.span()=> #p::check::<#ty>(states)?;));
-    let call = call(handler, p, &returned);
+    let output = output(&handler.item, p);
+    let checks = handler.extracted().map(|ty| quote!(<#ty as #p::FromContext>::check(states)?;));
+    let call = call(handler, p);
+    // An argument that does not fit is an error about this type as a whole; it belongs under the arguments.
+    let mut payload = ident.clone();
+    payload.set_span(handler.item.sig.paren_token.span.join());
     quote! {
         #(#cfgs)*
         #[automatically_derived]
         #[allow(deprecated)]
-        impl #p::Handler for #ident {
+        impl #p::Handler for #payload {
             #output
 
             const OPTIONS: #p::HandlerOptions = #options;
@@ -198,39 +198,90 @@ fn handler_impl(handler: &Handler, p: &Path) -> TokenStream {
     }
 }
 
-/// The one call: extracts what is not stored, calls the fn, reads what it returned.
-fn call(handler: &Handler, p: &Path, returned: &TokenStream) -> TokenStream {
-    let ident = &handler.item.sig.ident;
-    let ctx = Ident::new("ctx", Span::mixed_site());
-    let mut extractions = TokenStream::new();
-    let values = handler.params.iter().enumerate().map(|(n, param)| match param {
-        Param::Argument(Argument { ident, .. }) => quote!(self.#ident),
-        Param::Context(ty) => quote_spanned!(ty.span()=> #p::Clone::clone(&#ctx)),
-        Param::Extracted(ty) => {
-            let value = format_ident!("extracted_{n}", span = Span::mixed_site());
-            extractions
-                .extend(quote_spanned!(ty.span()=> let #value = #p::extract::<#ty>(&#ctx).await?;));
-            quote!(#value)
-        }
-    });
-    let values: Vec<_> = values.collect();
-    let retry_if = match &handler.options.retry_if.value {
-        Some(path) => quote_spanned!(path.span()=> #p::Some(#path)),
-        None => quote!(#p::None),
-    };
+/// The type that is recorded: what is returned, errors aside.
+fn output(item: &ItemFn, p: &Path) -> TokenStream {
+    let (first, last) = ends(&result(item));
+    let output = returned(item, "Output", p);
+    let (head, end) = (quote_spanned!(first=> type Output =), quote_spanned!(last=> ;));
+    quote!(#head #output #end)
+}
+
+/// Something of the return type, which is told by a constant whether it is a `Result`.
+///
+/// The compiler takes the place of a path from its first and its last token: with these two where the return type has its
+/// own, whatever is wrong with it is said there, and said once.
+fn returned(item: &ItemFn, something: &str, p: &Path) -> TokenStream {
+    let result = result(item);
+    let (first, last) = ends(&result);
+    let open = quote_spanned!(first=> <);
+    let something = Ident::new(something, last);
     quote! {
-        async fn call(self, #ctx: #p::Context) -> #p::Result<Self::Output, #p::Failure> {
-            #extractions
-            #returned::into_result(#ident(#(#values),*).await, #retry_if)
-        }
+        #open #result as #p::Returned<{
+            #[allow(unused_imports)]
+            use #p::NoResult as _;
+            #p::Probe::<#result>::IS_RESULT
+        }>>::#something
     }
 }
 
 /// The type behind the arrow.
-pub(crate) fn returned(item: &ItemFn) -> Type {
+fn result(item: &ItemFn) -> Type {
     match &item.sig.output {
         ReturnType::Default => parse_quote_spanned!(item.sig.ident.span()=> ()),
         ReturnType::Type(_, ty) => (**ty).clone(),
+    }
+}
+
+/// Where a type begins and where it ends.
+fn ends(ty: &Type) -> (Span, Span) {
+    let last = ty.to_token_stream().into_iter().last();
+    (ty.span(), last.map_or_else(Span::call_site, |token| token.span()))
+}
+
+/// The path with its tokens at another place.
+fn at(span: Span, path: &Path) -> TokenStream {
+    let at_span = |mut token: TokenTree| {
+        token.set_span(span);
+        token
+    };
+    path.to_token_stream().into_iter().map(at_span).collect()
+}
+
+/// The one call: extracts what is not stored, calls the fn, reads what it returned.
+fn call(handler: &Handler, p: &Path) -> TokenStream {
+    let ident = &handler.item.sig.ident;
+    let read = returned(&handler.item, "into_result", p);
+    let ctx = Ident::new("ctx", Span::mixed_site());
+    let mut extractions = TokenStream::new();
+    let mut values = Vec::new();
+    for (n, param) in handler.params.iter().enumerate() {
+        values.push(match param {
+            Param::Argument(Argument { ident, .. }) => quote!(self.#ident),
+            Param::Context(ty) => quote_spanned!(ty.span()=> #p::Clone::clone(&#ctx)),
+            Param::Extracted(ty) => {
+                let value = format_ident!("extracted_{n}", span = Span::mixed_site());
+                let p = at(ty.span(), p);
+                extractions.extend(quote_spanned! {ty.span()=>
+                    let #value = #p::extracted(<#ty as #p::FromContext>::from_context(&#ctx).await)?;
+                });
+                quote!(#value)
+            }
+        });
+    }
+    let retry_if = match &handler.options.retry_if.value {
+        Some(path) => quote_spanned!(path.span()=> #p::Some(#path)),
+        None => quote!(#p::None),
+    };
+    let (first, last) = ends(&result(&handler.item));
+    let (open, close) = (at(first, p), quote_spanned!(last=> >));
+    let arguments = quote_spanned!(last=> (#ident(#(#values),*).await, #retry_if));
+    // A future that is not `Send` is an error about this fn; it belongs under the name of the user's.
+    let head = quote_spanned!(ident.span()=> async fn call(self, #ctx: #p::Context));
+    quote! {
+        #head -> #open::Result<Self::Output, #p::Failure #close {
+            #extractions
+            #read #arguments
+        }
     }
 }
 
@@ -238,7 +289,7 @@ pub(crate) fn returned(item: &ItemFn) -> Type {
 fn options(handler: &Handler, p: &Path) -> TokenStream {
     let Options { aliases, version, queue, timeout, retries, backoff, jitter, priority, .. } =
         &handler.options;
-    let new = new_options(&handler.name(), &handler.item.sig.ident, p);
+    let new = new_options(&handler.name(), p);
     let aliases = aliases.value.as_ref().map(|aliases| quote!(.aliases(&[#(#aliases),*])));
     let version = version.value.map(|version| quote!(.version(#version)));
     let queue = queue.value.as_ref().map(|queue| quote!(.queue(#queue)));
@@ -259,17 +310,16 @@ fn options(handler: &Handler, p: &Path) -> TokenStream {
     quote!(#new #aliases #version #queue #timeout #retries #backoff #priority)
 }
 
-/// The options of a handler of which nothing is known but its name and its place, which is that of its name in the source.
-pub(crate) fn new_options(name: &str, ident: &Ident, p: &Path) -> TokenStream {
-    let location = quote_spanned! {ident.span()=>
-        #p::Location {
+/// The options of a handler of which nothing is known but its name and where its attribute stands.
+pub(crate) fn new_options(name: &str, p: &Path) -> TokenStream {
+    quote! {
+        #p::HandlerOptions::new(#name, #p::Location {
             module: #p::module_path!(),
             file: #p::file!(),
             line: #p::line!(),
             column: #p::column!(),
-        }
-    };
-    quote!(#p::HandlerOptions::new(#name, #location))
+        })
+    }
 }
 
 fn shape(backoff: &Backoff, p: &Path) -> TokenStream {

@@ -1,1 +1,44 @@
+//! The laws of storage, put to each storage.
 
+use std::sync::Arc;
+
+use evertask::storage::{
+    BoxFuture, FullStorage, ManualClock, Memory, Sqlite, conformance::Subject,
+};
+
+async fn memory() -> Subject {
+    let clock = ManualClock::new();
+    let memory = Memory::with_clock(clock.clock());
+    let measured = memory.clone();
+    Subject::new(memory, clock).measured_by(move || measured.effort())
+}
+
+evertask::storage_conformance!(memory, super::memory);
+
+async fn sqlite() -> Subject {
+    let place = tempfile::tempdir().expect("a directory for the database");
+    let file = place.path().join("tasks.db");
+    let clock = ManualClock::new();
+    // What is lost with the power of the machine is not on trial here.
+    let options = Sqlite::options().durable(false).clock(clock.clock());
+    let sqlite = options.clone().open(&file).await.expect("a new database");
+    let reopen = move |old: Arc<dyn FullStorage>| -> BoxFuture<'static, Arc<dyn FullStorage>> {
+        // It closes as soon as nobody uses it any more.
+        drop(old);
+        let (file, options) = (file.clone(), options.clone());
+        Box::pin(async move {
+            let sqlite = options.open(&file).await.expect("the same database");
+            Arc::new(sqlite) as Arc<dyn FullStorage>
+        })
+    };
+    Subject::new(sqlite, clock).reopened_by(reopen).keeping(place)
+}
+
+evertask::storage_conformance!(sqlite, super::sqlite);
+
+/// The same laws where the database is closed and opened again before every step.
+async fn sqlite_reopening() -> Subject {
+    sqlite().await.reopening_at_every_step()
+}
+
+evertask::storage_conformance!(sqlite_reopened, super::sqlite_reopening);

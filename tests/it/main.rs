@@ -2,7 +2,6 @@
 
 mod attempt;
 mod conformance;
-mod directory;
 mod dispatch;
 mod faults;
 mod hooks;

@@ -93,7 +93,7 @@ async fn count(directory: &Path) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_killed_at_random_lose_nothing_and_finish_nothing_twice() {
-    let directory = crate::directory::Directory::new("survive");
+    let directory = tempfile::tempdir().unwrap();
     let mut random = fastrand::Rng::with_seed(seed());
     let mut lines = Vec::new();
     for kill in 0..KILLS {

@@ -123,14 +123,18 @@ impl Lanes {
         Ok(next)
     }
 
-    /// Compares what is remembered of all lanes with what is stored.
+    /// Where what is remembered is not what is stored.
     #[cfg(test)]
-    pub(super) fn check(&self, conn: &Connection) {
+    pub(super) fn wrong(&self, conn: &Connection) -> Vec<String> {
+        let mut wrong = Vec::new();
         for (id, (lane, next)) in &self.known {
             let head = conn.prepare_cached(NEXT).unwrap().query_row([id], |row| row.get(0));
             let stored = head.map_or(Next::Never, Next::At);
-            assert!(next.is_none_or(|next| next == stored), "{lane:?}: {next:?}, but {stored:?}");
+            if next.is_some_and(|next| next != stored) {
+                wrong.push(format!("{lane:?}: {next:?}, but {stored:?}"));
+            }
         }
+        wrong
     }
 
     /// The lanes of a queue that hold tasks of these handlers: those of the highest priority first, each priority together.
