@@ -39,7 +39,8 @@ async fn check(sqlite: &Sqlite, sql: &'static str, index: &str) {
 
 #[tokio::test]
 async fn the_hot_path_only_searches() {
-    let sqlite = Place::new().open().await;
+    let place = Place::new();
+    let sqlite = place.open().await;
     check(&sqlite, claim::LINE, "evertask_pending").await;
     check(&sqlite, lane::NEXT, "COVERING INDEX evertask_pending").await;
     check(&sqlite, claim::TAKE, "INTEGER PRIMARY KEY").await;
