@@ -48,30 +48,39 @@ pub(super) fn claim(tx: &mut Transaction<'_>, claim: &Claim) -> rusqlite::Result
     }
     claimed.tasks.sort_by_key(|task| !task.begun);
 
-    let next = next_of(tx, claim, &handlers, false)?;
-    let next_suspect = next_of(tx, claim, &handlers, true)?;
+    let (next, becomes_due) = next_of(tx, claim, &handlers, false)?;
+    let (next_suspect, suspect_becomes_due) = next_of(tx, claim, &handlers, true)?;
     claimed.more = next <= Next::At(tx.now);
     claimed.suspect_due = next_suspect <= Next::At(tx.now);
-    if let (false, Next::At(at)) = (claimed.more, next) {
+    let becomes_due = becomes_due.min(suspect_becomes_due);
+    if let (false, Next::At(at)) = (claimed.more, becomes_due) {
         claimed.next_due = Some(rules::between(tx.now, at));
     }
     Ok(claimed)
 }
 
-/// When the first task is due that this claim might get.
+/// When the first task is or was due that this claim might get, and when the first one becomes due that is not yet.
 fn next_of(
     tx: &mut Transaction<'_>,
     claim: &Claim,
     handlers: &Handlers<'_>,
     suspect: bool,
-) -> rusqlite::Result<Next> {
-    let mut first = Next::Never;
+) -> rusqlite::Result<(Next, Next)> {
+    let now = Next::At(tx.now);
+    let (mut first, mut later) = (Next::Never, Next::Never);
     for room in &claim.queues {
         for lane in tx.lanes.served(&room.queue, handlers, suspect).into_iter().flatten() {
-            first = first.min(tx.lanes.next(tx.conn, lane)?);
+            let next = tx.lanes.next(tx.conn, lane)?;
+            first = first.min(next);
+            // What becomes due in a lane where something is due matters for suspects only: others are then claimed first.
+            later = later.min(match next <= now {
+                true if suspect => tx.lanes.later(tx.conn, lane, tx.now)?,
+                true => Next::Never,
+                false => next,
+            });
         }
     }
-    Ok(first)
+    Ok((first, later))
 }
 
 fn got_before(tx: &Transaction<'_>, claim: &Claim) -> rusqlite::Result<Vec<ClaimedTask>> {

@@ -107,15 +107,18 @@ fn what_is_marked_as_read_only_is_refused() {
 
 #[test]
 fn a_network_file_system_is_refused_unless_it_is_allowed() {
+    let place = Place::new();
+    let share = place.0.path().canonicalize().unwrap();
+    let mounts = format!(
+        "1 0 0:1 / / rw - ext4 /dev/sda rw\n2 1 0:2 / {} rw - nfs4 nas:/tmp rw\n",
+        share.display()
+    );
     let check = |path: &Path, allow_network| {
         let busy_timeout = Duration::ZERO;
         let path = path.to_path_buf();
         let settings = Settings { path, durable: true, busy_timeout, allow_network };
-        let mounts = "1 0 0:1 / / rw - ext4 /dev/sda rw\n2 1 0:2 / /tmp rw - nfs4 nas:/tmp rw\n";
-        let mounts = mounts.replace("/tmp", std::env::temp_dir().to_str().unwrap());
         connection::check_place(&settings, &mounts)
     };
-    let place = Place::new();
     for there_or_to_be_made in [false, true] {
         let error = check(&place.file(), false).unwrap_err();
         assert_eq!(error.kind(), StorageErrorKind::Unsafe);

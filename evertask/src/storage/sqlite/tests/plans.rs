@@ -43,6 +43,7 @@ async fn the_hot_path_only_searches() {
     let sqlite = place.open().await;
     check(&sqlite, claim::LINE, "evertask_pending").await;
     check(&sqlite, lane::NEXT, "COVERING INDEX evertask_pending").await;
+    check(&sqlite, lane::LATER, "COVERING INDEX evertask_pending").await;
     check(&sqlite, claim::TAKE, "INTEGER PRIMARY KEY").await;
     check(&sqlite, settle::FIND, "sqlite_autoindex_evertask_tasks_1").await;
     check(&sqlite, settle::BACK, "INTEGER PRIMARY KEY").await;

@@ -13,7 +13,7 @@ use std::{
 use super::{Place, claim, number, task};
 use crate::{
     storage::{
-        Inspect, Known, Life, Node, NodeId, Settled, Settlement, Sqlite, Storage,
+        Beat, Inspect, Known, Life, Node, NodeId, Settled, Settlement, Sqlite, Storage,
         sqlite::{liveness::Liveness, watch::Eye},
     },
     task::TaskState,
@@ -99,6 +99,11 @@ async fn a_node_lives_as_long_as_its_storage_and_until_it_leaves() {
     assert_eq!(number(&one, "SELECT count(*) FROM evertask_nodes").await, 1);
     two.join(other.clone()).await.unwrap();
     assert_eq!(life(&one).await, Life::Alive);
+    let lock = place.0.path().join(format!("tasks.db-nodes/{}.lock", other.id));
+    std::fs::remove_file(lock).unwrap();
+    assert_eq!(life(&one).await, Life::Dead, "nothing says that it lives");
+    two.renew(Beat::new(other.id)).await.unwrap();
+    assert_eq!(life(&one).await, Life::Alive, "it said so itself");
     two.close().await;
     assert_eq!(life(&one).await, Life::Dead);
     // What nobody signed off is forgotten by whoever sees that it is dead.
