@@ -233,7 +233,10 @@ async fn in_a_child() {
         // Until it is killed; or until its parent has died, so that none is left behind.
         let _end = std::io::stdin().read(&mut [0]);
     }
-    while what == "store" {
+    if what == "hold" {
+        return;
+    }
+    loop {
         let stored = sqlite.enqueue((0..3).map(|_| task("a")).collect()).await.unwrap();
         println!(
             "child: {}",
