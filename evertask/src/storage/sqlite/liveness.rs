@@ -32,14 +32,15 @@ impl Liveness {
         Self { directory: directory.into(), held: Mutex::default() }
     }
 
-    /// From now on the node counts as alive. Blocks, but not for long.
+    /// From now on the node counts as alive, also if it did not before. Blocks, but not for long.
     pub(super) fn join(&self, node: NodeId) -> io::Result<()> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.contains_key(&node) {
+        let path = self.path(node);
+        // Someone may have tidied up with a broom.
+        if held.contains_key(&node) && path.try_exists()? {
             return Ok(());
         }
         fs::create_dir_all(&self.directory)?;
-        let path = self.path(node);
         loop {
             let file =
                 File::options().read(true).write(true).create(true).truncate(false).open(&path)?;

@@ -6,8 +6,8 @@ use super::{Place, ask, keyed, task};
 use crate::{
     policy::Keep,
     storage::{
-        AttemptRecord, Claim, ClaimedTask, Due, Known, ManualClock, NewTask, NodeId, Settlement,
-        Sqlite, Storage,
+        AttemptRecord, Claim, ClaimedTask, Due, Inspect, Known, ManualClock, NewTask, NodeId,
+        Settlement, Sqlite, Storage, sqlite::lane::Lane,
     },
     task::{AttemptEnd, TaskId},
     verdict::Verdict,
@@ -91,6 +91,31 @@ async fn step(
             }
         }
         _ => drop(sqlite.prune(3).await.unwrap()),
+    }
+}
+
+#[tokio::test]
+async fn a_lane_of_a_transaction_that_was_rolled_back_never_was() {
+    let place = Place::new();
+    let sqlite = place.open().await;
+    let lane = |queue: &str| Lane {
+        queue: queue.into(),
+        name: "a".into(),
+        version: 1,
+        priority: 0,
+        suspect: false,
+    };
+    ask::<()>(&sqlite, move |tx| {
+        tx.lane_number(lane("one"))?;
+        Err(rusqlite::Error::InvalidQuery)
+    })
+    .await
+    .unwrap_err();
+    for queue in ["two", "one"] {
+        let new = NewTask { queue: queue.into(), ..task("a") };
+        let id = new.id;
+        sqlite.enqueue(vec![new]).await.unwrap();
+        assert_eq!(sqlite.task(id).await.unwrap().unwrap().queue, queue);
     }
 }
 

@@ -39,9 +39,11 @@ async fn check(sqlite: &Sqlite, sql: &'static str, index: &str) {
 
 #[tokio::test]
 async fn the_hot_path_only_searches() {
-    let sqlite = Place::new().open().await;
+    let place = Place::new();
+    let sqlite = place.open().await;
     check(&sqlite, claim::LINE, "evertask_pending").await;
     check(&sqlite, lane::NEXT, "COVERING INDEX evertask_pending").await;
+    check(&sqlite, lane::LATER, "COVERING INDEX evertask_pending").await;
     check(&sqlite, claim::TAKE, "INTEGER PRIMARY KEY").await;
     check(&sqlite, settle::FIND, "sqlite_autoindex_evertask_tasks_1").await;
     check(&sqlite, settle::BACK, "INTEGER PRIMARY KEY").await;
