@@ -6,7 +6,6 @@ use evertask::{
     AttemptEnd, Context, DispatchError, EventKind, Retention, Runtime, State, TaskState,
     storage::{Claim, Inspect, Known, Life, Memory, Node, NodeId, Storage},
 };
-use futures_core::Stream;
 
 use crate::log::Log;
 
@@ -98,7 +97,9 @@ async fn dropping_the_last_runtime_shuts_it_down() {
     let second = pause::dispatch(0).on(&clone).await.unwrap();
     second.output().await.unwrap();
     drop(clone);
-    let gone = async || memory.peers(NodeId::nil()).await.unwrap().iter().all(|peer| peer.life == Life::Dead);
+    let gone = async || {
+        memory.peers(NodeId::nil()).await.unwrap().iter().all(|peer| peer.life == Life::Dead)
+    };
     crate::until(gone).await;
     crate::until(async || {
         memory.task(task.id()).await.unwrap().unwrap().state == TaskState::Completed
@@ -130,8 +131,7 @@ async fn a_node_takes_over_what_a_dead_one_held_after_a_lease_and_not_before() {
     let info = memory.task(task.id()).await.unwrap().unwrap();
     assert_eq!((info.losses, info.attempt, info.lease), (1, 1, 3));
     assert_eq!(info.attempts[0].end, AttemptEnd::Lost);
-    let first =
-        std::future::poll_fn(|cx| std::pin::Pin::new(&mut events).poll_next(cx)).await.unwrap();
+    let first = events.next().await.unwrap();
     assert_eq!((first.kind, first.id), (EventKind::Rescued, task.id()));
 }
 
@@ -212,9 +212,7 @@ async fn events_tell_a_tasks_life_in_order_and_end_with_the_runtime() {
     task.output().await.unwrap();
     runtime.shutdown().await.unwrap();
     let mut kinds = Vec::new();
-    while let Some(event) =
-        std::future::poll_fn(|cx| std::pin::Pin::new(&mut events).poll_next(cx)).await
-    {
+    while let Some(event) = events.next().await {
         assert_eq!((event.id, &*event.name, &*event.queue), (task.id(), "pause", "default"));
         kinds.push(event.kind);
     }
@@ -262,7 +260,8 @@ async fn ended_tasks_are_deleted_when_their_time_is_over() {
 #[test]
 fn a_handler_that_blocks_the_executor_is_named() {
     let (release, blocked) = std::sync::mpsc::channel::<()>();
-    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let tokio =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let blocked = std::sync::Mutex::new(blocked);
     let runtime = tokio.block_on(async {
         let builder = Runtime::builder().storage(Memory::new()).discover(false).handler::<block>();

@@ -287,7 +287,7 @@ pub async fn a_repeated_claim_does_not_get_a_later_attempt(subject: &Subject) {
 /// What a claim costs does not depend on what else is stored. Only tried where the storage can say what it did.
 pub async fn a_claim_costs_the_same_whatever_else_is_stored(subject: &Subject) {
     let node = subject.node().await;
-    let mut cost = async || {
+    let cost = async || {
         subject.try_enqueue((0..10).map(|_| task()).collect()).await.unwrap();
         let before = subject.effort()?;
         let taken = node.take(10).await;
