@@ -205,9 +205,11 @@ async fn with_several_runtimes_a_dispatch_wants_to_be_told_which_and_with_none_t
 
 #[tokio::test(start_paused = true)]
 async fn events_tell_a_tasks_life_in_order_and_end_with_the_runtime() {
+    fn is_a_stream(_: &(impl futures_core::Stream<Item = evertask::Event> + Send + 'static)) {}
     let (memory, log) = (Memory::new(), Log::default());
     let runtime = node(&memory, &log).await;
     let mut events = runtime.events();
+    is_a_stream(&events);
     let task = pause::dispatch(1).on(&runtime).await.unwrap();
     task.output().await.unwrap();
     runtime.shutdown().await.unwrap();
