@@ -5,8 +5,8 @@ use std::time::Duration;
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens as _, format_ident, quote, quote_spanned};
 use syn::{
-    Ident, LitStr, Path, ReturnType, Type, ext::IdentExt as _, parse_quote, parse_quote_spanned,
-    spanned::Spanned as _,
+    Ident, LitStr, Path, ReturnType, Token, Type, ext::IdentExt as _, parse_quote,
+    parse_quote_spanned, spanned::Spanned as _,
 };
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     check,
     errors::Errors,
     fallback,
-    model::{self, ArgDefault, Argument, Handler, Param},
+    model::{self, ArgDefault, Argument, Handler, Param, peel},
     options::Options,
     parse::{self, ItemFn},
     value::Timeout,
@@ -31,8 +31,8 @@ pub(crate) fn handler(options: TokenStream, item: TokenStream) -> TokenStream {
     check::signature(&item_fn, &mut errors);
     let params = model::params(&item_fn, &mut errors);
     let expansion = if errors.count() == bad_options {
-        let handler = Handler { item: item_fn, options, params };
-        check::together(&handler, &mut errors);
+        let mut handler = Handler { item: item_fn, options, params };
+        check::together(&mut handler, &mut errors);
         expand(&handler)
     } else {
         fallback::expand(&item_fn, &library(&options))
@@ -86,7 +86,13 @@ fn payload(handler: &Handler, p: &Path) -> TokenStream {
     quote! {
         #(#cfgs)*
         #docs
-        #[allow(non_camel_case_types, non_snake_case, clippy::pub_underscore_fields)]
+        #[allow(
+            non_camel_case_types,
+            non_snake_case,
+            private_interfaces,
+            unreachable_pub,
+            clippy::pub_underscore_fields
+        )]
         #[derive(#p::serde::Serialize, #p::serde::Deserialize)]
         #[serde(crate = #serde)]
         #vis struct #ident { #(#fields),* }
@@ -123,6 +129,8 @@ fn inherent(handler: &Handler, p: &Path) -> TokenStream {
     let ItemFn { vis, sig, .. } = &handler.item;
     let ident = &sig.ident;
     let cfgs = handler.item.cfgs();
+    // Whoever asks where these are defined is led to the fn.
+    let [new, dispatch] = ["new", "dispatch"].map(|name| Ident::new(name, ident.span()));
     let params: Vec<_> = handler
         .arguments()
         .map(|Argument { ident, ty, .. }| match is_string(ty) {
@@ -140,6 +148,8 @@ fn inherent(handler: &Handler, p: &Path) -> TokenStream {
         #[allow(
             dead_code,
             non_snake_case,
+            private_interfaces,
+            unreachable_pub,
             clippy::many_single_char_names,
             clippy::similar_names,
             clippy::too_many_arguments,
@@ -148,21 +158,23 @@ fn inherent(handler: &Handler, p: &Path) -> TokenStream {
         impl #ident {
             /// The payload, not dispatched yet.
             #[must_use]
-            #vis fn new(#(#params),*) -> Self {
+            #vis fn #new(#(#params),*) -> Self {
                 Self { #(#names: #values),* }
             }
 
             /// Stores a task for this handler, once it is awaited.
-            #vis fn dispatch(#(#params),*) -> #p::Dispatch<Self> {
-                #p::dispatch(Self::new(#(#names),*))
+            #vis fn #dispatch(#(#params),*) -> #p::Dispatch<Self> {
+                #p::dispatch(Self::#new(#(#names),*))
             }
         }
     }
 }
 
 fn is_string(ty: &Type) -> bool {
-    matches!(ty, Type::Path(path) if path.qself.is_none()
-        && path.path.segments.last().is_some_and(|last| last.ident == "String" && last.arguments.is_none()))
+    let Type::Path(path) = peel(ty) else { return false };
+    let last = path.path.segments.last();
+    path.qself.is_none()
+        && last.is_some_and(|last| last.ident == "String" && last.arguments.is_none())
 }
 
 /// What the runtime calls.
@@ -172,7 +184,11 @@ fn handler_impl(handler: &Handler, p: &Path) -> TokenStream {
     let options = options(handler, p);
     let hooks = hooks(&handler.options, p);
     let output = output(&handler.item, p);
-    let checks = handler.extracted().map(|ty| quote!(<#ty as #p::FromContext>::check(states)?;));
+    let checks = handler.extracted().map(|ty| {
+        let check = of_type(ty, &quote!(#p::FromContext), "check");
+        let states = quote_spanned!(ends(ty).1=> (states)?;);
+        quote!(#check #states)
+    });
     let call = call(handler, p);
     // An argument that does not fit is an error about this type as a whole; it belongs under the arguments.
     let mut payload = ident.clone();
@@ -198,7 +214,7 @@ fn handler_impl(handler: &Handler, p: &Path) -> TokenStream {
     }
 }
 
-/// The type that is recorded: what is returned, errors aside.
+/// The item for what is recorded: what is returned, errors aside.
 fn output(item: &ItemFn, p: &Path) -> TokenStream {
     let (first, last) = ends(&result(item));
     let output = returned(item, "Output", p);
@@ -207,21 +223,27 @@ fn output(item: &ItemFn, p: &Path) -> TokenStream {
 }
 
 /// Something of the return type, which is told by a constant whether it is a `Result`.
-///
-/// The compiler takes the place of a path from its first and its last token: with these two where the return type has its
-/// own, whatever is wrong with it is said there, and said once.
 fn returned(item: &ItemFn, something: &str, p: &Path) -> TokenStream {
     let result = result(item);
-    let (first, last) = ends(&result);
-    let open = quote_spanned!(first=> <);
-    let something = Ident::new(something, last);
-    quote! {
-        #open #result as #p::Returned<{
+    let returned = quote! {
+        #p::Returned<{
             #[allow(unused_imports)]
             use #p::NoResult as _;
             #p::Probe::<#result>::IS_RESULT
-        }>>::#something
-    }
+        }>
+    };
+    of_type(&result, &returned, something)
+}
+
+/// `<Type as Trait>::something`.
+///
+/// The compiler takes the place of a path from its first and its last token: with these two where the type has its own,
+/// whatever is wrong with it is said there, and said once.
+fn of_type(ty: &Type, of: &TokenStream, something: &str) -> TokenStream {
+    let (first, last) = ends(ty);
+    let open = quote_spanned!(first=> <);
+    let something = Ident::new(something, last);
+    quote!(#open #ty as #of>::#something)
 }
 
 /// The type behind the arrow.
@@ -252,18 +274,20 @@ fn call(handler: &Handler, p: &Path) -> TokenStream {
     let ident = &handler.item.sig.ident;
     let read = returned(&handler.item, "into_result", p);
     let ctx = Ident::new("ctx", Span::mixed_site());
+    let this = Token![self](Span::mixed_site());
     let mut extractions = TokenStream::new();
     let mut values = Vec::new();
     for (n, param) in handler.params.iter().enumerate() {
         values.push(match param {
-            Param::Argument(Argument { ident, .. }) => quote!(self.#ident),
+            Param::Argument(Argument { ident, .. }) => quote!(#this.#ident),
             Param::Context(ty) => quote_spanned!(ty.span()=> #p::Clone::clone(&#ctx)),
             Param::Extracted(ty) => {
                 let value = format_ident!("extracted_{n}", span = Span::mixed_site());
-                let p = at(ty.span(), p);
-                extractions.extend(quote_spanned! {ty.span()=>
-                    let #value = #p::extracted(<#ty as #p::FromContext>::from_context(&#ctx).await)?;
-                });
+                let (first, last) = ends(ty);
+                let open = at(first, p);
+                let make = of_type(ty, &quote!(#p::FromContext), "from_context");
+                let make = quote_spanned!(last=> (#make(&#ctx).await)?;);
+                extractions.extend(quote!(let #value = #open::extracted #make));
                 quote!(#value)
             }
         });
@@ -276,7 +300,7 @@ fn call(handler: &Handler, p: &Path) -> TokenStream {
     let (open, close) = (at(first, p), quote_spanned!(last=> >));
     let arguments = quote_spanned!(last=> (#ident(#(#values),*).await, #retry_if));
     // A future that is not `Send` is an error about this fn; it belongs under the name of the user's.
-    let head = quote_spanned!(ident.span()=> async fn call(self, #ctx: #p::Context));
+    let head = quote_spanned!(ident.span()=> async fn call(#this, #ctx: #p::Context));
     quote! {
         #head -> #open::Result<Self::Output, #p::Failure #close {
             #extractions
@@ -346,9 +370,10 @@ fn duration(duration: Duration, p: &Path) -> TokenStream {
 
 /// The hooks as a constant; each reads what its fn takes.
 fn hooks(options: &Options, p: &Path) -> TokenStream {
-    let call = Ident::new("call", Span::mixed_site());
-    let output = quote!(, &#call.output::<<Self as #p::Handler>::Output>()?);
-    let failure = quote!(, &#call.failure()?);
+    let [call, payload, extra] =
+        ["call", "payload", "extra"].map(|name| Ident::new(name, Span::mixed_site()));
+    let output = quote!(let #extra: <Self as #p::Handler>::Output = #call.output()?;);
+    let failure = quote!(let #extra = #call.failure()?;);
     let hooks = [
         ("started", &options.on_started, None),
         ("completed", &options.on_completed, Some(&output)),
@@ -356,14 +381,16 @@ fn hooks(options: &Options, p: &Path) -> TokenStream {
         ("failed", &options.on_failed, Some(&failure)),
         ("cancelled", &options.on_cancelled, None),
     ];
-    let hooks = hooks.into_iter().filter_map(|(kind, option, extra)| {
+    let hooks = hooks.into_iter().filter_map(|(kind, option, read)| {
         let path = option.value.as_ref()?;
+        let p = at(path.span(), p);
         let kind = Ident::new(kind, Span::call_site());
+        let extra = read.map(|_| quote!(, &#extra));
         Some(quote_spanned! {path.span()=>
             .#kind(|#call| #p::Box::pin(async move {
-                #p::HookReturned::into_result(
-                    #path(&#call.payload::<Self>()?, #call.context() #extra).await
-                )
+                let #payload: Self = #call.payload()?;
+                #read
+                #p::HookReturned::into_result(#path(&#payload, #call.context() #extra).await)
             }))
         })
     });

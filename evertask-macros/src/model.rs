@@ -84,7 +84,10 @@ fn param(param: &PatType, marks: &[Attribute], errors: &mut Errors) -> Option<Pa
     let mut default = None;
     let mut extract = None;
     for mark in marks {
-        if mark.path().is_ident("extract") {
+        if mark.path().is_ident("serde") {
+            errors
+                .at(mark, "serde's attributes belong on types; here `#[arg(default)]` can be said");
+        } else if mark.path().is_ident("extract") {
             errors.keep(mark.meta.require_path_only().map(|_| ()));
             extract = Some(mark);
         } else {
@@ -234,17 +237,17 @@ pub(crate) fn find(
         if let Some(message) = say(&token, tokens.peek()) {
             return Some((token, message));
         }
-        if let TokenTree::Group(group) = &token {
-            if let Some(found) = find(group.stream(), say) {
-                return Some(found);
-            }
+        if let TokenTree::Group(group) = &token
+            && let Some(found) = find(group.stream(), say)
+        {
+            return Some(found);
         }
     }
     None
 }
 
 /// The type behind parentheses and what `macro_rules` puts around types.
-fn peel(ty: &Type) -> &Type {
+pub(crate) fn peel(ty: &Type) -> &Type {
     match ty {
         Type::Group(group) => peel(&group.elem),
         Type::Paren(paren) => peel(&paren.elem),

@@ -45,13 +45,15 @@ impl Parse for ItemFn {
     }
 }
 
+/// What the compiler would not take on a parameter: our own, and one that is easily mistaken for ours.
+const MARKS: &[&str] = &["arg", "extract", "serde"];
+
 fn take_marks(param: &mut FnArg) -> Vec<Attribute> {
     match param {
         FnArg::Receiver(_) => Vec::new(),
         FnArg::Typed(param) => {
-            let is_mark = |attr: &mut Attribute| {
-                attr.path().is_ident("arg") || attr.path().is_ident("extract")
-            };
+            let is_mark =
+                |attr: &mut Attribute| MARKS.iter().any(|mark| attr.path().is_ident(mark));
             param.attrs.extract_if(.., is_mark).collect()
         }
     }
