@@ -72,7 +72,7 @@ fn payload(handler: &Handler, p: &Path) -> TokenStream {
     let serde = LitStr::new(&quote!(#p::serde).to_string(), Span::call_site());
     let fields = handler.arguments().map(|argument| {
         let Argument { ident, ty, default } = argument;
-        let doc = format!("The argument `{}`.", ident.unraw());
+        let doc = format!(" The argument `{}`.", ident.unraw());
         let bound = bound(ty, p);
         let default = default.as_ref().map(|default| match default {
             ArgDefault::Default => quote!(#[serde(default)]),
@@ -99,16 +99,17 @@ fn payload(handler: &Handler, p: &Path) -> TokenStream {
     }
 }
 
+/// What it is, and in the words of its author what it is for. Only the first paragraph: examples would be tested twice.
 pub(crate) fn payload_docs(item: &ItemFn) -> TokenStream {
-    let about = match item.sig.ident.unraw() == item.sig.ident {
-        true => format!(
-            "Payload of the handler [`{0}()`](fn@{0}), and the way to dispatch it.",
-            item.sig.ident
-        ),
-        false => "Payload of the handler of this name, and the way to dispatch it.".to_owned(),
+    let ident = &item.sig.ident;
+    let name = match ident.unraw() == *ident {
+        true => format!("[`{ident}()`](fn@{ident})"),
+        false => format!("`{ident}()`"),
     };
-    let summary = item.summary();
-    quote!(#(#summary)* #[doc = ""] #[doc = #about])
+    let about = format!(" Payload of the handler {name}, and the way to dispatch it.");
+    let mut summary = item.summary().peekable();
+    let blank = summary.peek().map(|_| quote!(#[doc = ""]));
+    quote!(#[doc = #about] #blank #(#summary)*)
 }
 
 /// Makes serde's implementations ask for no more than what the library says about arguments, so that a type that does not
@@ -368,29 +369,45 @@ fn duration(duration: Duration, p: &Path) -> TokenStream {
     quote!(#p::Duration::new(#secs, #nanos))
 }
 
+/// What a hook takes besides payload and context.
+enum Third {
+    Nothing,
+    Output,
+    Failure,
+}
+
 /// The hooks as a constant; each reads what its fn takes.
 fn hooks(options: &Options, p: &Path) -> TokenStream {
-    let [call, payload, extra] =
-        ["call", "payload", "extra"].map(|name| Ident::new(name, Span::mixed_site()));
-    let output = quote!(let #extra: <Self as #p::Handler>::Output = #call.output()?;);
-    let failure = quote!(let #extra = #call.failure()?;);
     let hooks = [
-        ("started", &options.on_started, None),
-        ("completed", &options.on_completed, Some(&output)),
-        ("retry", &options.on_retry, Some(&failure)),
-        ("failed", &options.on_failed, Some(&failure)),
-        ("cancelled", &options.on_cancelled, None),
+        ("started", &options.on_started, Third::Nothing),
+        ("completed", &options.on_completed, Third::Output),
+        ("retry", &options.on_retry, Third::Failure),
+        ("failed", &options.on_failed, Third::Failure),
+        ("cancelled", &options.on_cancelled, Third::Nothing),
     ];
-    let hooks = hooks.into_iter().filter_map(|(kind, option, read)| {
+    let hooks = hooks.into_iter().filter_map(|(kind, option, third)| {
         let path = option.value.as_ref()?;
+        // A hook that does not fit is an error about the fn named here.
+        let here = Span::mixed_site().located_at(path.span());
         let p = at(path.span(), p);
-        let kind = Ident::new(kind, Span::call_site());
-        let extra = read.map(|_| quote!(, &#extra));
-        Some(quote_spanned! {path.span()=>
+        let [kind, call, payload, third_value] =
+            [kind, "call", "payload", "third"].map(|name| Ident::new(name, here));
+        let (read, third) = match third {
+            Third::Nothing => (None, None),
+            Third::Output => (
+                Some(quote!(let #third_value: <Self as #p::Handler>::Output = #call.output()?;)),
+                Some(quote_spanned!(here=> , &#third_value)),
+            ),
+            Third::Failure => (
+                Some(quote!(let #third_value = #call.failure()?;)),
+                Some(quote_spanned!(here=> , &#third_value)),
+            ),
+        };
+        Some(quote_spanned! {here=>
             .#kind(|#call| #p::Box::pin(async move {
                 let #payload: Self = #call.payload()?;
                 #read
-                #p::HookReturned::into_result(#path(&#payload, #call.context() #extra).await)
+                #p::HookReturned::into_result(#path(&#payload, #call.context() #third).await)
             }))
         })
     });

@@ -88,7 +88,9 @@ fn param(param: &PatType, marks: &[Attribute], errors: &mut Errors) -> Option<Pa
             errors
                 .at(mark, "serde's attributes belong on types; here `#[arg(default)]` can be said");
         } else if mark.path().is_ident("extract") {
-            errors.keep(mark.meta.require_path_only().map(|_| ()));
+            if mark.meta.require_path_only().is_err() {
+                errors.at(mark, "`#[extract]` takes nothing; what it makes is said by the type");
+            }
             extract = Some(mark);
         } else {
             default = errors.keep(arg_default(mark)).map(|default| (mark, default));
@@ -175,7 +177,7 @@ fn name(param: &PatType, errors: &mut Errors) -> Option<Ident> {
             "take `evertask::State<T>` by name, without a pattern: `mailer: State<Mailer>`"
         }
         _ => {
-            "handler parameters must be plain names, since they name what is stored; take it apart in the body"
+            "handler parameters must be plain names, since they name what is stored; take the value apart in the body"
         }
     };
     errors.at(&param.pat, message);

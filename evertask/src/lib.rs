@@ -19,6 +19,7 @@ pub mod storage;
 mod task;
 pub mod verdict;
 
+#[doc = include_str!("../docs/handler.md")]
 pub use evertask_macros::handler;
 
 pub use self::{

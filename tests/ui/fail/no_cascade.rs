@@ -1,5 +1,6 @@
 #[evertask::handler]
 fn send(email: &str, (name, n): (String, u32)) -> Result<(), String> {
+    let _ = (email, name, n);
     Ok(())
 }
 
