@@ -27,7 +27,8 @@ fn handlers_found(profile: &str) -> Vec<String> {
     String::from_utf8_lossy(&ran.stdout).lines().map(str::to_owned).collect()
 }
 
-const ALL: [&str; 4] = ["linked.nested", "linked.private", "linked.public", "main.own"];
+const ALL: [&str; 5] =
+    ["linked.full", "linked.nested", "linked.private", "linked.public", "main.own"];
 
 #[test]
 fn handlers_of_a_dependency_are_found_in_a_debug_build() {

@@ -113,11 +113,11 @@ pub(crate) fn payload_docs(item: &ItemFn) -> TokenStream {
 }
 
 /// Makes serde's implementations ask for no more than what the library says about arguments, so that a type that does not
-/// fit is one error, in the library's words, under the type. `for<'a>` keeps the compiler from deciding on the spot.
+/// fit is one error, in the library's words.
 ///
 /// A type that cannot be written as text goes without: its errors are serde's.
 fn bound(ty: &Type, p: &Path) -> Option<TokenStream> {
-    let text = quote!(for<'a> #ty: #p::Argument).to_string();
+    let text = quote!(for<'a> #ty: #p::Argument<'a>).to_string();
     if text.contains('$') {
         return None;
     }

@@ -8,16 +8,19 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::failure::{BoxError, Failure, Retry};
 
 /// What a handler's argument must be.
+///
+/// The lifetime means nothing. It makes `for<'a> T: Argument<'a>` a bound that the compiler takes on trust in the generated
+/// implementations of serde's traits, and questions where these are used: one error, and in these words.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of a handler: it cannot be stored and read back",
     label = "`{Self}` is no owned value that serde can write and read",
     note = "derive `serde::Serialize` and `serde::Deserialize` for it (it must also be `Send + Sync + 'static`)",
     note = "what comes from the runtime and not from the payload is taken as `State<T>`, or marked `#[extract]`"
 )]
-pub trait Argument: Serialize + DeserializeOwned + Send + Sync + 'static {}
+pub trait Argument<'a>: Serialize + DeserializeOwned + Send + Sync + 'static {}
 
 #[diagnostic::do_not_recommend]
-impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Argument for T {}
+impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Argument<'_> for T {}
 
 /// What a handler's output must be.
 #[diagnostic::on_unimplemented(
