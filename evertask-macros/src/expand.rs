@@ -5,8 +5,8 @@ use std::time::Duration;
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens as _, format_ident, quote, quote_spanned};
 use syn::{
-    Ident, LitStr, Path, ReturnType, Type, ext::IdentExt as _, parse_quote, parse_quote_spanned,
-    spanned::Spanned as _,
+    Ident, LitStr, Path, ReturnType, Token, Type, ext::IdentExt as _, parse_quote,
+    parse_quote_spanned, spanned::Spanned as _,
 };
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     check,
     errors::Errors,
     fallback,
-    model::{self, ArgDefault, Argument, Handler, Param},
+    model::{self, ArgDefault, Argument, Handler, Param, peel},
     options::Options,
     parse::{self, ItemFn},
     value::Timeout,
@@ -31,8 +31,8 @@ pub(crate) fn handler(options: TokenStream, item: TokenStream) -> TokenStream {
     check::signature(&item_fn, &mut errors);
     let params = model::params(&item_fn, &mut errors);
     let expansion = if errors.count() == bad_options {
-        let handler = Handler { item: item_fn, options, params };
-        check::together(&handler, &mut errors);
+        let mut handler = Handler { item: item_fn, options, params };
+        check::together(&mut handler, &mut errors);
         expand(&handler)
     } else {
         fallback::expand(&item_fn, &library(&options))
@@ -72,7 +72,7 @@ fn payload(handler: &Handler, p: &Path) -> TokenStream {
     let serde = LitStr::new(&quote!(#p::serde).to_string(), Span::call_site());
     let fields = handler.arguments().map(|argument| {
         let Argument { ident, ty, default } = argument;
-        let doc = format!("The argument `{}`.", ident.unraw());
+        let doc = format!(" The argument `{}`.", ident.unraw());
         let bound = bound(ty, p);
         let default = default.as_ref().map(|default| match default {
             ArgDefault::Default => quote!(#[serde(default)]),
@@ -86,31 +86,38 @@ fn payload(handler: &Handler, p: &Path) -> TokenStream {
     quote! {
         #(#cfgs)*
         #docs
-        #[allow(non_camel_case_types, non_snake_case, clippy::pub_underscore_fields)]
+        #[allow(
+            non_camel_case_types,
+            non_snake_case,
+            private_interfaces,
+            unreachable_pub,
+            clippy::pub_underscore_fields
+        )]
         #[derive(#p::serde::Serialize, #p::serde::Deserialize)]
         #[serde(crate = #serde)]
         #vis struct #ident { #(#fields),* }
     }
 }
 
+/// What it is, and in the words of its author what it is for. Only the first paragraph: examples would be tested twice.
 pub(crate) fn payload_docs(item: &ItemFn) -> TokenStream {
-    let about = match item.sig.ident.unraw() == item.sig.ident {
-        true => format!(
-            "Payload of the handler [`{0}()`](fn@{0}), and the way to dispatch it.",
-            item.sig.ident
-        ),
-        false => "Payload of the handler of this name, and the way to dispatch it.".to_owned(),
+    let ident = &item.sig.ident;
+    let name = match ident.unraw() == *ident {
+        true => format!("[`{ident}()`](fn@{ident})"),
+        false => format!("`{ident}()`"),
     };
-    let summary = item.summary();
-    quote!(#(#summary)* #[doc = ""] #[doc = #about])
+    let about = format!(" Payload of the handler {name}, and the way to dispatch it.");
+    let mut summary = item.summary().peekable();
+    let blank = summary.peek().map(|_| quote!(#[doc = ""]));
+    quote!(#[doc = #about] #blank #(#summary)*)
 }
 
 /// Makes serde's implementations ask for no more than what the library says about arguments, so that a type that does not
-/// fit is one error, in the library's words, under the type. `for<'a>` keeps the compiler from deciding on the spot.
+/// fit is one error, in the library's words.
 ///
 /// A type that cannot be written as text goes without: its errors are serde's.
 fn bound(ty: &Type, p: &Path) -> Option<TokenStream> {
-    let text = quote!(for<'a> #ty: #p::Argument).to_string();
+    let text = quote!(for<'a> #ty: #p::Argument<'a>).to_string();
     if text.contains('$') {
         return None;
     }
@@ -123,6 +130,8 @@ fn inherent(handler: &Handler, p: &Path) -> TokenStream {
     let ItemFn { vis, sig, .. } = &handler.item;
     let ident = &sig.ident;
     let cfgs = handler.item.cfgs();
+    // Whoever asks where these are defined is led to the fn.
+    let [new, dispatch] = ["new", "dispatch"].map(|name| Ident::new(name, ident.span()));
     let params: Vec<_> = handler
         .arguments()
         .map(|Argument { ident, ty, .. }| match is_string(ty) {
@@ -140,6 +149,8 @@ fn inherent(handler: &Handler, p: &Path) -> TokenStream {
         #[allow(
             dead_code,
             non_snake_case,
+            private_interfaces,
+            unreachable_pub,
             clippy::many_single_char_names,
             clippy::similar_names,
             clippy::too_many_arguments,
@@ -148,21 +159,23 @@ fn inherent(handler: &Handler, p: &Path) -> TokenStream {
         impl #ident {
             /// The payload, not dispatched yet.
             #[must_use]
-            #vis fn new(#(#params),*) -> Self {
+            #vis fn #new(#(#params),*) -> Self {
                 Self { #(#names: #values),* }
             }
 
             /// Stores a task for this handler, once it is awaited.
-            #vis fn dispatch(#(#params),*) -> #p::Dispatch<Self> {
-                #p::dispatch(Self::new(#(#names),*))
+            #vis fn #dispatch(#(#params),*) -> #p::Dispatch<Self> {
+                #p::dispatch(Self::#new(#(#names),*))
             }
         }
     }
 }
 
 fn is_string(ty: &Type) -> bool {
-    matches!(ty, Type::Path(path) if path.qself.is_none()
-        && path.path.segments.last().is_some_and(|last| last.ident == "String" && last.arguments.is_none()))
+    let Type::Path(path) = peel(ty) else { return false };
+    let last = path.path.segments.last();
+    path.qself.is_none()
+        && last.is_some_and(|last| last.ident == "String" && last.arguments.is_none())
 }
 
 /// What the runtime calls.
@@ -172,7 +185,11 @@ fn handler_impl(handler: &Handler, p: &Path) -> TokenStream {
     let options = options(handler, p);
     let hooks = hooks(&handler.options, p);
     let output = output(&handler.item, p);
-    let checks = handler.extracted().map(|ty| quote!(<#ty as #p::FromContext>::check(states)?;));
+    let checks = handler.extracted().map(|ty| {
+        let check = of_type(ty, &quote!(#p::FromContext), "check");
+        let states = quote_spanned!(ends(ty).1=> (states)?;);
+        quote!(#check #states)
+    });
     let call = call(handler, p);
     // An argument that does not fit is an error about this type as a whole; it belongs under the arguments.
     let mut payload = ident.clone();
@@ -198,7 +215,7 @@ fn handler_impl(handler: &Handler, p: &Path) -> TokenStream {
     }
 }
 
-/// The type that is recorded: what is returned, errors aside.
+/// The item for what is recorded: what is returned, errors aside.
 fn output(item: &ItemFn, p: &Path) -> TokenStream {
     let (first, last) = ends(&result(item));
     let output = returned(item, "Output", p);
@@ -207,21 +224,27 @@ fn output(item: &ItemFn, p: &Path) -> TokenStream {
 }
 
 /// Something of the return type, which is told by a constant whether it is a `Result`.
-///
-/// The compiler takes the place of a path from its first and its last token: with these two where the return type has its
-/// own, whatever is wrong with it is said there, and said once.
 fn returned(item: &ItemFn, something: &str, p: &Path) -> TokenStream {
     let result = result(item);
-    let (first, last) = ends(&result);
-    let open = quote_spanned!(first=> <);
-    let something = Ident::new(something, last);
-    quote! {
-        #open #result as #p::Returned<{
+    let returned = quote! {
+        #p::Returned<{
             #[allow(unused_imports)]
             use #p::NoResult as _;
             #p::Probe::<#result>::IS_RESULT
-        }>>::#something
-    }
+        }>
+    };
+    of_type(&result, &returned, something)
+}
+
+/// `<Type as Trait>::something`.
+///
+/// The compiler takes the place of a path from its first and its last token: with these two where the type has its own,
+/// whatever is wrong with it is said there, and said once.
+fn of_type(ty: &Type, of: &TokenStream, something: &str) -> TokenStream {
+    let (first, last) = ends(ty);
+    let open = quote_spanned!(first=> <);
+    let something = Ident::new(something, last);
+    quote!(#open #ty as #of>::#something)
 }
 
 /// The type behind the arrow.
@@ -252,18 +275,20 @@ fn call(handler: &Handler, p: &Path) -> TokenStream {
     let ident = &handler.item.sig.ident;
     let read = returned(&handler.item, "into_result", p);
     let ctx = Ident::new("ctx", Span::mixed_site());
+    let this = Token![self](Span::mixed_site());
     let mut extractions = TokenStream::new();
     let mut values = Vec::new();
     for (n, param) in handler.params.iter().enumerate() {
         values.push(match param {
-            Param::Argument(Argument { ident, .. }) => quote!(self.#ident),
+            Param::Argument(Argument { ident, .. }) => quote!(#this.#ident),
             Param::Context(ty) => quote_spanned!(ty.span()=> #p::Clone::clone(&#ctx)),
             Param::Extracted(ty) => {
                 let value = format_ident!("extracted_{n}", span = Span::mixed_site());
-                let p = at(ty.span(), p);
-                extractions.extend(quote_spanned! {ty.span()=>
-                    let #value = #p::extracted(<#ty as #p::FromContext>::from_context(&#ctx).await)?;
-                });
+                let (first, last) = ends(ty);
+                let open = at(first, p);
+                let make = of_type(ty, &quote!(#p::FromContext), "from_context");
+                let make = quote_spanned!(last=> (#make(&#ctx).await)?;);
+                extractions.extend(quote!(let #value = #open::extracted #make));
                 quote!(#value)
             }
         });
@@ -276,7 +301,7 @@ fn call(handler: &Handler, p: &Path) -> TokenStream {
     let (open, close) = (at(first, p), quote_spanned!(last=> >));
     let arguments = quote_spanned!(last=> (#ident(#(#values),*).await, #retry_if));
     // A future that is not `Send` is an error about this fn; it belongs under the name of the user's.
-    let head = quote_spanned!(ident.span()=> async fn call(self, #ctx: #p::Context));
+    let head = quote_spanned!(ident.span()=> async fn call(#this, #ctx: #p::Context));
     quote! {
         #head -> #open::Result<Self::Output, #p::Failure #close {
             #extractions
@@ -344,26 +369,45 @@ fn duration(duration: Duration, p: &Path) -> TokenStream {
     quote!(#p::Duration::new(#secs, #nanos))
 }
 
+/// What a hook takes besides payload and context.
+enum Third {
+    Nothing,
+    Output,
+    Failure,
+}
+
 /// The hooks as a constant; each reads what its fn takes.
 fn hooks(options: &Options, p: &Path) -> TokenStream {
-    let call = Ident::new("call", Span::mixed_site());
-    let output = quote!(, &#call.output::<<Self as #p::Handler>::Output>()?);
-    let failure = quote!(, &#call.failure()?);
     let hooks = [
-        ("started", &options.on_started, None),
-        ("completed", &options.on_completed, Some(&output)),
-        ("retry", &options.on_retry, Some(&failure)),
-        ("failed", &options.on_failed, Some(&failure)),
-        ("cancelled", &options.on_cancelled, None),
+        ("started", &options.on_started, Third::Nothing),
+        ("completed", &options.on_completed, Third::Output),
+        ("retry", &options.on_retry, Third::Failure),
+        ("failed", &options.on_failed, Third::Failure),
+        ("cancelled", &options.on_cancelled, Third::Nothing),
     ];
-    let hooks = hooks.into_iter().filter_map(|(kind, option, extra)| {
+    let hooks = hooks.into_iter().filter_map(|(kind, option, third)| {
         let path = option.value.as_ref()?;
-        let kind = Ident::new(kind, Span::call_site());
-        Some(quote_spanned! {path.span()=>
+        // A hook that does not fit is an error about the fn named here.
+        let here = Span::mixed_site().located_at(path.span());
+        let p = at(path.span(), p);
+        let [kind, call, payload, third_value] =
+            [kind, "call", "payload", "third"].map(|name| Ident::new(name, here));
+        let (read, third) = match third {
+            Third::Nothing => (None, None),
+            Third::Output => (
+                Some(quote!(let #third_value: <Self as #p::Handler>::Output = #call.output()?;)),
+                Some(quote_spanned!(here=> , &#third_value)),
+            ),
+            Third::Failure => (
+                Some(quote!(let #third_value = #call.failure()?;)),
+                Some(quote_spanned!(here=> , &#third_value)),
+            ),
+        };
+        Some(quote_spanned! {here=>
             .#kind(|#call| #p::Box::pin(async move {
-                #p::HookReturned::into_result(
-                    #path(&#call.payload::<Self>()?, #call.context() #extra).await
-                )
+                let #payload: Self = #call.payload()?;
+                #read
+                #p::HookReturned::into_result(#path(&#payload, #call.context() #third).await)
             }))
         })
     });

@@ -14,8 +14,7 @@ use crate::{
 ///
 /// What the fn returns is not known to make sense, so the handle's output is `()`.
 pub(crate) fn expand(item: &ItemFn, p: &Path) -> TokenStream {
-    if item.sig.receiver().is_some() || item.body.to_string() == ";" {
-        // In an `impl` or a trait no struct can stand beside it.
+    if item.is_method() {
         return item.to_token_stream();
     }
     let ItemFn { vis, sig, .. } = item;
