@@ -101,6 +101,7 @@ pub async fn the_lease_only_grows(subject: &Subject) {
 
 /// Of many that settle under one lease at once, one word is stored.
 pub async fn of_many_words_at_once_one_is_stored(subject: &Subject) {
+    subject.stay_open();
     let node = subject.node().await;
     for _ in 0..20 {
         let id = subject.store(task()).await;
