@@ -36,6 +36,7 @@ pub mod rescue;
 pub mod revive;
 pub mod settle;
 mod subject;
+pub mod waking;
 
 pub use self::subject::Subject;
 
@@ -242,6 +243,12 @@ macro_rules! storage_conformance {
                     keys_are_still_held,
                     what_a_node_held_can_be_taken_over,
                     effects_are_there_with_their_completion;
+                waking:
+                    a_due_task_rings_for_work,
+                    a_task_of_the_future_is_announced,
+                    a_cancel_rings_for_the_node_that_runs_the_task,
+                    every_end_rings_for_those_who_wait,
+                    a_node_that_leaves_rings_for_its_peers;
             }
         }
     };
