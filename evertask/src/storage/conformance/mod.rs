@@ -152,7 +152,8 @@ macro_rules! storage_conformance {
                     effects_happen_with_the_completion,
                     effects_happen_with_nothing_but_the_completion,
                     a_refused_settlement_has_no_effects,
-                    an_effect_may_go_to_any_handler_and_queue;
+                    an_effect_may_go_to_any_handler_and_queue,
+                    an_effect_may_take_the_key_of_the_task_that_completes;
                 fence:
                     a_stale_lease_is_refused_and_changes_nothing,
                     a_lease_that_was_never_given_is_refused,
@@ -222,7 +223,8 @@ macro_rules! storage_conformance {
                     a_retry_may_expire,
                     a_replaced_task_expires_by_its_replacement,
                     a_revived_task_does_not_expire_again,
-                    an_expired_task_gives_up_its_key;
+                    an_expired_task_gives_up_its_key,
+                    many_expired_tasks_do_not_hide_a_fresh_one;
                 inspect:
                     an_unknown_task_is_not_found,
                     pages_neither_skip_nor_repeat,
