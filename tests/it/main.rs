@@ -8,6 +8,7 @@ mod faults;
 mod hooks;
 mod lifecycle;
 mod log;
+mod memory;
 mod sqlite;
 mod survive;
 
