@@ -1,6 +1,7 @@
 //! Tests of evertask as its users see it, in one binary.
 
 mod attempt;
+mod claims;
 mod conformance;
 mod dispatch;
 mod faults;
