@@ -2,6 +2,7 @@
 
 mod attempt;
 mod change;
+mod claims;
 mod conformance;
 mod dispatch;
 mod faults;
