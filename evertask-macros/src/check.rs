@@ -16,12 +16,11 @@ pub(crate) fn signature(item: &ItemFn, errors: &mut Errors) {
     if sig.asyncness.is_none() {
         errors.at(sig.fn_token, "handlers are async; write `async fn`");
     }
-    if let Some(constness) = &sig.constness {
-        errors.at(constness, "handlers cannot be `const`");
-    }
     if let Safety::Unsafe(unsafety) = &sig.safety {
-        errors
-            .at(unsafety, "handlers cannot be `unsafe`: the runtime calls them and knows no proof");
+        errors.at(
+            unsafety,
+            "handlers cannot be `unsafe`: the runtime that calls them cannot keep their conditions",
+        );
     }
     if let Some(abi) = &sig.abi {
         errors.at(abi, "handlers cannot be `extern`; call the foreign fn in the body");
@@ -72,18 +71,14 @@ fn unnamed_types(item: &ItemFn, errors: &mut Errors) {
     }
 }
 
-/// What parameters and options have to do with each other.
-pub(crate) fn together(handler: &Handler, errors: &mut Errors) {
+/// What parameters and options have to do with each other. What would only lead to more errors is taken out.
+pub(crate) fn together(handler: &mut Handler, errors: &mut Errors) {
     let options = &handler.options;
     if let (Some(jitter), None) = (&options.jitter.key, &options.backoff.key) {
         errors.at(
             jitter,
             "`jitter` belongs to a `backoff`; say that too, such as `backoff = \"fixed(2s)\"`",
         );
-    }
-    if let (Some(retry_if), ReturnType::Default) = (&options.retry_if.key, &handler.item.sig.output)
-    {
-        errors.at(retry_if, "`retry_if` is asked about errors, and this handler returns none");
     }
     if let (Some(key), Some(aliases)) = (&options.aliases.key, &options.aliases.value) {
         let name = handler.name();
@@ -98,5 +93,11 @@ pub(crate) fn together(handler: &Handler, errors: &mut Errors) {
     if let (Some(first), Some(second)) = (contexts.next(), contexts.next()) {
         errors.at(second, "`Context` is taken twice");
         errors.at(first, "first taken here");
+    }
+    if let (Some(retry_if), ReturnType::Default) =
+        (&handler.options.retry_if.key, &handler.item.sig.output)
+    {
+        errors.at(retry_if, "`retry_if` is asked about errors, and this handler returns none");
+        handler.options.retry_if.value = None;
     }
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens as _, format_ident, quote, quote_spanned};
 use syn::{
-    Ident, LitStr, Path, ReturnType, Type, ext::IdentExt as _, parse_quote, parse_quote_spanned,
-    spanned::Spanned as _,
+    Ident, LitStr, Path, ReturnType, Token, Type, ext::IdentExt as _, parse_quote,
+    parse_quote_spanned, spanned::Spanned as _,
 };
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     check,
     errors::Errors,
     fallback,
-    model::{self, ArgDefault, Argument, Handler, Param},
+    model::{self, ArgDefault, Argument, Handler, Param, peel},
     options::Options,
     parse::{self, ItemFn},
     value::Timeout,
@@ -31,8 +31,8 @@ pub(crate) fn handler(options: TokenStream, item: TokenStream) -> TokenStream {
     check::signature(&item_fn, &mut errors);
     let params = model::params(&item_fn, &mut errors);
     let expansion = if errors.count() == bad_options {
-        let handler = Handler { item: item_fn, options, params };
-        check::together(&handler, &mut errors);
+        let mut handler = Handler { item: item_fn, options, params };
+        check::together(&mut handler, &mut errors);
         expand(&handler)
     } else {
         fallback::expand(&item_fn, &library(&options))
@@ -56,10 +56,11 @@ fn expand(handler: &Handler) -> TokenStream {
     quote! { #item #payload #inherent #handler_impl #registration }
 }
 
-/// The fn as it came. Its form is not its author's choice alone, so lints about it are not either.
+/// The fn as it came. That it is async, and how much it takes, is asked of it by the attribute; so lints about that are not
+/// its author's to answer.
 fn user_fn(item: &ItemFn) -> TokenStream {
-    let many = (item.sig.inputs.len() > 7).then(|| quote!(#[allow(clippy::too_many_arguments)]));
-    quote!(#many #item)
+    let many = (item.sig.inputs.len() > 7).then(|| quote!(, clippy::too_many_arguments));
+    quote!(#[allow(clippy::unused_async #many)] #item)
 }
 
 /// The struct of the same name: a field for each argument.
@@ -71,7 +72,7 @@ fn payload(handler: &Handler, p: &Path) -> TokenStream {
     let serde = LitStr::new(&quote!(#p::serde).to_string(), Span::call_site());
     let fields = handler.arguments().map(|argument| {
         let Argument { ident, ty, default } = argument;
-        let doc = format!("The argument `{}`.", ident.unraw());
+        let doc = format!(" The argument `{}`.", ident.unraw());
         let bound = bound(ty, p);
         let default = default.as_ref().map(|default| match default {
             ArgDefault::Default => quote!(#[serde(default)]),
@@ -85,31 +86,38 @@ fn payload(handler: &Handler, p: &Path) -> TokenStream {
     quote! {
         #(#cfgs)*
         #docs
-        #[allow(non_camel_case_types, non_snake_case, clippy::pub_underscore_fields)]
+        #[allow(
+            non_camel_case_types,
+            non_snake_case,
+            private_interfaces,
+            unreachable_pub,
+            clippy::pub_underscore_fields
+        )]
         #[derive(#p::serde::Serialize, #p::serde::Deserialize)]
         #[serde(crate = #serde)]
         #vis struct #ident { #(#fields),* }
     }
 }
 
+/// What it is, and in the words of its author what it is for. Only the first paragraph: examples would be tested twice.
 pub(crate) fn payload_docs(item: &ItemFn) -> TokenStream {
-    let about = match item.sig.ident.unraw() == item.sig.ident {
-        true => format!(
-            "Payload of the handler [`{0}()`](fn@{0}), and the way to dispatch it.",
-            item.sig.ident
-        ),
-        false => "Payload of the handler of this name, and the way to dispatch it.".to_owned(),
+    let ident = &item.sig.ident;
+    let name = match ident.unraw() == *ident {
+        true => format!("[`{ident}()`](fn@{ident})"),
+        false => format!("`{ident}()`"),
     };
-    let summary = item.summary();
-    quote!(#(#summary)* #[doc = ""] #[doc = #about])
+    let about = format!(" Payload of the handler {name}, and the way to dispatch it.");
+    let mut summary = item.summary().peekable();
+    let blank = summary.peek().map(|_| quote!(#[doc = ""]));
+    quote!(#[doc = #about] #blank #(#summary)*)
 }
 
 /// Makes serde's implementations ask for no more than what the library says about arguments, so that a type that does not
-/// fit is one error, in the library's words, under the type. `for<'a>` keeps the compiler from deciding on the spot.
+/// fit is one error, in the library's words.
 ///
 /// A type that cannot be written as text goes without: its errors are serde's.
 fn bound(ty: &Type, p: &Path) -> Option<TokenStream> {
-    let text = quote!(for<'a> #ty: #p::Argument).to_string();
+    let text = quote!(for<'a> #ty: #p::Argument<'a>).to_string();
     if text.contains('$') {
         return None;
     }
@@ -122,6 +130,8 @@ fn inherent(handler: &Handler, p: &Path) -> TokenStream {
     let ItemFn { vis, sig, .. } = &handler.item;
     let ident = &sig.ident;
     let cfgs = handler.item.cfgs();
+    // Whoever asks where these are defined is led to the fn.
+    let [new, dispatch] = ["new", "dispatch"].map(|name| Ident::new(name, ident.span()));
     let params: Vec<_> = handler
         .arguments()
         .map(|Argument { ident, ty, .. }| match is_string(ty) {
@@ -136,25 +146,36 @@ fn inherent(handler: &Handler, p: &Path) -> TokenStream {
     });
     quote! {
         #(#cfgs)*
-        #[allow(dead_code, non_snake_case, clippy::too_many_arguments)]
+        #[allow(
+            dead_code,
+            non_snake_case,
+            private_interfaces,
+            unreachable_pub,
+            clippy::many_single_char_names,
+            clippy::similar_names,
+            clippy::too_many_arguments,
+            clippy::used_underscore_binding
+        )]
         impl #ident {
             /// The payload, not dispatched yet.
             #[must_use]
-            #vis fn new(#(#params),*) -> Self {
+            #vis fn #new(#(#params),*) -> Self {
                 Self { #(#names: #values),* }
             }
 
             /// Stores a task for this handler, once it is awaited.
-            #vis fn dispatch(#(#params),*) -> #p::Dispatch<Self> {
-                #p::dispatch(Self::new(#(#names),*))
+            #vis fn #dispatch(#(#params),*) -> #p::Dispatch<Self> {
+                #p::dispatch(Self::#new(#(#names),*))
             }
         }
     }
 }
 
 fn is_string(ty: &Type) -> bool {
-    matches!(ty, Type::Path(path) if path.qself.is_none()
-        && path.path.segments.last().is_some_and(|last| last.ident == "String" && last.arguments.is_none()))
+    let Type::Path(path) = peel(ty) else { return false };
+    let last = path.path.segments.last();
+    path.qself.is_none()
+        && last.is_some_and(|last| last.ident == "String" && last.arguments.is_none())
 }
 
 /// What the runtime calls.
@@ -163,25 +184,21 @@ fn handler_impl(handler: &Handler, p: &Path) -> TokenStream {
     let cfgs = handler.item.cfgs();
     let options = options(handler, p);
     let hooks = hooks(&handler.options, p);
-    let returned = returned(&handler.item);
-    let span = returned.span();
-    // Everything about the return type is said under the return type.
-    let returned = quote_spanned! {span=>
-        <#returned as #p::Returned<{
-            #[allow(unused_imports)]
-            use #p::NoResult as _;
-            #p::Probe::<#returned>::IS_RESULT
-        }>>
-    };
-    let output = quote_spanned!(span=> type Output = #returned::Output;);
-    let checks =
-        handler.extracted().map(|ty| quote_spanned!(ty.span()=> #p::check::<#ty>(states)?;));
-    let call = call(handler, p, &returned);
+    let output = output(&handler.item, p);
+    let checks = handler.extracted().map(|ty| {
+        let check = of_type(ty, &quote!(#p::FromContext), "check");
+        let states = quote_spanned!(ends(ty).1=> (states)?;);
+        quote!(#check #states)
+    });
+    let call = call(handler, p);
+    // An argument that does not fit is an error about this type as a whole; it belongs under the arguments.
+    let mut payload = ident.clone();
+    payload.set_span(handler.item.sig.paren_token.span.join());
     quote! {
         #(#cfgs)*
         #[automatically_derived]
         #[allow(deprecated)]
-        impl #p::Handler for #ident {
+        impl #p::Handler for #payload {
             #output
 
             const OPTIONS: #p::HandlerOptions = #options;
@@ -198,39 +215,98 @@ fn handler_impl(handler: &Handler, p: &Path) -> TokenStream {
     }
 }
 
+/// The item for what is recorded: what is returned, errors aside.
+fn output(item: &ItemFn, p: &Path) -> TokenStream {
+    let (first, last) = ends(&result(item));
+    let output = returned(item, "Output", p);
+    let (head, end) = (quote_spanned!(first=> type Output =), quote_spanned!(last=> ;));
+    quote!(#head #output #end)
+}
+
+/// Something of the return type, which is told by a constant whether it is a `Result`.
+fn returned(item: &ItemFn, something: &str, p: &Path) -> TokenStream {
+    let result = result(item);
+    let returned = quote! {
+        #p::Returned<{
+            #[allow(unused_imports)]
+            use #p::NoResult as _;
+            #p::Probe::<#result>::IS_RESULT
+        }>
+    };
+    of_type(&result, &returned, something)
+}
+
+/// `<Type as Trait>::something`.
+///
+/// The compiler takes the place of a path from its first and its last token: with these two where the type has its own,
+/// whatever is wrong with it is said there, and said once.
+fn of_type(ty: &Type, of: &TokenStream, something: &str) -> TokenStream {
+    let (first, last) = ends(ty);
+    let open = quote_spanned!(first=> <);
+    let something = Ident::new(something, last);
+    quote!(#open #ty as #of>::#something)
+}
+
+/// The type behind the arrow.
+fn result(item: &ItemFn) -> Type {
+    match &item.sig.output {
+        ReturnType::Default => parse_quote_spanned!(item.sig.ident.span()=> ()),
+        ReturnType::Type(_, ty) => (**ty).clone(),
+    }
+}
+
+/// Where a type begins and where it ends.
+fn ends(ty: &Type) -> (Span, Span) {
+    let last = ty.to_token_stream().into_iter().last();
+    (ty.span(), last.map_or_else(Span::call_site, |token| token.span()))
+}
+
+/// The path with its tokens at another place.
+fn at(span: Span, path: &Path) -> TokenStream {
+    let at_span = |mut token: TokenTree| {
+        token.set_span(span);
+        token
+    };
+    path.to_token_stream().into_iter().map(at_span).collect()
+}
+
 /// The one call: extracts what is not stored, calls the fn, reads what it returned.
-fn call(handler: &Handler, p: &Path, returned: &TokenStream) -> TokenStream {
+fn call(handler: &Handler, p: &Path) -> TokenStream {
     let ident = &handler.item.sig.ident;
+    let read = returned(&handler.item, "into_result", p);
     let ctx = Ident::new("ctx", Span::mixed_site());
+    let this = Token![self](Span::mixed_site());
     let mut extractions = TokenStream::new();
-    let values = handler.params.iter().enumerate().map(|(n, param)| match param {
-        Param::Argument(Argument { ident, .. }) => quote!(self.#ident),
-        Param::Context(ty) => quote_spanned!(ty.span()=> #p::Clone::clone(&#ctx)),
-        Param::Extracted(ty) => {
-            let value = format_ident!("extracted_{n}", span = Span::mixed_site());
-            extractions
-                .extend(quote_spanned!(ty.span()=> let #value = #p::extract::<#ty>(&#ctx).await?;));
-            quote!(#value)
-        }
-    });
-    let values: Vec<_> = values.collect();
+    let mut values = Vec::new();
+    for (n, param) in handler.params.iter().enumerate() {
+        values.push(match param {
+            Param::Argument(Argument { ident, .. }) => quote!(#this.#ident),
+            Param::Context(ty) => quote_spanned!(ty.span()=> #p::Clone::clone(&#ctx)),
+            Param::Extracted(ty) => {
+                let value = format_ident!("extracted_{n}", span = Span::mixed_site());
+                let (first, last) = ends(ty);
+                let open = at(first, p);
+                let make = of_type(ty, &quote!(#p::FromContext), "from_context");
+                let make = quote_spanned!(last=> (#make(&#ctx).await)?;);
+                extractions.extend(quote!(let #value = #open::extracted #make));
+                quote!(#value)
+            }
+        });
+    }
     let retry_if = match &handler.options.retry_if.value {
         Some(path) => quote_spanned!(path.span()=> #p::Some(#path)),
         None => quote!(#p::None),
     };
+    let (first, last) = ends(&result(&handler.item));
+    let (open, close) = (at(first, p), quote_spanned!(last=> >));
+    let arguments = quote_spanned!(last=> (#ident(#(#values),*).await, #retry_if));
+    // A future that is not `Send` is an error about this fn; it belongs under the name of the user's.
+    let head = quote_spanned!(ident.span()=> async fn call(#this, #ctx: #p::Context));
     quote! {
-        async fn call(self, #ctx: #p::Context) -> #p::Result<Self::Output, #p::Failure> {
+        #head -> #open::Result<Self::Output, #p::Failure #close {
             #extractions
-            #returned::into_result(#ident(#(#values),*).await, #retry_if)
+            #read #arguments
         }
-    }
-}
-
-/// The type behind the arrow.
-pub(crate) fn returned(item: &ItemFn) -> Type {
-    match &item.sig.output {
-        ReturnType::Default => parse_quote_spanned!(item.sig.ident.span()=> ()),
-        ReturnType::Type(_, ty) => (**ty).clone(),
     }
 }
 
@@ -238,7 +314,7 @@ pub(crate) fn returned(item: &ItemFn) -> Type {
 fn options(handler: &Handler, p: &Path) -> TokenStream {
     let Options { aliases, version, queue, timeout, retries, backoff, jitter, priority, .. } =
         &handler.options;
-    let new = new_options(&handler.name(), &handler.item.sig.ident, p);
+    let new = new_options(&handler.name(), p);
     let aliases = aliases.value.as_ref().map(|aliases| quote!(.aliases(&[#(#aliases),*])));
     let version = version.value.map(|version| quote!(.version(#version)));
     let queue = queue.value.as_ref().map(|queue| quote!(.queue(#queue)));
@@ -259,17 +335,16 @@ fn options(handler: &Handler, p: &Path) -> TokenStream {
     quote!(#new #aliases #version #queue #timeout #retries #backoff #priority)
 }
 
-/// The options of a handler of which nothing is known but its name and its place, which is that of its name in the source.
-pub(crate) fn new_options(name: &str, ident: &Ident, p: &Path) -> TokenStream {
-    let location = quote_spanned! {ident.span()=>
-        #p::Location {
+/// The options of a handler of which nothing is known but its name and where its attribute stands.
+pub(crate) fn new_options(name: &str, p: &Path) -> TokenStream {
+    quote! {
+        #p::HandlerOptions::new(#name, #p::Location {
             module: #p::module_path!(),
             file: #p::file!(),
             line: #p::line!(),
             column: #p::column!(),
-        }
-    };
-    quote!(#p::HandlerOptions::new(#name, #location))
+        })
+    }
 }
 
 fn shape(backoff: &Backoff, p: &Path) -> TokenStream {
@@ -294,26 +369,45 @@ fn duration(duration: Duration, p: &Path) -> TokenStream {
     quote!(#p::Duration::new(#secs, #nanos))
 }
 
+/// What a hook takes besides payload and context.
+enum Third {
+    Nothing,
+    Output,
+    Failure,
+}
+
 /// The hooks as a constant; each reads what its fn takes.
 fn hooks(options: &Options, p: &Path) -> TokenStream {
-    let call = Ident::new("call", Span::mixed_site());
-    let output = quote!(, &#call.output::<<Self as #p::Handler>::Output>()?);
-    let failure = quote!(, &#call.failure()?);
     let hooks = [
-        ("started", &options.on_started, None),
-        ("completed", &options.on_completed, Some(&output)),
-        ("retry", &options.on_retry, Some(&failure)),
-        ("failed", &options.on_failed, Some(&failure)),
-        ("cancelled", &options.on_cancelled, None),
+        ("started", &options.on_started, Third::Nothing),
+        ("completed", &options.on_completed, Third::Output),
+        ("retry", &options.on_retry, Third::Failure),
+        ("failed", &options.on_failed, Third::Failure),
+        ("cancelled", &options.on_cancelled, Third::Nothing),
     ];
-    let hooks = hooks.into_iter().filter_map(|(kind, option, extra)| {
+    let hooks = hooks.into_iter().filter_map(|(kind, option, third)| {
         let path = option.value.as_ref()?;
-        let kind = Ident::new(kind, Span::call_site());
-        Some(quote_spanned! {path.span()=>
+        // A hook that does not fit is an error about the fn named here.
+        let here = Span::mixed_site().located_at(path.span());
+        let p = at(path.span(), p);
+        let [kind, call, payload, third_value] =
+            [kind, "call", "payload", "third"].map(|name| Ident::new(name, here));
+        let (read, third) = match third {
+            Third::Nothing => (None, None),
+            Third::Output => (
+                Some(quote!(let #third_value: <Self as #p::Handler>::Output = #call.output()?;)),
+                Some(quote_spanned!(here=> , &#third_value)),
+            ),
+            Third::Failure => (
+                Some(quote!(let #third_value = #call.failure()?;)),
+                Some(quote_spanned!(here=> , &#third_value)),
+            ),
+        };
+        Some(quote_spanned! {here=>
             .#kind(|#call| #p::Box::pin(async move {
-                #p::HookReturned::into_result(
-                    #path(&#call.payload::<Self>()?, #call.context() #extra).await
-                )
+                let #payload: Self = #call.payload()?;
+                #read
+                #p::HookReturned::into_result(#path(&#payload, #call.context() #third).await)
             }))
         })
     });

@@ -14,8 +14,7 @@ use crate::{
 ///
 /// What the fn returns is not known to make sense, so the handle's output is `()`.
 pub(crate) fn expand(item: &ItemFn, p: &Path) -> TokenStream {
-    if item.sig.receiver().is_some() || item.body.to_string() == ";" {
-        // In an `impl` or a trait no struct can stand beside it.
+    if item.is_method() {
         return item.to_token_stream();
     }
     let ItemFn { vis, sig, .. } = item;
@@ -23,7 +22,7 @@ pub(crate) fn expand(item: &ItemFn, p: &Path) -> TokenStream {
     let cfgs: Vec<_> = item.cfgs().collect();
     let docs = payload_docs(item);
     let serde = quote!(#p::serde).to_string();
-    let options = new_options(&ident.unraw().to_string(), ident, p);
+    let options = new_options(&ident.unraw().to_string(), p);
     let (generics, _, clause) = sig.generics.split_for_impl();
     let generics = sig.generics.lt_token.map(|_| quote!(#generics));
     let params: Vec<_> = sig.inputs.iter().enumerate().filter_map(param).collect();

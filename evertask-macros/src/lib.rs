@@ -23,7 +23,8 @@ mod value;
 
 use proc_macro::TokenStream;
 
-/// Makes an async fn the handler of background tasks. See `evertask::handler` for all it does and takes.
+// Its documentation is where it is used from, `evertask::handler`, and can link to what it speaks of there.
+#[allow(missing_docs)]
 #[proc_macro_attribute]
 pub fn handler(options: TokenStream, item: TokenStream) -> TokenStream {
     let expansion = expand::handler(options.into(), item.into());

@@ -84,8 +84,13 @@ fn param(param: &PatType, marks: &[Attribute], errors: &mut Errors) -> Option<Pa
     let mut default = None;
     let mut extract = None;
     for mark in marks {
-        if mark.path().is_ident("extract") {
-            errors.keep(mark.meta.require_path_only().map(|_| ()));
+        if mark.path().is_ident("serde") {
+            errors
+                .at(mark, "serde's attributes belong on types; here `#[arg(default)]` can be said");
+        } else if mark.path().is_ident("extract") {
+            if mark.meta.require_path_only().is_err() {
+                errors.at(mark, "`#[extract]` takes nothing; what it makes is said by the type");
+            }
             extract = Some(mark);
         } else {
             default = errors.keep(arg_default(mark)).map(|default| (mark, default));
@@ -172,7 +177,7 @@ fn name(param: &PatType, errors: &mut Errors) -> Option<Ident> {
             "take `evertask::State<T>` by name, without a pattern: `mailer: State<Mailer>`"
         }
         _ => {
-            "handler parameters must be plain names, since they name what is stored; take it apart in the body"
+            "handler parameters must be plain names, since they name what is stored; take the value apart in the body"
         }
     };
     errors.at(&param.pat, message);
@@ -234,17 +239,17 @@ pub(crate) fn find(
         if let Some(message) = say(&token, tokens.peek()) {
             return Some((token, message));
         }
-        if let TokenTree::Group(group) = &token {
-            if let Some(found) = find(group.stream(), say) {
-                return Some(found);
-            }
+        if let TokenTree::Group(group) = &token
+            && let Some(found) = find(group.stream(), say)
+        {
+            return Some(found);
         }
     }
     None
 }
 
 /// The type behind parentheses and what `macro_rules` puts around types.
-fn peel(ty: &Type) -> &Type {
+pub(crate) fn peel(ty: &Type) -> &Type {
     match ty {
         Type::Group(group) => peel(&group.elem),
         Type::Paren(paren) => peel(&paren.elem),

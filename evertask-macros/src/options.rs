@@ -134,10 +134,9 @@ fn unknown(key: &str) -> String {
     if let Some((_, advice)) = NEIGHBOURS.iter().find(|(name, _)| *name == key) {
         return format!("there is no option `{key}`; {advice}");
     }
-    match closest(key, KEYS) {
-        Some(meant) => format!("unknown option `{key}`; did you mean `{meant}`?"),
-        None => format!("unknown option `{key}`; expected one of `{}`", KEYS.join("`, `")),
-    }
+    let meant = closest(key, KEYS).map(|meant| format!(" (did you mean `{meant}`?)"));
+    let meant = meant.unwrap_or_default();
+    format!("unknown option `{key}`{meant}; expected one of `{}`", KEYS.join("`, `"))
 }
 
 impl Options {
@@ -170,10 +169,8 @@ impl Options {
                 }
                 Err(error) => errors.push(error),
             }
-        } else if at_end(input) {
-            self.set(key, None, errors);
         } else {
-            // `timeout("5m")`, `timeout: "5m"`.
+            // Nothing follows, or what is no value: `timeout`, `timeout("5m")`, `timeout: "5m"`.
             self.set(key, None, errors);
         }
     }

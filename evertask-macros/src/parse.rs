@@ -1,6 +1,6 @@
 //! The fn under the attribute, as syntax. Its body is never looked into: half-typed code passes through as it is.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::{
     Attribute, Error, FnArg, Item, Result, Signature, Visibility,
@@ -20,18 +20,16 @@ pub(crate) struct ItemFn {
 
 /// Reads what stands under the attribute.
 pub(crate) fn item(tokens: TokenStream) -> Result<ItemFn> {
-    syn::parse2(tokens.clone()).map_err(|error| match syn::parse2::<Item>(tokens) {
-        Ok(
-            other @ (Item::Struct(_)
-            | Item::Enum(_)
-            | Item::Impl(_)
-            | Item::Mod(_)
-            | Item::Trait(_)),
-        ) => Error::new_spanned(
-            other.to_token_stream(),
-            "only an async fn can be a handler; its arguments are the payload",
-        ),
-        _ => error,
+    syn::parse2(tokens.clone()).map_err(|error| {
+        let keyword = match syn::parse2(tokens) {
+            Ok(Item::Struct(item)) => item.struct_token.span,
+            Ok(Item::Enum(item)) => item.enum_token.span,
+            Ok(Item::Impl(item)) => item.impl_token.span,
+            Ok(Item::Mod(item)) => item.mod_token.span,
+            Ok(Item::Trait(item)) => item.trait_token.span,
+            _ => return error,
+        };
+        Error::new(keyword, "only an async fn can be a handler; its arguments are the payload")
     })
 }
 
@@ -45,19 +43,30 @@ impl Parse for ItemFn {
     }
 }
 
+/// What the compiler would not take on a parameter: our own, and one that is easily mistaken for ours.
+const MARKS: &[&str] = &["arg", "extract", "serde"];
+
 fn take_marks(param: &mut FnArg) -> Vec<Attribute> {
     match param {
         FnArg::Receiver(_) => Vec::new(),
         FnArg::Typed(param) => {
-            let is_mark = |attr: &mut Attribute| {
-                attr.path().is_ident("arg") || attr.path().is_ident("extract")
-            };
+            let is_mark =
+                |attr: &mut Attribute| MARKS.iter().any(|mark| attr.path().is_ident(mark));
             param.attrs.extract_if(.., is_mark).collect()
         }
     }
 }
 
 impl ItemFn {
+    /// Whether it is seen to stand in an `impl` or a trait, where nothing can stand beside it.
+    pub(crate) fn is_method(&self) -> bool {
+        let takes_self =
+            |token: &TokenTree| matches!(token, TokenTree::Ident(ident) if ident == "Self");
+        self.sig.receiver().is_some()
+            || self.body.to_string() == ";"
+            || self.sig.to_token_stream().into_iter().any(|token| takes_self(&token))
+    }
+
     /// The attributes that decide whether the fn is there at all; whatever is generated for it obeys them too.
     pub(crate) fn cfgs(&self) -> impl Iterator<Item = &Attribute> {
         self.attrs.iter().filter(|attr| attr.path().is_ident("cfg"))

@@ -42,7 +42,7 @@ mod tests {
         assert_eq!(closest("timeuot", WORDS), Some("timeout"));
         assert_eq!(closest("Queue", WORDS), Some("queue"));
         assert_eq!(closest("retires", WORDS), Some("retries"));
-        assert_eq!(closest("retrif", WORDS), Some("retry_if"));
+        assert_eq!(closest("retryif", WORDS), Some("retry_if"));
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub(crate) fn names(value: &Expr) -> Result<Vec<String>> {
 /// The version of a payload.
 pub(crate) fn version(value: &Expr) -> Result<u32> {
     match number(value, "a number from 1, such as `2`")? {
-        0 => wanted(value, "a number from 1: a payload of which nothing is said has version 1"),
+        0 => wanted(value, "a number from 1, which is the version where none is given"),
         version => Ok(version),
     }
 }
@@ -170,10 +170,10 @@ fn number<N: FromStr<Err: Display>>(value: &Expr, expected: &str) -> Result<N> {
     };
     if let Some(Lit::Int(digits)) = literal(digits) {
         // A suffix, as in `3u32`, says nothing here, and `3s` is a duration.
-        if digits.suffix().is_empty() {
-            if let Ok(number) = format!("{sign}{}", digits.base10_digits()).parse() {
-                return Ok(number);
-            }
+        if digits.suffix().is_empty()
+            && let Ok(number) = format!("{sign}{}", digits.base10_digits()).parse()
+        {
+            return Ok(number);
         }
     }
     let given = value.to_token_stream();

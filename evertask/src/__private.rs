@@ -16,6 +16,7 @@ pub use ::std::{
     time::Duration,
 };
 
+use crate::failure::BoxError;
 pub use crate::{
     context::Context,
     dispatch::{Dispatch, dispatch},
@@ -28,18 +29,10 @@ pub use crate::{
     signature::{Argument, NoResult, Probe, Returned},
 };
 
-/// Makes one extracted parameter; its error becomes the attempt's failure.
+/// What was extracted; its error becomes the attempt's failure.
 ///
 /// # Errors
 /// What [`FromContext::from_context`] returned.
-pub async fn extract<T: FromContext>(ctx: &Context) -> Result<T, Failure> {
-    T::from_context(ctx).await.map_err(|error| Failure::from_error(&*error.into()))
-}
-
-/// Asks one extracted parameter whether everything is there that it will need.
-///
-/// # Errors
-/// What [`FromContext::check`] misses.
-pub fn check<T: FromContext>(states: &States) -> Result<(), MissingState> {
-    T::check(states)
+pub fn extracted<T, E: Into<BoxError>>(extracted: Result<T, E>) -> Result<T, Failure> {
+    extracted.map_err(|error| Failure::from_error(&*error.into()))
 }

@@ -40,8 +40,18 @@ struct Attempt {
     asked: AtomicBool,
     /// The handler is being polled at this moment.
     polled: AtomicBool,
-    children: Mutex<Option<JoinSet<()>>>,
+    children: Mutex<Children>,
     effects: Mutex<Vec<Effect>>,
+}
+
+/// What a handler runs beside itself.
+#[derive(Debug, Default)]
+enum Children {
+    #[default]
+    None,
+    Some(JoinSet<()>),
+    /// The attempt is over: there will be no more.
+    Over,
 }
 
 /// The parts of a context that come from outside.
@@ -140,10 +150,14 @@ impl Context {
     /// Runs a future beside the handler that ends with it: when the attempt ends in any way, what still runs is aborted, and
     /// the end is recorded only after that.
     ///
-    /// What a handler gives to `tokio::spawn` or to a thread goes on after a timeout or a cancel; this does not.
+    /// What a handler gives to `tokio::spawn` or to a thread goes on after a timeout or a cancel; this does not. After the
+    /// attempt, in a hook for instance, the future is dropped at once.
     pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
         let mut children = self.0.children.lock().unwrap_or_else(PoisonError::into_inner);
-        let children = children.get_or_insert_default();
+        if let Children::None = *children {
+            *children = Children::Some(JoinSet::new());
+        }
+        let Children::Some(children) = &mut *children else { return };
         match &self.0.runtime {
             Some(runtime) => children.spawn(ambient::within(Arc::clone(runtime), future)),
             None => children.spawn(future),
@@ -205,8 +219,11 @@ impl Context {
 
     /// Aborts what the handler spawned and waits until it is gone.
     pub(crate) async fn end_children(&self) {
-        let children = self.0.children.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(mut children) = children {
+        let children = {
+            let mut children = self.0.children.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *children, Children::Over)
+        };
+        if let Children::Some(mut children) = children {
             children.shutdown().await;
         }
     }

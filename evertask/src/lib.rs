@@ -104,6 +104,7 @@ pub mod storage;
 mod task;
 pub mod verdict;
 
+#[doc = include_str!("../docs/handler.md")]
 pub use evertask_macros::handler;
 
 pub use self::{
@@ -126,3 +127,23 @@ pub use self::{
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// Makes the handlers of other crates part of this program.
+///
+/// A crate that stands in `Cargo.toml` but is never named in the code is not linked, and its handlers are then not found. One
+/// mention of the crate is enough, by whatever name; where there is none, this is one:
+///
+/// ```
+/// # extern crate evertask as billing;
+/// # extern crate evertask as mail;
+/// evertask::link!(billing, mail);
+/// # fn main() {}
+/// ```
+///
+/// A package with a `main.rs` and a `lib.rs` is two crates: a program whose handlers stand in its own library names that too.
+#[macro_export]
+macro_rules! link {
+    ($($krate:ident),+ $(,)?) => {
+        $(use $krate as _;)+
+    };
+}

@@ -8,21 +8,24 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::failure::{BoxError, Failure, Retry};
 
 /// What a handler's argument must be.
+///
+/// The lifetime means nothing. It makes `for<'a> T: Argument<'a>` a bound that the compiler takes on trust in the generated
+/// implementations of serde's traits, and questions where these are used: one error, and in these words.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of a handler: it cannot be stored and read back",
-    label = "not an owned value that serde can write and read",
+    label = "`{Self}` is no owned value that serde can write and read",
     note = "derive `serde::Serialize` and `serde::Deserialize` for it (it must also be `Send + Sync + 'static`)",
     note = "what comes from the runtime and not from the payload is taken as `State<T>`, or marked `#[extract]`"
 )]
-pub trait Argument: Serialize + DeserializeOwned + Send + Sync + 'static {}
+pub trait Argument<'a>: Serialize + DeserializeOwned + Send + Sync + 'static {}
 
 #[diagnostic::do_not_recommend]
-impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Argument for T {}
+impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Argument<'_> for T {}
 
 /// What a handler's output must be.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be returned by a handler: it cannot be stored and read back",
-    label = "not an owned value that serde can write and read",
+    label = "`{Self}` is no owned value that serde can write and read",
     note = "derive `serde::Serialize` and `serde::Deserialize` for it (it must also be `Send + Sync + 'static`), or \
             return `()`"
 )]
@@ -34,7 +37,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Output for T {}
 /// What a handler's error must be.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the error of a handler",
-    label = "not `Into<Box<dyn std::error::Error + Send + Sync>>`",
+    label = "`{Self}` is not `Into<Box<dyn std::error::Error + Send + Sync>>`",
     note = "implement `std::error::Error` for it, or return `evertask::TaskError`, `String` or `anyhow::Error`"
 )]
 pub trait HandlerError: Into<BoxError> {}

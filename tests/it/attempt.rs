@@ -189,6 +189,31 @@ async fn a_timeout_drops_the_future_and_what_it_spawned_before_it_is_recorded() 
 }
 
 #[evertask::handler]
+async fn spawns_on(log: State<Log>, ctx: Context) {
+    let (late, log) = (ctx.clone(), Log::clone(&log));
+    // It escapes the attempt; what it gives to the context then must not.
+    tokio::spawn(async move {
+        tokio::time::sleep(SECOND).await;
+        let child = Dropped(log.clone(), "child dropped");
+        late.spawn(async move {
+            tokio::time::sleep(SECOND).await;
+            child.0.add("child ran");
+        });
+        tokio::time::sleep(5 * SECOND).await;
+        log.add("end");
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_spawned_for_an_attempt_that_is_over() {
+    let log = Log::default();
+    let _runtime = node::<spawns_on>(&log).await;
+    spawns_on::dispatch().await.unwrap().output().await.unwrap();
+    crate::until(async || log.taken().last().is_some_and(|line| line == "end")).await;
+    assert_eq!(log.taken(), ["child dropped", "end"]);
+}
+
+#[evertask::handler]
 async fn wait_for_cancel(polite: bool, log: State<Log>, ctx: Context) {
     let _dropped = Dropped(Log::clone(&log), "dropped");
     log.add("started");

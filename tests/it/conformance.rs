@@ -1,1 +1,68 @@
+//! The laws of storage, put to each storage.
 
+use std::{fs, sync::Arc};
+
+use evertask::storage::{
+    BoxFuture, FullStorage, ManualClock, Memory, Sqlite, conformance::Subject,
+};
+
+async fn memory() -> Subject {
+    let clock = ManualClock::new();
+    let memory = Memory::with_clock(clock.clock());
+    let measured = memory.clone();
+    Subject::new(memory, clock).measured_by(move || measured.effort())
+}
+
+evertask::storage_conformance!(memory, super::memory);
+
+async fn sqlite() -> Subject {
+    let place = tempfile::tempdir().expect("a directory for the database");
+    let file = place.path().join("tasks.db");
+    let clock = ManualClock::new();
+    // What is lost with the power of the machine is not on trial here.
+    let options = Sqlite::options().durable(false).clock(clock.clock());
+    let sqlite = options.clone().open(&file).await.expect("a new database");
+    let reopen = move |old: Arc<dyn FullStorage>| -> BoxFuture<'static, Arc<dyn FullStorage>> {
+        // It closes as soon as nobody uses it any more.
+        drop(old);
+        let (file, options) = (file.clone(), options.clone());
+        Box::pin(async move {
+            let sqlite = options.open(&file).await.expect("the same database");
+            Arc::new(sqlite) as Arc<dyn FullStorage>
+        })
+    };
+    Subject::new(sqlite, clock).reopened_by(reopen).keeping(place)
+}
+
+evertask::storage_conformance!(sqlite, super::sqlite);
+
+/// The same laws where the database is closed and opened again before every step.
+async fn sqlite_reopening() -> Subject {
+    sqlite().await.reopening_at_every_step()
+}
+
+evertask::storage_conformance!(sqlite_reopened, super::sqlite_reopening);
+
+/// A law that is written but not in the list of the macro would never be tried.
+#[test]
+fn every_law_is_tried() {
+    let laws = concat!(env!("CARGO_MANIFEST_DIR"), "/../evertask/src/storage/conformance");
+    let list = fs::read_to_string(format!("{laws}/mod.rs")).unwrap();
+    let listed: Vec<&str> = list
+        .lines()
+        .filter(|line| line.starts_with("                    "))
+        .map(|line| line.trim().trim_end_matches([',', ';']))
+        .collect();
+    let mut written = 0;
+    for file in fs::read_dir(laws).unwrap() {
+        for line in fs::read_to_string(file.unwrap().path()).unwrap().lines() {
+            let law = line.strip_prefix("pub async fn ");
+            let Some(law) = law.and_then(|law| law.strip_suffix("(subject: &Subject) {")) else {
+                continue;
+            };
+            assert!(listed.contains(&law), "put `{law}` into the list of `storage_conformance!`");
+            written += 1;
+        }
+    }
+    assert!(written >= 100, "only {written} laws were found; is this the right place?");
+}

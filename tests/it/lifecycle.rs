@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use evertask::{
-    AttemptEnd, Context, DispatchError, EventKind, Runtime, State, TaskState,
-    storage::{Claim, Inspect, Known, Memory, Node, Storage},
+    AttemptEnd, Context, DispatchError, EventKind, Retention, Runtime, State, TaskState,
+    storage::{Claim, Inspect, Known, Life, Memory, Node, NodeId, Storage},
 };
-use futures_core::Stream;
 
 use crate::log::Log;
 
@@ -98,7 +97,10 @@ async fn dropping_the_last_runtime_shuts_it_down() {
     let second = pause::dispatch(0).on(&clone).await.unwrap();
     second.output().await.unwrap();
     drop(clone);
-    crate::until(async || pause::dispatch(0).await.is_err()).await;
+    let gone = async || {
+        memory.peers(NodeId::nil()).await.unwrap().iter().all(|peer| peer.life == Life::Dead)
+    };
+    crate::until(gone).await;
     crate::until(async || {
         memory.task(task.id()).await.unwrap().unwrap().state == TaskState::Completed
     })
@@ -129,8 +131,7 @@ async fn a_node_takes_over_what_a_dead_one_held_after_a_lease_and_not_before() {
     let info = memory.task(task.id()).await.unwrap().unwrap();
     assert_eq!((info.losses, info.attempt, info.lease), (1, 1, 3));
     assert_eq!(info.attempts[0].end, AttemptEnd::Lost);
-    let first =
-        std::future::poll_fn(|cx| std::pin::Pin::new(&mut events).poll_next(cx)).await.unwrap();
+    let first = events.next().await.unwrap();
     assert_eq!((first.kind, first.id), (EventKind::Rescued, task.id()));
 }
 
@@ -204,16 +205,16 @@ async fn with_several_runtimes_a_dispatch_wants_to_be_told_which_and_with_none_t
 
 #[tokio::test(start_paused = true)]
 async fn events_tell_a_tasks_life_in_order_and_end_with_the_runtime() {
+    fn is_a_stream(_: &(impl futures_core::Stream<Item = evertask::Event> + Send + 'static)) {}
     let (memory, log) = (Memory::new(), Log::default());
     let runtime = node(&memory, &log).await;
     let mut events = runtime.events();
+    is_a_stream(&events);
     let task = pause::dispatch(1).on(&runtime).await.unwrap();
     task.output().await.unwrap();
     runtime.shutdown().await.unwrap();
     let mut kinds = Vec::new();
-    while let Some(event) =
-        std::future::poll_fn(|cx| std::pin::Pin::new(&mut events).poll_next(cx)).await
-    {
+    while let Some(event) = events.next().await {
         assert_eq!((event.id, &*event.name, &*event.queue), (task.id(), "pause", "default"));
         kinds.push(event.kind);
     }
@@ -232,4 +233,60 @@ async fn health_names_what_is_due_and_nobody_here_can_run() {
     assert_eq!(health.unserved.len(), 1);
     assert_eq!((health.unserved[0].queue.as_str(), health.unserved[0].due), ("elsewhere", 1));
     assert!(health.unserved[0].oldest >= 60 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ended_tasks_are_deleted_when_their_time_is_over() {
+    let (memory, log) = (Memory::new(), Log::default());
+    let hours = |n: u64| Duration::from_secs(n * 3600);
+    let builder = || Runtime::builder().storage(memory.clone()).discover(false).state(log.clone());
+    let retention = Retention::default().completed(hours(2));
+    let runtime = builder().handler::<pause>().retention(retention).start().await.unwrap();
+    let task = pause::dispatch(0).on(&runtime).await.unwrap();
+    task.output().await.unwrap();
+    let waiting = pause::dispatch(0).after(hours(100)).on(&runtime).await.unwrap();
+    tokio::time::sleep(hours(1)).await;
+    assert!(task.info().await.unwrap().is_some());
+    tokio::time::sleep(hours(3)).await;
+    assert!(task.info().await.unwrap().is_none(), "two hours are over");
+    assert!(waiting.info().await.unwrap().is_some(), "what is alive stays");
+    runtime.shutdown().await.unwrap();
+
+    let ephemeral = builder().handler::<pause>().retention(Retention::default().ephemeral());
+    let runtime = ephemeral.start().await.unwrap();
+    let task = pause::dispatch(0).on(&runtime).await.unwrap();
+    crate::until(async || log.len() == 4).await;
+    crate::until(async || task.info().await.unwrap().is_none()).await;
+}
+
+#[test]
+fn a_handler_that_blocks_the_executor_is_named() {
+    let (release, blocked) = std::sync::mpsc::channel::<()>();
+    let tokio =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let blocked = std::sync::Mutex::new(blocked);
+    let runtime = tokio.block_on(async {
+        let builder = Runtime::builder().storage(Memory::new()).discover(false).handler::<block>();
+        let runtime = builder.state(blocked).start().await.unwrap();
+        block::dispatch().on(&runtime).await.unwrap();
+        runtime
+    });
+    // The only worker thread is blocked, so nothing in there can tell the time: it is looked at from here.
+    let health = || tokio.block_on(runtime.health());
+    while health().stalled.is_none() {
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+    let stall = health().stalled.unwrap();
+    assert_eq!(stall.handlers.iter().map(|name| &**name).collect::<Vec<_>>(), ["block"]);
+    assert!(stall.since >= SECOND && !health().ok);
+    release.send(()).unwrap();
+    while health().stalled.is_some() {
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+    tokio.block_on(runtime.shutdown()).unwrap();
+}
+
+#[evertask::handler]
+async fn block(gate: State<std::sync::Mutex<std::sync::mpsc::Receiver<()>>>) {
+    gate.lock().unwrap().recv().unwrap();
 }

@@ -1,13 +1,15 @@
 //! Tests of evertask as its users see it, in one binary.
 
 mod attempt;
+mod change;
+mod claims;
 mod conformance;
-mod directory;
 mod dispatch;
 mod faults;
 mod hooks;
 mod lifecycle;
 mod log;
+mod memory;
 mod sqlite;
 mod survive;
 

@@ -10,8 +10,6 @@ use evertask::{
     Cancel, Context, OutputError, Page, Runtime, TaskFilter, TaskState, storage::Sqlite,
 };
 
-use crate::directory::Directory;
-
 #[evertask::handler]
 async fn double(n: u64) -> u64 {
     2 * n
@@ -30,7 +28,7 @@ async fn builder(directory: &Path) -> evertask::Builder {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_stored_before_a_restart_runs_after_it() {
-    let directory = Directory::new("restart");
+    let directory = tempfile::tempdir().unwrap();
     let client = builder(directory.path()).await.client().await.unwrap();
     let stored = double::dispatch(21).on(&client).await.unwrap();
     client.shutdown().await.unwrap();
@@ -49,7 +47,7 @@ async fn what_was_stored_before_a_restart_runs_after_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_process_on_the_file_runs_what_this_one_dispatches_and_stops_what_it_cancels() {
-    let directory = Directory::new("two");
+    let directory = tempfile::tempdir().unwrap();
     let node = builder(directory.path()).await.start().await.unwrap();
     let client = builder(directory.path()).await.client().await.unwrap();
     let start = Instant::now();
@@ -67,7 +65,7 @@ async fn another_process_on_the_file_runs_what_this_one_dispatches_and_stops_wha
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_of_any_size_neither_holds_up_the_start_nor_new_tasks() {
-    let directory = Directory::new("backlog");
+    let directory = tempfile::tempdir().unwrap();
     let client = builder(directory.path()).await.client().await.unwrap();
     for _ in 0..3 {
         evertask::dispatch_all((0..10_000).map(double::new)).on(&client).await.unwrap();
@@ -94,7 +92,7 @@ async fn holder() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_process_is_noticed_at_once_by_one_that_lives_and_by_no_lease() {
-    let directory = Directory::new("killed");
+    let directory = tempfile::tempdir().unwrap();
     let client = builder(directory.path()).await.client().await.unwrap();
     let task = hang::dispatch().on(&client).await.unwrap();
     let state = async || task.info().await.unwrap().unwrap();

@@ -9,11 +9,10 @@ use std::{
 };
 
 use evertask::{
-    AttemptEnd, Context, Event, EventKind, Page, Retention, Runtime, TaskFilter, TaskId, TaskInfo,
-    TaskState,
+    AttemptEnd, Context, EventKind, EventStream, Page, Retention, Runtime, TaskFilter, TaskId,
+    TaskInfo, TaskState,
     storage::{Inspect, Sqlite},
 };
-use futures_core::Stream;
 
 const DIRECTORY: &str = "EVERTASK_SURVIVE_DIRECTORY";
 const UP_TO: &str = "EVERTASK_SURVIVE_UP_TO";
@@ -76,10 +75,8 @@ async fn child() {
     std::future::pending::<()>().await;
 }
 
-async fn tell_completed(mut events: impl Stream<Item = Event> + Unpin) {
-    while let Some(event) =
-        std::future::poll_fn(|cx| std::pin::Pin::new(&mut events).poll_next(cx)).await
-    {
+async fn tell_completed(mut events: EventStream) {
+    while let Some(event) = events.next().await {
         if event.kind == EventKind::Completed {
             say(&format!("done {}", event.id));
         }
@@ -93,7 +90,7 @@ async fn count(directory: &Path) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_killed_at_random_lose_nothing_and_finish_nothing_twice() {
-    let directory = crate::directory::Directory::new("survive");
+    let directory = tempfile::tempdir().unwrap();
     let mut random = fastrand::Rng::with_seed(seed());
     let mut lines = Vec::new();
     for kill in 0..KILLS {

@@ -2,8 +2,11 @@
 //! when each last succeeded.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     sync::{Mutex, PoisonError},
+    task::Poll,
     time::Duration,
 };
 
@@ -67,12 +70,24 @@ impl Calls {
     }
 }
 
+/// A storage may be anybody's code: a panic in it is an error like others, and takes nothing with it that we hold.
+async fn caught<T>(call: impl Future<Output = Result<T, StorageError>>) -> Result<T, StorageError> {
+    let mut call = pin!(call);
+    poll_fn(|cx| {
+        catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))).unwrap_or_else(|_| {
+            let what = "the storage panicked; where and why went to stderr";
+            Poll::Ready(Err(StorageError::new(StorageErrorKind::Other, what)))
+        })
+    })
+    .await
+}
+
 impl Call {
     pub(crate) async fn make<T>(
         &self,
         call: impl Future<Output = Result<T, StorageError>>,
     ) -> Result<T, StorageError> {
-        let result = timeout(LIMIT, call).await.unwrap_or_else(|_| {
+        let result = timeout(LIMIT, caught(call)).await.unwrap_or_else(|_| {
             let what = format!("no answer from the storage within {LIMIT:?}");
             Err(StorageError::new(StorageErrorKind::Unavailable, what))
         });

@@ -30,9 +30,10 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut suspects = Suspects::default();
     // A claim whose reply did not come: it may have been carried out, so it is asked again before any other.
     let mut unanswered: Option<Claim> = None;
-    // There may be tasks due that we have not seen yet.
-    let mut more = true;
+    let mut asking = None;
+    let mut rung = work.borrow().rung;
     let mut look_at: Option<Instant> = None;
+    // What became due until then has been seen, or its queues are marked as worth a look.
     let mut looked = Instant::now();
     loop {
         if shared.hooks.count() > HOOKS_MAX {
@@ -41,28 +42,37 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         }
         // Read before the look: what is rung from now on is seen by the wait below.
         let hint = *work.borrow_and_update();
-        // One suspect is over: there may be others.
-        more |= suspects.over(&shared);
+        // Something new in the future only sets the timer. And if one suspect is over, there may be others.
+        if hint.rung != rung || suspects.over(&shared) {
+            rung = hint.rung;
+            shared.desk.look();
+        }
         let hold = suspects.hold(&shared);
+        // Said before the desk is asked for room: a shutdown that closes the desk after that waits for what is claimed.
+        let until_taken = asking.take().unwrap_or_else(|| shared.claiming.enter());
         let claim = if let Some(claim) = unanswered.take() {
             Some(claim)
         } else if suspects.are_next(&shared) {
-            Some(shared.claim_suspect())
-        } else if more && hold.is_none() {
-            shared.desk.wanted().map(|wanted| shared.claim(wanted.rooms, wanted.slots))
+            shared.desk.room_for_one().map(|rooms| shared.claim_suspect(rooms))
         } else {
             None
         };
-        if let Some(claim) = claim {
-            let _until_taken = shared.claiming.enter();
+        let ordinary = || {
+            let wanted = if hold.is_none() { shared.desk.wanted() } else { None };
+            wanted.map(|wanted| shared.claim(wanted.rooms, wanted.slots))
+        };
+        if let Some(claim) = claim.or_else(ordinary) {
             looked = Instant::now();
             match shared.calls.claim.make(shared.storage.claim(claim.clone())).await {
                 Ok(claimed) => {
                     patience = Patience::new();
                     suspects.saw(&claim, &claimed);
-                    if !claim.suspect {
-                        more = claimed.more;
-                        look_at = claimed.next_due.map(|due| soon(Instant::now(), due));
+                    if !claim.suspect && !claimed.more {
+                        shared.desk.seen(&claim.queues);
+                        // Of queues that had no room this time it was said before.
+                        let before = look_at.filter(|at| *at > looked);
+                        let next = claimed.next_due.map(|due| soon(Instant::now(), due));
+                        look_at = before.into_iter().chain(next).min();
                     }
                     take(&shared, &claim, claimed);
                 }
@@ -70,32 +80,30 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                     shared.trouble("claim", &error);
                     unanswered = Some(claim);
                     tokio::time::sleep(patience.wait()).await;
-                    if shared.draining.is_set() {
+                    // A node that drains asks on: what it got has to be given back.
+                    asking = Some(until_taken);
+                    if shared.left.is_set() {
                         return;
                     }
                 }
             }
             // More room may have come free meanwhile, and more tasks.
-            if more || unanswered.is_some() {
-                continue;
-            }
+            continue;
         }
-        let mut look = Instant::now() + jittered(SAFETY);
-        // What is known to be due already needs room and no timer.
-        if !more {
-            let announced = hint.soonest.filter(|at| *at > looked);
-            look = [look_at, announced].into_iter().flatten().fold(look, Instant::min);
-        }
-        look = hold.into_iter().fold(look, Instant::min);
+        drop(until_taken);
+        let announced = hint.soonest.filter(|at| *at > looked);
+        let timers = [look_at, announced, hold].into_iter().flatten();
+        let look = timers.fold(Instant::now() + jittered(SAFETY), Instant::min);
         tokio::select! {
             rung = work.changed() => {
                 if rung.is_err() {
                     return;
                 }
-                // Something new in the future only sets the timer; something due now asks for a look.
-                more |= work.borrow().rung != hint.rung;
             }
-            () = sleep_until(look) => more = true,
+            () = sleep_until(look) => {
+                (looked, look_at) = (Instant::now(), None);
+                shared.desk.look();
+            }
             () = shared.desk.freed.notified() => {}
             () = shared.draining.wait() => return,
         }
@@ -198,10 +206,9 @@ impl Shared {
         claim
     }
 
-    /// A claim for one suspect, from wherever it may be.
-    fn claim_suspect(&self) -> Claim {
-        let room = |queue| Room { queue, slots: 1, ahead: 0 };
-        let mut claim = self.claim(self.desk.queues().into_iter().map(room).collect(), 1);
+    /// A claim for one suspect.
+    fn claim_suspect(&self, rooms: Vec<Room>) -> Claim {
+        let mut claim = self.claim(rooms, 1);
         claim.suspect = true;
         claim
     }

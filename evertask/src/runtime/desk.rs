@@ -59,6 +59,8 @@ struct Queue {
     ahead: VecDeque<(Instant, ClaimedTask)>,
     /// A running mean of how long attempts take; none seen yet is not quick.
     pace: Option<Duration>,
+    /// There may be tasks due in it that no claim has seen.
+    due: bool,
 }
 
 #[derive(Debug)]
@@ -121,7 +123,7 @@ impl Desk {
             .map(|name| {
                 let own = settings.queues.get(&name).and_then(|queue| queue.concurrency);
                 let limit = own.unwrap_or(settings.concurrency).min(settings.concurrency);
-                Queue { name, limit, used: 0, ahead: VecDeque::new(), pace: None }
+                Queue { name, limit, used: 0, ahead: VecDeque::new(), pace: None, due: true }
             })
             .collect();
         let by_name = queues.iter().enumerate().map(|(i, queue)| (queue.name.clone(), i)).collect();
@@ -146,7 +148,33 @@ impl Desk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The room there is for more tasks; `None` if there is none worth a claim.
+    /// Tasks may have become due in any queue.
+    pub(crate) fn look(&self) {
+        self.state().queues.iter_mut().for_each(|queue| queue.due = true);
+    }
+
+    /// A claim has found nothing more that is due in these queues.
+    pub(crate) fn seen(&self, rooms: &[Room]) {
+        let mut state = self.state();
+        let State { queues, by_name, .. } = &mut *state;
+        for index in rooms.iter().filter_map(|room| by_name.get(&room.queue)) {
+            queues[*index].due = false;
+        }
+    }
+
+    /// Where one task could begin now, in whatever queue; `None` if nowhere.
+    pub(crate) fn room_for_one(&self) -> Option<Vec<Room>> {
+        let state = self.state();
+        if state.draining || state.used >= state.limit {
+            return None;
+        }
+        let free = state.queues.iter().filter(|queue| queue.used < queue.limit);
+        let rooms: Vec<_> =
+            free.map(|queue| Room { queue: queue.name.clone(), slots: 1, ahead: 0 }).collect();
+        (!rooms.is_empty()).then_some(rooms)
+    }
+
+    /// The room there is for more tasks, in queues that may have some; `None` if there is none worth a claim.
     pub(crate) fn wanted(&self) -> Option<Wanted> {
         let mut state = self.state();
         let state = &mut *state;
@@ -154,20 +182,25 @@ impl Desk {
         if state.draining || state.held.len() > 4 * state.limit + 64 {
             return None;
         }
-        let slots = state.limit - state.used;
+        let slots = state.limit.saturating_sub(state.used);
+        // All slots are taken, but by quick tasks with more of them behind: they pass from one to the next without ever being
+        // free. So that this starves no other queue, each of those may have one task among them.
+        let passing = slots == 0 && state.queues.iter().any(|queue| !queue.ahead.is_empty());
         state.turn = (state.turn + 1) % state.queues.len().max(1);
         let (later, first) = state.queues.split_at(state.turn);
         let rooms: Vec<_> = first
             .iter()
             .chain(later)
+            .filter(|queue| queue.due)
             .filter_map(|queue| {
-                let free = (queue.limit - queue.used).min(slots);
+                let own = queue.limit.saturating_sub(queue.used);
+                let free = own.min(slots);
                 let quick = queue.pace.is_some_and(|pace| pace < QUICK);
                 // Filled up when half empty: fewer, larger claims.
                 let ahead = if quick && queue.ahead.len() <= queue.limit / 2 {
                     queue.limit - queue.ahead.len()
                 } else {
-                    0
+                    usize::from(passing && own > 0 && queue.ahead.is_empty())
                 };
                 let room = Room { queue: Arc::clone(&queue.name), slots: free, ahead };
                 (free + ahead > 0).then_some(room)
@@ -188,6 +221,7 @@ impl Desk {
         let mut taken = Taken::default();
         for task in tasks {
             let Some(&index) = state.by_name.get(&task.queue) else { continue };
+            state.lose(task.id);
             let queue = &mut state.queues[index];
             let fits = task.begun || (state.used < state.limit && queue.used < queue.limit);
             let (id, lease, name) = (task.id, task.lease, Arc::clone(&task.name));
@@ -218,6 +252,8 @@ impl Desk {
             }
             held.phase =
                 Phase::Running { ctx: ctx.clone(), since: Instant::now(), marked: task.begun };
+        } else {
+            ctx.stop().give(Stop::Lost);
         }
     }
 
@@ -244,8 +280,8 @@ impl Desk {
         let next = if state.draining {
             None
         } else {
-            // The same queue first: it is its slot.
-            let order = (index..state.queues.len()).chain(0..index);
+            // The others first, in turn.
+            let order = (index + 1..state.queues.len()).chain(0..=index);
             let mut filled = None;
             for other in order {
                 let queue = &mut state.queues[other];
@@ -372,8 +408,10 @@ impl Desk {
 
     pub(crate) fn mark(&self, begun: &[(TaskId, u64)]) {
         let mut state = self.state();
-        for (id, _) in begun {
-            if let Some(Held { phase: Phase::Running { marked, .. }, .. }) = state.held.get_mut(id)
+        for (id, lease) in begun {
+            if let Some(held) = state.held.get_mut(id)
+                && held.lease == *lease
+                && let Phase::Running { marked, .. } = &mut held.phase
             {
                 *marked = true;
             }
@@ -438,6 +476,20 @@ impl Desk {
 
     pub(crate) fn queues(&self) -> Vec<Arc<str>> {
         self.state().queues.iter().map(|queue| Arc::clone(&queue.name)).collect()
+    }
+}
+
+impl State {
+    /// A task held before comes back under a newer lease: it was taken from us meanwhile, and what we still do under the old
+    /// one is to stop.
+    fn lose(&mut self, id: TaskId) {
+        let Some(old) = self.held.remove(&id) else { return };
+        match old.phase {
+            Phase::Running { ctx, .. } => ctx.stop().give(Stop::Lost),
+            Phase::Ahead => self.queues[old.queue].ahead.retain(|(_, task)| task.id != id),
+            // One that is starting finds out when it begins.
+            Phase::Starting { .. } | Phase::Ended => {}
+        }
     }
 }
 

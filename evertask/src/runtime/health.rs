@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::timeout;
+
 use crate::{
     runtime::{LoopHealth, RunningTask, Shared},
     storage::{Backlog, NodeId},
@@ -9,6 +11,8 @@ use crate::{
 
 /// Attempts that run longer than this are listed: more often than not they hang.
 const LONG: Duration = Duration::from_secs(3600);
+/// How long the storage may take to say what is waiting: who asks for health wants an answer.
+const LIMIT: Duration = Duration::from_secs(5);
 /// A loop that has been failing for longer than this makes the node unhealthy.
 const FAILING: Duration = Duration::from_secs(10);
 
@@ -53,9 +57,10 @@ pub(crate) async fn health(shared: &Shared) -> Health {
     let stalled = shared.pulse.stall();
     let failing =
         |health: &LoopHealth| health.failing.as_ref().is_some_and(|(since, _)| *since > FAILING);
-    let (backlog, storage_error) = match shared.storage.backlog().await {
-        Ok(backlog) => (backlog, None),
-        Err(error) => (Vec::new(), Some(error.to_string())),
+    let (backlog, storage_error) = match timeout(LIMIT, shared.storage.backlog()).await {
+        Ok(Ok(backlog)) => (backlog, None),
+        Ok(Err(error)) => (Vec::new(), Some(error.to_string())),
+        Err(_) => (Vec::new(), Some(format!("no answer from the storage within {LIMIT:?}"))),
     };
     let can_run = |backlog: &Backlog| {
         let known = shared

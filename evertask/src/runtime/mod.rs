@@ -8,11 +8,9 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
-use futures_core::Stream;
-
 use crate::{
     error::{RetryError, ShutdownError},
-    event::{Event, EventKind, Events},
+    event::{Event, EventKind, EventStream, Events},
     extract::States,
     policy::RETRIES,
     registry::Registry,
@@ -162,7 +160,7 @@ impl Shared {
         })
     }
 
-    /// A background loop could not do its work: told once when it begins and then now and then, not at every try.
+    /// A background loop could not do its work. Told at every try; those are seconds apart when it lasts.
     fn trouble(&self, what: &'static str, error: &StorageError) {
         tracing::error!(what, kind = ?error.kind(), %error, "the storage failed; trying again");
         self.events.tell(|| Event::of_node(EventKind::Trouble).error(format!("{what}: {error}")));
@@ -255,7 +253,8 @@ impl Runtime {
 
     /// What happens to tasks on this node from now on. Bounded: a listener that is too slow gets
     /// [`Missed(n)`](EventKind::Missed) in place of `n` events. Nobody listening costs nothing.
-    pub fn events(&self) -> impl Stream<Item = Event> + Send + Unpin + use<> + 'static {
+    #[must_use]
+    pub fn events(&self) -> EventStream {
         self.shared.events.listen()
     }
 

@@ -35,12 +35,15 @@ pub(crate) struct Ending {
     pub(crate) failure: Option<Failure>,
     /// The handler, if it has hooks to call: with the context and the payload they want.
     pub(crate) hooks: Option<(Arc<Entry>, Context, Body)>,
+    /// How long to wait until it is tried again, should it be refused.
+    patience: Patience,
 }
 
 impl Ending {
     pub(crate) fn of(settlement: Settlement, task: &ClaimedTask) -> Self {
         let (name, queue) = (Arc::clone(&task.name), Arc::clone(&task.queue));
-        Self { settlement, name, queue, attempt: task.attempt, failure: None, hooks: None }
+        let (attempt, patience) = (task.attempt, Patience::new());
+        Self { settlement, name, queue, attempt, failure: None, hooks: None, patience }
     }
 }
 
@@ -97,12 +100,11 @@ async fn settle(shared: &Arc<Shared>, endings: Vec<Ending>) {
                 waiting.push(batch.split_off(batch.len() / 2));
                 waiting.push(batch);
             }
+            Err(error) if guilty_inside(&error) => {
+                shared.trouble("settle", &error);
+                batch.into_iter().for_each(|ending| again_later(shared, ending, &error));
+            }
             Err(error) => {
-                if guilty_inside(&error) {
-                    for ending in &mut batch {
-                        lighten(&mut ending.settlement, &error.to_string());
-                    }
-                }
                 shared.trouble("settle", &error);
                 waiting.push(batch);
                 tokio::time::sleep(patience.wait()).await;
@@ -111,7 +113,21 @@ async fn settle(shared: &Arc<Shared>, endings: Vec<Ending>) {
     }
 }
 
-/// True if the error is about what was to be stored and not about the storage.
+/// One that stands alone and is to blame: it is tried again by and by, and holds up no other.
+fn again_later(shared: &Arc<Shared>, mut ending: Ending, error: &StorageError) {
+    // Anything else may pass, and then it can be stored as it is.
+    if error.kind() == StorageErrorKind::Rejected {
+        lighten(&mut ending.settlement, &error.to_string());
+    }
+    let wait = ending.patience.wait();
+    let owned = Arc::clone(shared);
+    shared.tokio.spawn(async move {
+        tokio::time::sleep(wait).await;
+        owned.settler.push(ending);
+    });
+}
+
+/// True if the error may be about what was to be stored and not about the storage.
 fn guilty_inside(error: &StorageError) -> bool {
     matches!(error.kind(), StorageErrorKind::Rejected | StorageErrorKind::Other)
 }

@@ -5,10 +5,13 @@
 use std::{
     collections::HashMap,
     fmt,
+    future::Future,
+    pin::Pin,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -118,20 +121,64 @@ impl Bell {
     }
 
     /// Resolves when this task may have ended. To be asked for *before* looking at the task.
-    pub(crate) fn listen_ended(&self, id: TaskId) -> oneshot::Receiver<()> {
+    pub(crate) fn listen_ended(&self, id: TaskId) -> ListenEnded<'_> {
         let (sender, receiver) = oneshot::channel();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiters = waiting.entry(id).or_default();
-        // Those who gave up leave their place to those who did not.
-        waiters.retain(|waiter| !waiter.is_closed());
-        waiters.push(sender);
+        waiting.entry(id).or_default().push(sender);
         self.waited_for.store(waiting.len(), Ordering::SeqCst);
-        receiver
+        ListenEnded { bell: self, id, receiver }
+    }
+}
+
+/// Someone who waits for the end of a task; one who gives up leaves nothing behind.
+pub(crate) struct ListenEnded<'a> {
+    bell: &'a Bell,
+    id: TaskId,
+    receiver: oneshot::Receiver<()>,
+}
+
+impl Future for ListenEnded<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.receiver).poll(cx).map(drop)
+    }
+}
+
+impl Drop for ListenEnded<'_> {
+    fn drop(&mut self) {
+        self.receiver.close();
+        let mut waiting = self.bell.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waiters) = waiting.get_mut(&self.id) {
+            waiters.retain(|waiter| !waiter.is_closed());
+            if waiters.is_empty() {
+                waiting.remove(&self.id);
+            }
+        }
+        self.bell.waited_for.store(waiting.len(), Ordering::SeqCst);
     }
 }
 
 impl fmt::Debug for Bell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bell").field("waited_for", &self.waited_for).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_no_longer_waits_for_an_end_leaves_nothing_behind() {
+        let (bell, id) = (Bell::new(), TaskId::new());
+        let stays = bell.listen_ended(id);
+        drop(bell.listen_ended(id));
+        drop(bell.listen_ended(TaskId::new()));
+        assert_eq!(bell.waited_for.load(Ordering::SeqCst), 1);
+        bell.ended([id]);
+        stays.await;
+        assert_eq!(bell.waited_for.load(Ordering::SeqCst), 0);
+        assert!(bell.waiting.lock().unwrap().is_empty());
     }
 }

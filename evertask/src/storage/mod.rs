@@ -74,45 +74,93 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
 
     /// ∅ → pending, all of them or none.
     ///
-    /// A task whose id is stored already is left alone and reported as before. A key that a pending task of the same handler
-    /// name holds replaces that task in place: payload, queue, priority, due time, all options, tries from the start, but the
-    /// same id; a key that a running task holds keeps that one as it is.
+    /// A task whose id is stored already is left alone and reported as created. A key that a pending task of the same handler
+    /// name holds replaces that task in place: payload, queue, priority, due time, all options, tries and other counters from
+    /// the start, no error; id, creation time, lease, and the attempts written down stay, and the id of the new task is not
+    /// stored. A key that a running task holds keeps that one as it is. Within one batch a later task meets the key of an
+    /// earlier one just so.
     ///
-    /// The answers come in the order of the tasks. At most [`BATCH_MAX`](crate::bounds::BATCH_MAX) tasks.
+    /// A replacement may be repeated too: a task remembers the id that replaced it last, and a task with that id is reported
+    /// as a replacement and changes nothing, also once the replaced task has run.
+    ///
+    /// If one task of the batch cannot be stored (an empty, overlong or control-character-bearing name, queue, key or tag, too
+    /// many tags), none is, and the error is [`Rejected`](StorageErrorKind::Rejected). All text is compared by bytes. The answers
+    /// come in the order of the tasks. At most [`BATCH_MAX`](crate::bounds::BATCH_MAX) tasks.
     fn enqueue(&self, tasks: Vec<NewTask>) -> Reply<'_, Vec<Enqueued>>;
 
     /// Pending, due → running, lease + 1, at most as many as there is room for.
     ///
-    /// Only tasks of the handlers and queues in the claim, per queue by priority (higher first), then due time, then id.
+    /// Only tasks of the handlers and queues in the claim: queues in the order given, inside a queue by priority (higher
+    /// first), then due time, then id. The first of each queue, up to its room and to the slots of the claim as a whole, are
+    /// marked as begun; those taken ahead are not, and take no slot.
+    ///
     /// A suspect (lost [`SUSPECT_AFTER`](crate::verdict::SUSPECT_AFTER) times) is given out only if the claim asks for
-    /// suspects, and then one at most and nothing else. A task that has expired is cancelled instead and reported.
-    /// The cost does not depend on what else is stored. The same claim id again returns the tasks that claim got and still
-    /// holds, and takes no others.
+    /// suspects, and then one at most, to begin at once, and nothing else. A task that has expired is cancelled instead, for
+    /// the reason `expired`, and reported; a storage may clear away so many at once and leave the rest to the next claim
+    /// ([`more`](Claimed::more)). The cost does not depend on what else is stored: not on tasks that have ended, are due later,
+    /// are in other queues, or of handlers not asked for, of whatever priority.
+    ///
+    /// The same claim id again returns the tasks that claim got and the node still holds, and takes no others. A claim of which
+    /// the node holds nothing (any more) is a new one. Claim ids start at 1.
     fn claim(&self, claim: Claim) -> Reply<'_, Claimed>;
 
     /// Running → what the verdict says, with its effects, for each one whose lease is the current one.
     ///
-    /// A cancel that was asked for meanwhile wins over every verdict: the task ends as cancelled. An item that cannot be
-    /// stored does not keep the others from being stored.
+    /// | verdict | state | due | tries spent | other counters | kept |
+    /// |---|---|---|---|---|---|
+    /// | complete | completed | as it was | + 1 | as they were | output; no error; effects happen |
+    /// | fail | failed | as it was | + 1 | as they were | error of the attempt |
+    /// | cancel | cancelled | as it was | + 1 | as they were | the reason as error |
+    /// | retry | pending | now + delay | + 1 | cleared: it has shown that it can end | error of the attempt |
+    /// | snooze | pending | now + delay | as it was | cleared | error of the attempt |
+    /// | unreadable | pending | now + delay | as it was | unreadable + 1 | error of the attempt |
+    /// | rescue | pending | as it was | as it was | losses + 1 if started, lost alone + 1 if alone | error of the attempt |
+    /// | interrupt, release | pending | as it was | as it was | as they were | error of the attempt |
+    ///
+    /// An attempt without an error leaves the error that was said before. The last
+    /// [`ATTEMPTS_KEPT`](crate::bounds::ATTEMPTS_KEPT) attempts are kept. Text is made storable: NUL becomes U+FFFD, and it is
+    /// cut at [`ERROR_MAX`](crate::bounds::ERROR_MAX).
+    ///
+    /// A cancel that was asked for meanwhile wins over every verdict: the task ends as cancelled, its output is dropped, its
+    /// effects do not happen; the reason is that of the verdict if it is a cancel too, else `cancelled while it ran`.
+    ///
+    /// A settlement repeated is `Applied` with the state the task is in, and changes nothing. It is a repeated one if the
+    /// attempt written down under its lease ended in the same way, or, where none is written down, if its lease is still the
+    /// latest and the task is in the state it leads to, or cancelled. If the task is gone, it is one if it would have deleted
+    /// it. All others are `Refused`.
+    ///
+    /// An effect that stores a task meets keys as [`enqueue`](Self::enqueue) does; the key of the completed task is free by then.
+    ///
+    /// An item that cannot be stored, since an effect is a task that cannot be, is `Unstorable`, and does not keep the others
+    /// from being stored. The answers come in the order of the batch.
     fn settle(&self, batch: Vec<Settlement>) -> Reply<'_, Vec<Settled>>;
 
     /// Says that the node is alive, marks tasks it has begun meanwhile, and returns all that storage believes it holds.
+    ///
+    /// A mark under another lease than the current one, or for a task that another node holds, is passed over. A node that had
+    /// left, or was taken for dead, is known again from here on.
     fn renew(&self, beat: Beat) -> Reply<'_, Vec<Held>>;
 
-    /// Nodes other than this one that hold tasks, and what is known of their life.
+    /// Nodes other than this one that hold tasks, and what is known of their life. One that has left or never joined is dead.
     fn peers(&self, node: NodeId) -> Reply<'_, Vec<Peer>>;
 
     /// Running → running under another node, lease + 1: takes tasks from a dead node, so that the taker can judge and settle
     /// them. At most `limit`, which is at most 1,000; to be repeated until none come.
+    ///
+    /// The taker holds them by no claim and has not begun them, so if it dies too, that is no further loss. Suspects that had
+    /// begun come first: whether one was [`alone`](Lost::alone) can only be seen while the others are still there. A cancel
+    /// that was asked for stays asked for.
     fn seize(&self, from: NodeId, by: NodeId, limit: usize) -> Reply<'_, Vec<Lost>>;
 
-    /// Pending → cancelled; running → a cancel is asked for; final → refused.
+    /// Pending → cancelled, for the reason `cancelled`; running → a cancel is asked for; final → refused.
     fn cancel(&self, id: TaskId, keep: Keep) -> Reply<'_, Cancel>;
 
-    /// Final → pending, due now, tries from the start, lease as it was; pending → due now.
+    /// Final → pending, due now, tries and other counters from the start, without output, error, and expiry, but with its lease
+    /// and the attempts written down; pending → due now, or as it was if due already.
     fn revive(&self, id: TaskId) -> Reply<'_, Revive>;
 
-    /// Final and out of its time → ∅; pending and expired → cancelled. At most `limit` of each, at most 10,000.
+    /// Final and out of its time → ∅; pending and expired → cancelled, for the reason `expired`, and kept one more day. At most
+    /// `limit` of each, at most 10,000.
     fn prune(&self, limit: usize) -> Reply<'_, Pruned>;
 
     /// Node → ∅. What it still holds counts as lost at once.
@@ -326,11 +374,12 @@ pub struct Claimed {
     pub tasks: Vec<ClaimedTask>,
     /// Tasks that had expired and are now cancelled.
     pub expired: Vec<Ended>,
-    /// More are due than there was room for.
+    /// More tasks of these handlers and queues are due than there was room for, suspects apart.
     pub more: bool,
-    /// A suspect is due.
+    /// A suspect of these handlers and queues is due, and was not taken.
     pub suspect_due: bool,
-    /// How long until the next task of these handlers and queues is due, if one is stored and none is due now.
+    /// How long until the next task of these handlers and queues becomes due, if one is stored; `None` if there are
+    /// [`more`](Self::more) already.
     pub next_due: Option<Duration>,
 }
 
@@ -401,7 +450,8 @@ pub struct Settlement {
     pub attempt: Option<AttemptRecord>,
     /// How long the task is kept, should this end it: completed, failed, cancelled.
     pub keep: KeepBy,
-    /// How long ago the attempt began.
+    /// How long ago the attempt began. A task that was not marked as begun is taken to have begun then, if it completed or the
+    /// attempt is written down.
     pub ran: Duration,
     /// What else is to happen in the same commit if the task completes.
     pub effects: Vec<Effect>,
@@ -607,7 +657,7 @@ pub struct Pruned {
     pub deleted: usize,
     /// Pending tasks that had expired and are now cancelled.
     pub expired: Vec<Ended>,
-    /// How long until there is something to prune again; zero if the limit was reached.
+    /// How long until there is something to prune again; zero if the limit left something over.
     pub next: Option<Duration>,
 }
 

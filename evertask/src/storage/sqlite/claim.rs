@@ -10,6 +10,7 @@ use super::{
     transaction::{Place, Transaction},
 };
 use crate::{
+    bounds::BATCH_MAX,
     storage::{Claim, Claimed, ClaimedTask, Room, rules},
     task::TaskId,
 };
@@ -19,11 +20,11 @@ const EXPIRED_AT_ONCE: usize = 1_000;
 /// Most rows that are read from a line at once.
 const READ_AT_ONCE: usize = 64;
 
-// The next tasks of one line, due or not, after a place in it.
+// The first tasks of one line, due or not. Those that were taken stand in it no more.
 pub(super) const LINE: &str =
     "SELECT seq, id, due_at, expires_at, lease, spent, unreadable, losses, lost_alone
      FROM evertask_tasks INDEXED BY evertask_pending
-     WHERE state = 0 AND lane = ?1 AND (due_at, id) > (?2, ?3) ORDER BY due_at, id LIMIT ?4";
+     WHERE state = 0 AND lane = ?1 ORDER BY due_at, id LIMIT ?2";
 
 // Pending → running. The row was read in the same write transaction, so nobody else can have taken it.
 pub(super) const TAKE: &str = "UPDATE evertask_tasks
@@ -47,30 +48,39 @@ pub(super) fn claim(tx: &mut Transaction<'_>, claim: &Claim) -> rusqlite::Result
     }
     claimed.tasks.sort_by_key(|task| !task.begun);
 
-    let next = next_of(tx, claim, &handlers, false)?;
-    let next_suspect = next_of(tx, claim, &handlers, true)?;
+    let (next, becomes_due) = next_of(tx, claim, &handlers, false)?;
+    let (next_suspect, suspect_becomes_due) = next_of(tx, claim, &handlers, true)?;
     claimed.more = next <= Next::At(tx.now);
     claimed.suspect_due = next_suspect <= Next::At(tx.now);
-    if let (false, Next::At(at)) = (claimed.more, next) {
+    let becomes_due = becomes_due.min(suspect_becomes_due);
+    if let (false, Next::At(at)) = (claimed.more, becomes_due) {
         claimed.next_due = Some(rules::between(tx.now, at));
     }
     Ok(claimed)
 }
 
-/// When the first task is due that this claim might get.
+/// When the first task is or was due that this claim might get, and when the first one becomes due that is not yet.
 fn next_of(
     tx: &mut Transaction<'_>,
     claim: &Claim,
     handlers: &Handlers<'_>,
     suspect: bool,
-) -> rusqlite::Result<Next> {
-    let mut first = Next::Never;
+) -> rusqlite::Result<(Next, Next)> {
+    let now = Next::At(tx.now);
+    let (mut first, mut later) = (Next::Never, Next::Never);
     for room in &claim.queues {
         for lane in tx.lanes.served(&room.queue, handlers, suspect).into_iter().flatten() {
-            first = first.min(tx.lanes.next(tx.conn, lane)?);
+            let next = tx.lanes.next(tx.conn, lane)?;
+            first = first.min(next);
+            // What becomes due in a lane where something is due matters for suspects only: others are then claimed first.
+            later = later.min(match next <= now {
+                true if suspect => tx.lanes.later(tx.conn, lane, tx.now)?,
+                true => Next::Never,
+                false => next,
+            });
         }
     }
-    Ok(first)
+    Ok((first, later))
 }
 
 fn got_before(tx: &Transaction<'_>, claim: &Claim) -> rusqlite::Result<Vec<ClaimedTask>> {
@@ -97,6 +107,7 @@ fn fill(
     // A suspect is to be watched, not to be held ready.
     let suspects = begin.min(1).saturating_sub(claimed.tasks.len());
     let places = if claim.suspect { suspects } else { begin.saturating_add(room.ahead) };
+    let places = places.min(BATCH_MAX.saturating_sub(claimed.tasks.len()));
     let mut taken = 0;
     for lanes in tx.lanes.served(&room.queue, handlers, claim.suspect) {
         let mut lines = Vec::new();
@@ -147,7 +158,6 @@ fn pop_first(tx: &Transaction<'_>, lines: &mut [Line]) -> rusqlite::Result<Optio
 struct Line {
     lane: LaneId,
     read: VecDeque<Waiting>,
-    last: (i64, TaskId),
     limit: usize,
     /// Nothing stands behind what was read.
     end: bool,
@@ -156,26 +166,21 @@ struct Line {
 impl Line {
     /// A line from which so many may be taken.
     fn new(lane: LaneId, wanted: usize) -> Self {
-        let last = (i64::MIN, TaskId::from_uuid(uuid::Uuid::nil()));
         // One more, to know who is next.
         let limit = wanted.saturating_add(1).min(READ_AT_ONCE);
-        Self { lane, read: VecDeque::new(), last, limit, end: false }
+        Self { lane, read: VecDeque::new(), limit, end: false }
     }
 
+    /// Who is first in it. All that were first before have been taken out of the lane meanwhile.
     fn first(&mut self, tx: &Transaction<'_>) -> rusqlite::Result<Option<&Waiting>> {
         if self.read.is_empty() && !self.end {
-            let (due_at, id) = self.last;
-            let mut select = tx.prepare(LINE)?;
             let limit = i64::try_from(self.limit).unwrap_or(i64::MAX);
-            let mut rows =
-                select.query(params![self.lane, due_at, id.as_uuid().as_bytes(), limit])?;
+            let mut select = tx.prepare(LINE)?;
+            let mut rows = select.query([self.lane, limit])?;
             while let Some(row) = rows.next()? {
                 self.read.push_back(Waiting::read(row, self.lane)?);
             }
             self.end = self.read.len() < self.limit;
-            if let Some(last) = self.read.back() {
-                self.last = (last.due_at, last.place.id);
-            }
         }
         Ok(self.read.front())
     }

@@ -31,7 +31,7 @@ pub(super) struct Settings {
 /// What is refused is refused before anything is changed on disk.
 pub(super) fn open_writer(settings: &Settings, now: i64) -> Result<Connection, StorageError> {
     let path = &settings.path;
-    check_place(settings)?;
+    check_place(settings, &filesystem::mounts())?;
     let mut conn = connect(settings, OpenFlags::SQLITE_OPEN_CREATE)?;
     let told = told(path);
     // SQLite opens a file it may not write for reading, and says nothing.
@@ -128,7 +128,7 @@ fn into_wal(conn: &Connection, patience: Duration) -> rusqlite::Result<String> {
 ///
 /// Looks at names and rights only. The file itself is never opened but by SQLite: closing it would drop the locks which other
 /// connections of this process have on it.
-fn check_place(settings: &Settings) -> Result<(), StorageError> {
+pub(super) fn check_place(settings: &Settings, mountinfo: &str) -> Result<(), StorageError> {
     let path = &settings.path;
     let file = path.display();
     let refuse = |kind, why: String| Err(StorageError::new(kind, format!("{OPENING}: {why}")));
@@ -175,7 +175,7 @@ fn check_place(settings: &Settings) -> Result<(), StorageError> {
     if settings.allow_network {
         return Ok(());
     }
-    match filesystem::network(path) {
+    match filesystem::network(mountinfo, directory, path) {
         Ok(None) => Ok(()),
         Ok(Some(kind)) => refuse(
             StorageErrorKind::Unsafe,

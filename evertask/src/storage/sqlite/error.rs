@@ -19,6 +19,10 @@ pub(super) fn storage_error(path: &Path, doing: &str, error: &Arc<Error>) -> Sto
         StorageErrorKind::Full => {
             format!("{doing}: no room left for `{file}`; nothing was lost, make room on its disk")
         }
+        StorageErrorKind::ReadOnly if was_moved(error) => format!(
+            "{doing}: `{file}` was moved or deleted while it was open, and what is written now would be lost; put it back or \
+             start the program again"
+        ),
         StorageErrorKind::ReadOnly => {
             format!("{doing}: `{file}` cannot be written; check the rights on it and its directory")
         }
@@ -83,6 +87,15 @@ pub(super) fn is_busy(error: &Error) -> bool {
 pub(super) fn closed(path: &Path) -> StorageError {
     let message = format!("the storage on `{}` was closed; open it again", path.display());
     StorageError::new(StorageErrorKind::Closed, message)
+}
+
+/// The file is not at its path any more.
+pub(super) fn moved() -> Error {
+    Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_READONLY_DBMOVED), None)
+}
+
+fn was_moved(error: &Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_READONLY_DBMOVED)
 }
 
 /// A stored value that cannot be what we wrote.

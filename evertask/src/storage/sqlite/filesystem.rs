@@ -1,26 +1,36 @@
-//! Where the database lies: a network file system cannot keep what SQLite and our locks need.
+//! Where the database lies: a network file system cannot keep what SQLite and our locks need, and a file that was moved away
+//! keeps nothing.
 
 use std::{io, path::Path};
 
-/// The type of the network file system that holds this path, if one does.
-///
-/// Only Linux tells; elsewhere nothing is found.
-pub(super) fn network(path: &Path) -> io::Result<Option<String>> {
-    if !cfg!(target_os = "linux") {
-        return Ok(None);
+/// What is mounted where, as Linux tells it. Elsewhere, and where it is not told, nothing is.
+pub(super) fn mounts() -> String {
+    std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()
+}
+
+/// The type of the network file system that holds this file, which is there or is to be made in its directory.
+pub(super) fn network<'m>(
+    mountinfo: &'m str,
+    directory: &Path,
+    file: &Path,
+) -> io::Result<Option<&'m str>> {
+    // A link leads to where it points.
+    let place = if file.exists() { file.canonicalize()? } else { directory.canonicalize()? };
+    Ok(filesystem_of(mountinfo, &place).filter(|kind| is_network(kind)))
+}
+
+/// What tells a file from all others while it exists, where the platform says so.
+pub(super) fn identity(file: &Path) -> Option<(u64, u64)> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        file.metadata().ok().map(|file| (file.dev(), file.ino()))
     }
-    // Without the table nothing can be known, as in some sandboxes.
-    let Ok(mountinfo) = std::fs::read_to_string("/proc/self/mountinfo") else { return Ok(None) };
-    let path = match path.canonicalize() {
-        Ok(path) => path,
-        // A file still to be made lies where its directory is.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            path.parent().unwrap_or(Path::new(".")).canonicalize()?
-        }
-        Err(error) => return Err(error),
-    };
-    let found = filesystem_of(&mountinfo, &path);
-    Ok(found.filter(|kind| is_network(kind)).map(str::to_owned))
+    #[cfg(not(unix))]
+    {
+        let _cannot_be_moved_while_open = file;
+        None
+    }
 }
 
 /// The file system type of the mount that holds this absolute path.

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::storage::Known;
 
@@ -113,24 +113,31 @@ impl Lanes {
         if let Some((_, Some(next))) = self.known.get(&id) {
             return Ok(*next);
         }
-        let mut select = conn.prepare_cached(NEXT)?;
-        let mut rows = select.query([id])?;
-        let next = match rows.next()? {
-            Some(row) => Next::At(row.get(0)?),
-            None => Next::Never,
-        };
+        let head = conn.prepare_cached(NEXT)?.query_row([id], |row| row.get(0)).optional()?;
+        let next = head.map_or(Next::Never, Next::At);
         self.set_next(id, next);
         Ok(next)
     }
 
-    /// Compares what is remembered of all lanes with what is stored.
+    /// When the first task of this lane becomes due that is not yet.
+    pub(super) fn later(&self, conn: &Connection, id: LaneId, now: i64) -> rusqlite::Result<Next> {
+        let later =
+            conn.prepare_cached(LATER)?.query_row([id, now], |row| row.get(0)).optional()?;
+        Ok(later.map_or(Next::Never, Next::At))
+    }
+
+    /// Where what is remembered is not what is stored.
     #[cfg(test)]
-    pub(super) fn check(&self, conn: &Connection) {
+    pub(super) fn wrong(&self, conn: &Connection) -> Vec<String> {
+        let mut wrong = Vec::new();
         for (id, (lane, next)) in &self.known {
             let head = conn.prepare_cached(NEXT).unwrap().query_row([id], |row| row.get(0));
             let stored = head.map_or(Next::Never, Next::At);
-            assert!(next.is_none_or(|next| next == stored), "{lane:?}: {next:?}, but {stored:?}");
+            if next.is_some_and(|next| next != stored) {
+                wrong.push(format!("{lane:?}: {next:?}, but {stored:?}"));
+            }
         }
+        wrong
     }
 
     /// The lanes of a queue that hold tasks of these handlers: those of the highest priority first, each priority together.
@@ -152,6 +159,10 @@ impl Lanes {
 /// The head of one lane's line.
 pub(super) const NEXT: &str = "SELECT due_at FROM evertask_tasks INDEXED BY evertask_pending
      WHERE state = 0 AND lane = ?1 ORDER BY due_at LIMIT 1";
+
+/// Who is first in it of those who are not due yet.
+pub(super) const LATER: &str = "SELECT due_at FROM evertask_tasks INDEXED BY evertask_pending
+     WHERE state = 0 AND lane = ?1 AND due_at > ?2 ORDER BY due_at LIMIT 1";
 
 /// What a node can run.
 pub(super) struct Handlers<'c>(HashMap<&'c str, u32>);

@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use crate::storage::NodeId;
@@ -32,14 +32,15 @@ impl Liveness {
         Self { directory: directory.into(), held: Mutex::default() }
     }
 
-    /// From now on the node counts as alive. Blocks, but not for long.
+    /// From now on the node counts as alive, also if it did not before. Blocks, but not for long.
     pub(super) fn join(&self, node: NodeId) -> io::Result<()> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.contains_key(&node) {
+        let path = self.path(node);
+        // Someone may have tidied up with a broom.
+        if held.contains_key(&node) && path.try_exists()? {
             return Ok(());
         }
         fs::create_dir_all(&self.directory)?;
-        let path = self.path(node);
         loop {
             let file =
                 File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
@@ -82,6 +83,10 @@ impl Liveness {
         !self.held.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
+    fn holds(&self, node: NodeId) -> bool {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&node)
+    }
+
     /// True if the node lives. Of one that is dead, the file is removed.
     pub(super) fn is_alive(&self, node: NodeId) -> io::Result<bool> {
         let path = self.path(node);
@@ -94,7 +99,18 @@ impl Liveness {
         }
     }
 
-    /// All nodes that live. Removes nothing.
+    /// When a lock file was last made or removed.
+    pub(super) fn changed(&self) -> Option<SystemTime> {
+        fs::metadata(&self.directory).ok()?.modified().ok()
+    }
+
+    /// True if somebody holds the lock of the node. Removes nothing.
+    pub(super) fn is_held(&self, node: NodeId) -> io::Result<bool> {
+        let path = self.path(node);
+        Ok(locked(&path)?.is_none() && path.try_exists()?)
+    }
+
+    /// The nodes of other storages that live. Removes nothing.
     pub(super) fn living(&self) -> io::Result<HashSet<NodeId>> {
         let mut living = HashSet::new();
         let entries = match fs::read_dir(&self.directory) {
@@ -107,8 +123,8 @@ impl Liveness {
             let lock = path.extension().is_some_and(|extension| extension == "lock");
             let node = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
             if let (true, Some(node)) = (lock, node)
-                && locked(&path)?.is_none()
-                && path.try_exists()?
+                && !self.holds(node)
+                && self.is_held(node)?
             {
                 living.insert(node);
             }

@@ -180,7 +180,14 @@ impl SqliteOptions {
 }
 
 impl Inner {
-    /// Looks after other processes from now on.
+    /// From now on the node lives, if it did not before, and other processes are watched.
+    async fn appear(self: &Arc<Self>, node: NodeId) -> Result<(), StorageError> {
+        self.with_locks(move |locks| locks.join(node)).await?;
+        self.keep_watch();
+        Ok(())
+    }
+
+    /// Watches other processes from now on.
     fn keep_watch(self: &Arc<Self>) {
         let mut watch = self.watch();
         if watch.is_none() {
@@ -218,10 +225,8 @@ impl Storage for Sqlite {
 
     fn join(&self, node: Node) -> Reply<'_, ()> {
         Box::pin(async move {
-            let id = node.id;
             // First the lock: a node without one is dead to the others.
-            self.0.with_locks(move |locks| locks.join(id)).await?;
-            self.0.keep_watch();
+            self.0.appear(node.id).await?;
             let join = move |tx: &mut transaction::Transaction<'_>| node::join(tx, &node);
             self.0.writer.ask(Turn::Between, 1, "cannot announce a node", join).await
         })
@@ -264,12 +269,12 @@ impl Storage for Sqlite {
     }
 
     fn renew(&self, beat: Beat) -> Reply<'_, Vec<Held>> {
-        let rows = beat.begun.len();
-        Box::pin(
-            self.0
-                .writer
-                .ask(Turn::Between, rows, "cannot renew a node", move |tx| node::renew(tx, &beat)),
-        )
+        Box::pin(async move {
+            self.0.appear(beat.node).await?;
+            let rows = beat.begun.len();
+            let renew = move |tx: &mut transaction::Transaction<'_>| node::renew(tx, &beat);
+            self.0.writer.ask(Turn::Between, rows, "cannot renew a node", renew).await
+        })
     }
 
     fn peers(&self, node: NodeId) -> Reply<'_, Vec<Peer>> {

@@ -72,7 +72,6 @@ pub(super) fn revive(tx: &mut Transaction<'_>, id: TaskId) -> rusqlite::Result<R
         TaskState::Running => Ok(Revive::Running),
         TaskState::Pending => {
             let due_at = tx.prepare(HASTEN)?.query_row([seq, tx.now], |row| row.get(0))?;
-            tx.lanes.forget(lane);
             tx.pending(lane, due_at);
             Ok(Revive::Hastened)
         }

@@ -8,6 +8,7 @@ use std::{
     ffi::OsString,
     fs,
     hash::{BuildHasher, Hasher, RandomState},
+    io,
     path::{Path, PathBuf},
     sync::{
         Weak,
@@ -17,7 +18,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::Inner;
+use super::{Inner, liveness::Liveness};
 use crate::storage::NodeId;
 
 /// A thread that looks; it ends when this is dropped.
@@ -47,7 +48,9 @@ impl Watch {
 pub(super) struct Eye {
     log: PathBuf,
     stamp: Option<(SystemTime, u64)>,
-    living: HashSet<NodeId>,
+    changed: Option<SystemTime>,
+    /// Nothing yet at the first look.
+    living: Option<HashSet<NodeId>>,
 }
 
 impl Eye {
@@ -55,7 +58,7 @@ impl Eye {
         let mut log = OsString::from(database);
         log.push("-wal");
         let log = PathBuf::from(log);
-        Self { stamp: stamp(&log), log, living: HashSet::new() }
+        Self { stamp: stamp(&log), log, changed: None, living: None }
     }
 
     pub(super) fn look(&mut self, storage: &Inner) {
@@ -64,12 +67,28 @@ impl Eye {
             storage.writer.look();
         }
         // If they cannot be read now, they can be at the next look.
-        if let Ok(living) = storage.liveness.living() {
-            if self.living.difference(&living).next().is_some() {
+        if let Ok(living) = self.living_now(&storage.liveness) {
+            // Who died between the start of a node and the first look here has been seen alive by that node and dead by nobody.
+            if self.living.as_ref().is_none_or(|was| was.difference(&living).next().is_some()) {
                 storage.bell.peers();
             }
-            self.living = living;
+            self.living = Some(living);
         }
+    }
+
+    /// The other nodes that live. The directory is read only if a file has come or gone.
+    fn living_now(&mut self, liveness: &Liveness) -> io::Result<HashSet<NodeId>> {
+        let was = std::mem::replace(&mut self.changed, liveness.changed());
+        if was != self.changed {
+            return liveness.living();
+        }
+        let mut living = HashSet::new();
+        for node in self.living.iter().flatten() {
+            if liveness.is_held(*node)? {
+                living.insert(*node);
+            }
+        }
+        Ok(living)
     }
 
     /// True if the log is another one than at the last look.

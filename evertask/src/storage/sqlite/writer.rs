@@ -23,7 +23,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::{
     connection::{Settings, open_writer},
-    error::{closed, concerns_all, storage_error},
+    error::{closed, concerns_all, moved, storage_error},
+    filesystem::identity,
     lane::Lanes,
     transaction::{Rings, Transaction},
 };
@@ -229,6 +230,8 @@ enum Failed {
 struct Desk {
     conn: Connection,
     path: Arc<PathBuf>,
+    /// Which file it is that was opened.
+    identity: Option<(u64, u64)>,
     clock: Clock,
     bell: Arc<Bell>,
     commits: Arc<AtomicU64>,
@@ -249,9 +252,18 @@ impl Desk {
         bell: Arc<Bell>,
         commits: Arc<AtomicU64>,
     ) -> Self {
-        let lanes = Lanes::default();
-        let (lanes_hold, version, written) = (false, None, true);
-        Self { conn, path, clock, bell, commits, lanes, lanes_hold, version, written }
+        Self {
+            conn,
+            identity: identity(&path),
+            path,
+            clock,
+            bell,
+            commits,
+            lanes: Lanes::default(),
+            lanes_hold: false,
+            version: None,
+            written: true,
+        }
     }
 
     fn run(mut self, inbox: &Receiver<Box<dyn Ask>>) {
@@ -346,6 +358,10 @@ impl Desk {
         if !self.conn.is_autocommit() {
             // The last rollback did not work.
             self.conn.prepare_cached("ROLLBACK")?.execute([])?;
+        }
+        // SQLite would go on writing into a file that nobody can open again.
+        if identity(&self.path) != self.identity {
+            return Err(moved());
         }
         // A transaction that begins by reading could not be made a writing one once another process has written.
         self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;

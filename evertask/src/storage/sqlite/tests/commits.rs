@@ -232,6 +232,21 @@ async fn a_full_disk_loses_nothing_and_is_forgotten_once_there_is_room() {
     assert_eq!(number(&sqlite, "SELECT count(*) FROM evertask_tasks").await, stored + 50);
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_was_moved_away_takes_nothing() {
+    let place = Place::new();
+    let sqlite = place.open().await;
+    let elsewhere = place.0.path().join("elsewhere.db");
+    std::fs::rename(place.file(), &elsewhere).unwrap();
+    let error = sqlite.enqueue(vec![task("a")]).await.unwrap_err();
+    assert_eq!(error.kind(), StorageErrorKind::ReadOnly);
+    assert!(error.to_string().contains("was moved or deleted"), "{error}");
+    std::fs::rename(&elsewhere, place.file()).unwrap();
+    sqlite.enqueue(vec![task("a")]).await.unwrap();
+    assert_eq!(number(&sqlite, "SELECT count(*) FROM evertask_tasks").await, 1);
+}
+
 #[tokio::test]
 async fn a_lock_held_too_long_by_another_is_unavailable() {
     let place = Place::new();

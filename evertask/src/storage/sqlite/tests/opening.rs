@@ -1,11 +1,14 @@
 //! Opening: what is set, what is refused, and how the tables come to be.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use rusqlite::Connection;
 
 use super::{Place, number, task};
-use crate::storage::{Sqlite, Storage, StorageErrorKind, sqlite::connection};
+use crate::storage::{
+    Sqlite, Storage, StorageErrorKind,
+    sqlite::connection::{self, Settings},
+};
 
 /// Everything in a directory.
 fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -38,7 +41,8 @@ async fn what_was_set_is_in_force_on_the_writer() {
     assert_eq!(number(&sqlite, "PRAGMA synchronous").await, 2, "FULL");
     assert_eq!(number(&sqlite, "PRAGMA fullfsync").await, 1);
     assert_eq!(number(&sqlite, "PRAGMA checkpoint_fullfsync").await, 1);
-    let lax = Place::new().open().await;
+    let place = Place::new();
+    let lax = place.open().await;
     assert_eq!(number(&lax, "PRAGMA synchronous").await, 1, "NORMAL");
 }
 
@@ -99,6 +103,33 @@ fn what_is_marked_as_read_only_is_refused() {
         "needs its log beside it",
     );
     mark(&directory, 0o755);
+}
+
+#[test]
+fn a_network_file_system_is_refused_unless_it_is_allowed() {
+    let place = Place::new();
+    let share = place.0.path().canonicalize().unwrap();
+    let mounts = format!(
+        "1 0 0:1 / / rw - ext4 /dev/sda rw\n2 1 0:2 / {} rw - nfs4 nas:/tmp rw\n",
+        share.display()
+    );
+    let check = |path: &Path, allow_network| {
+        let busy_timeout = Duration::ZERO;
+        let path = path.to_path_buf();
+        let settings = Settings { path, durable: true, busy_timeout, allow_network };
+        connection::check_place(&settings, &mounts)
+    };
+    for there_or_to_be_made in [false, true] {
+        let error = check(&place.file(), false).unwrap_err();
+        assert_eq!(error.kind(), StorageErrorKind::Unsafe);
+        assert!(error.to_string().contains("`nfs4`"), "{error}");
+        check(&place.file(), true).unwrap();
+        if !there_or_to_be_made {
+            fs::write(place.file(), "").unwrap();
+        }
+    }
+    // Relative to where the program runs, which is somewhere else.
+    check(Path::new("tasks.db"), false).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

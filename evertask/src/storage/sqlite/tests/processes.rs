@@ -13,7 +13,7 @@ use std::{
 use super::{Place, claim, number, task};
 use crate::{
     storage::{
-        Known, Life, Node, NodeId, Settled, Settlement, Sqlite, Storage,
+        Beat, Inspect, Known, Life, Node, NodeId, Settled, Settlement, Sqlite, Storage,
         sqlite::{liveness::Liveness, watch::Eye},
     },
     task::TaskState,
@@ -93,10 +93,17 @@ async fn a_node_lives_as_long_as_its_storage_and_until_it_leaves() {
     assert_eq!(number(&one, "SELECT count(*) FROM evertask_nodes").await, 2);
 
     two.leave(other.id).await.unwrap();
+    let files = std::fs::read_dir(place.0.path().join("tasks.db-nodes")).unwrap();
+    assert_eq!(files.count(), 1, "it left its lock file behind");
     assert_eq!(life(&one).await, Life::Dead);
     assert_eq!(number(&one, "SELECT count(*) FROM evertask_nodes").await, 1);
     two.join(other.clone()).await.unwrap();
     assert_eq!(life(&one).await, Life::Alive);
+    let lock = place.0.path().join(format!("tasks.db-nodes/{}.lock", other.id));
+    std::fs::remove_file(lock).unwrap();
+    assert_eq!(life(&one).await, Life::Dead, "nothing says that it lives");
+    two.renew(Beat::new(other.id)).await.unwrap();
+    assert_eq!(life(&one).await, Life::Alive, "it said so itself");
     two.close().await;
     assert_eq!(life(&one).await, Life::Dead);
     // What nobody signed off is forgotten by whoever sees that it is dead.
@@ -123,6 +130,25 @@ fn looking_never_makes_a_node_that_joins_seem_dead() {
         assert!(!looking.is_alive(node).unwrap());
     }
     assert_eq!(std::fs::read_dir(place.0.path().join("tasks.db-nodes")).unwrap().count(), 0);
+}
+
+#[test]
+fn those_who_look_do_not_take_each_other_for_the_node() {
+    let place = Place::new();
+    let liveness = Liveness::beside(&place.file());
+    let (living, dead) = (NodeId::from_u128(1), NodeId::from_u128(2));
+    liveness.join(living).unwrap();
+    std::fs::write(place.0.path().join(format!("tasks.db-nodes/{dead}.lock")), "").unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..500 {
+                    assert!(!liveness.is_held(dead).unwrap());
+                    assert!(liveness.is_held(living).unwrap());
+                }
+            });
+        }
+    });
 }
 
 #[tokio::test]
@@ -155,8 +181,10 @@ async fn a_look_at_the_locks_rings_when_a_node_has_gone() {
     let other = Liveness::beside(&place.file());
     other.join(NodeId::from_u128(5)).unwrap();
     let mut eye = Eye::new(&place.file());
-    let peers = one.0.bell.listen_peers();
+    let mut peers = one.0.bell.listen_peers();
     eye.look(&one.0);
+    assert!(peers.has_changed().unwrap(), "who died before the first look was not seen to go");
+    peers.mark_unchanged();
     eye.look(&one.0);
     assert!(!peers.has_changed().unwrap());
     drop(other);
@@ -178,33 +206,45 @@ async fn it_watches_only_while_a_node_is_there() {
 
 const CHILD: &str = "EVERTASK_TEST_CHILD";
 
-/// Another process, which holds a task and does not let go.
-fn start_child(place: &Place) -> (Child, NodeId) {
+/// Another process that does what [`in_a_child`] does under this word, and says so line by line.
+fn start_child(place: &Place, what: &str) -> (Child, impl Iterator<Item = String>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "storage::sqlite::tests::processes::in_a_child", "--nocapture"])
-        .env(CHILD, place.file())
+        .env(CHILD, what)
+        .env("EVERTASK_TEST_FILE", place.file())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let said = lines
-        .map(Result::unwrap)
-        .find_map(|line| line.split_once("holds a task: ").map(|(_, node)| node.parse().unwrap()));
-    (child, said.expect("the child ended without a word"))
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let said = lines.filter_map(|line| line.split_once("child: ").map(|(_, said)| said.to_owned()));
+    (child, said)
 }
 
 /// Does nothing, unless it is started by a test of this file.
 #[tokio::test]
 async fn in_a_child() {
-    let Some(file) = std::env::var_os(CHILD) else { return };
+    let Ok(what) = std::env::var(CHILD) else { return };
+    let file = std::env::var_os("EVERTASK_TEST_FILE").unwrap();
     let sqlite = Sqlite::options().durable(false).open(file).await.unwrap();
-    let node = node();
-    sqlite.join(node.clone()).await.unwrap();
-    assert_eq!(claim(&sqlite, node.id, 1, &["a"], 1).await.len(), 1);
-    println!("holds a task: {}", node.id);
-    // Until it is killed; or until its parent has died, so that none is left behind.
-    let _end = std::io::stdin().read(&mut [0]);
+    if what == "hold" {
+        let node = node();
+        sqlite.join(node.clone()).await.unwrap();
+        assert_eq!(claim(&sqlite, node.id, 1, &["a"], 1).await.len(), 1);
+        println!("child: {}", node.id);
+        // Until it is killed; or until its parent has died, so that none is left behind.
+        let _end = std::io::stdin().read(&mut [0]);
+    }
+    if what == "hold" {
+        return;
+    }
+    loop {
+        let stored = sqlite.enqueue((0..3).map(|_| task("a")).collect()).await.unwrap();
+        println!(
+            "child: {}",
+            stored.iter().map(|stored| stored.id.to_string()).collect::<Vec<_>>().join(" ")
+        );
+    }
 }
 
 #[tokio::test]
@@ -214,7 +254,8 @@ async fn a_process_that_is_killed_is_dead_at_once_and_loses_its_tasks() {
     sqlite.enqueue(vec![task("a")]).await.unwrap();
     let me = node();
     sqlite.join(me.clone()).await.unwrap();
-    let (mut child, other) = start_child(&place);
+    let (mut child, mut said) = start_child(&place, "hold");
+    let other: NodeId = said.next().unwrap().parse().unwrap();
     let peers = sqlite.peers(me.id).await.unwrap();
     assert_eq!((peers[0].node, peers[0].life), (other, Life::Alive));
     child.kill().unwrap();
@@ -224,4 +265,28 @@ async fn a_process_that_is_killed_is_dead_at_once_and_loses_its_tasks() {
     let lost = sqlite.seize(other, me.id, 10).await.unwrap();
     assert_eq!((lost.len(), lost[0].started), (1, true));
     assert_eq!(sqlite.peers(me.id).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_a_killed_process_was_told_is_stored() {
+    for lines in [1, 20, 100] {
+        let place = Place::new();
+        let (mut child, mut said) = start_child(&place, "store");
+        let mut told: Vec<String> = said.by_ref().take(lines).collect();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // A line that was cut off in the middle was not said.
+        told.extend(said.filter(|line| line.len() == 3 * 36 + 2));
+        assert!(told.len() >= lines);
+        let sqlite = place.open().await;
+        for id in told.iter().flat_map(|line| line.split(' ')) {
+            assert!(sqlite.task(id.parse().unwrap()).await.unwrap().is_some(), "{id} was lost");
+        }
+        // All of a batch or nothing of it, and nothing is broken.
+        assert_eq!(number(&sqlite, "SELECT count(*) % 3 FROM evertask_tasks").await, 0);
+        assert_eq!(
+            number(&sqlite, "SELECT integrity_check = 'ok' FROM pragma_integrity_check").await,
+            1
+        );
+    }
 }

@@ -1,0 +1,194 @@
+//! What is taken from storage, when, and in whose turn: queues that starve no other, hints that are not lost, suspects.
+
+use std::time::Duration;
+
+use evertask::{
+    Runtime, State, TaskState,
+    storage::{Claim, Inspect, Known, Memory, Node, Settlement, Storage},
+    verdict::Verdict,
+};
+
+use crate::log::Log;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[evertask::handler]
+async fn next(left: u32, log: State<Log>) {
+    if left > 0 {
+        next::dispatch(left - 1).await.unwrap();
+    } else {
+        log.add("end");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_hint_is_lost_beside_another() {
+    let log = Log::default();
+    let builder = Runtime::builder().storage(Memory::new()).discover(false).state(log.clone());
+    let _runtime = builder.handler::<next>().concurrency(4).start().await.unwrap();
+    let start = tokio::time::Instant::now();
+    for _ in 0..3 {
+        next::dispatch(200).await.unwrap();
+    }
+    crate::until(async || log.len() == 3).await;
+    assert!(start.elapsed() < 5 * SECOND, "{:?}", start.elapsed());
+}
+
+#[evertask::handler(queue = "narrow_one")]
+async fn narrow(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+#[evertask::handler(queue = "wide_one")]
+async fn wide(millis: u64, log: State<Log>) {
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+    log.add("wide");
+}
+
+async fn two_queues(memory: &Memory, log: &Log, concurrency: usize) -> Runtime {
+    let builder = Runtime::builder().storage(memory.clone()).discover(false).state(log.clone());
+    let builder = builder.handler::<narrow>().handler::<wide>().handler::<held>();
+    builder
+        .concurrency(concurrency)
+        .queue("narrow_one", |q| q.concurrency(1))
+        .start()
+        .await
+        .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_goes_on_as_soon_as_it_has_room_whatever_the_others_do() {
+    let runtime = two_queues(&Memory::new(), &Log::default(), 8).await;
+    let start = tokio::time::Instant::now();
+    let tasks = evertask::dispatch_all((0..5).map(|_| narrow::new(1))).on(&runtime).await.unwrap();
+    for task in tasks {
+        task.output().await.unwrap();
+    }
+    assert!(start.elapsed() < 6 * SECOND, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_in_a_full_queue_is_not_forgotten() {
+    let runtime = two_queues(&Memory::new(), &Log::default(), 8).await;
+    let start = tokio::time::Instant::now();
+    let first = narrow::dispatch(1).on(&runtime).await.unwrap();
+    wide::dispatch(0).after(SECOND / 2).on(&runtime).await.unwrap();
+    let later = narrow::dispatch(1).after(3 * SECOND).on(&runtime).await.unwrap();
+    first.output().await.unwrap();
+    later.output().await.unwrap();
+    assert!(start.elapsed() < 5 * SECOND, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_line_in_one_queue_starves_no_other() {
+    let log = Log::default();
+    let runtime = two_queues(&Memory::new(), &log, 2).await;
+    evertask::dispatch_all((0..4000).map(|_| wide::new(2))).on(&runtime).await.unwrap();
+    crate::until(async || log.len() > 200).await;
+    let other = narrow::dispatch(0).on(&runtime).await.unwrap();
+    other.output().await.unwrap();
+    assert!(log.len() < 1000, "{}", log.len());
+}
+
+/// Tells the log when it comes and when it goes.
+struct Here(Log);
+
+impl Here {
+    fn new(log: &Log) -> Self {
+        log.add("in");
+        Self(log.clone())
+    }
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        self.0.add("out");
+    }
+}
+
+/// The most that were in at once, and how many are in now.
+fn at_once(log: &Log) -> (usize, usize) {
+    let (mut most, mut now) = (0, 0);
+    for line in log.taken() {
+        if line == "in" {
+            now += 1
+        } else {
+            now -= 1
+        }
+        most = most.max(now);
+    }
+    (most, now)
+}
+
+#[evertask::handler(queue = "held")]
+async fn held(seconds: u64, log: State<Log>) {
+    let _here = Here::new(&log);
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+async fn make_suspect(memory: &Memory, seconds: u64) -> evertask::TaskId {
+    let client = Runtime::builder().storage(memory.clone()).discover(false).handler::<held>();
+    let client = client.client().await.unwrap();
+    let task = held::dispatch(seconds).on(&client).await.unwrap();
+    let known: std::sync::Arc<[Known]> = [Known { name: "held".into(), version: 1 }].into();
+    for n in 0..2 {
+        let node = Node::new(known.clone(), vec!["held".into()]);
+        memory.join(node.clone()).await.unwrap();
+        let claim = Claim::new(1, node.id, known.clone(), 1).queue("held", 1, 0);
+        assert_eq!(memory.claim(claim).await.unwrap().tasks.len(), 1, "{n}");
+        let by = Node::new(known.clone(), vec![]).id;
+        let lost = memory.seize(node.id, by, 1).await.unwrap().remove(0);
+        let rescue = Verdict::Rescue { started: true, alone: false };
+        memory.settle(vec![Settlement::new(lost.id, lost.lease, rescue)]).await.unwrap();
+        memory.leave(node.id).await.unwrap();
+    }
+    task.id()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspect_on_an_idle_node_runs_at_once() {
+    let (memory, log) = (Memory::new(), Log::default());
+    let id = make_suspect(&memory, 0).await;
+    let start = tokio::time::Instant::now();
+    let _runtime = two_queues(&memory, &log, 2).await;
+    crate::until(async || memory.task(id).await.unwrap().unwrap().state == TaskState::Completed)
+        .await;
+    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspect_gets_no_slot_that_there_is_not() {
+    let (memory, log) = (Memory::new(), Log::default());
+    let id = make_suspect(&memory, 100).await;
+    let client = Runtime::builder().storage(memory.clone()).discover(false).handler::<held>();
+    let client = client.client().await.unwrap();
+    for _ in 0..2 {
+        held::dispatch(100).on(&client).await.unwrap();
+    }
+    let start = tokio::time::Instant::now();
+    let runtime = two_queues(&memory, &log, 2).await;
+    tokio::time::sleep(20 * SECOND).await;
+    held::dispatch(0).on(&client).await.unwrap();
+    crate::until(async || memory.task(id).await.unwrap().unwrap().state == TaskState::Completed)
+        .await;
+    assert_eq!(at_once(&log).0, 2);
+    assert!(start.elapsed() < 201 * SECOND, "{:?}", start.elapsed());
+    let after = held::dispatch(0).on(&runtime).await.unwrap();
+    after.output().await.unwrap();
+    assert!(start.elapsed() < 202 * SECOND, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_comes_back_under_a_newer_lease_ends_its_old_attempt() {
+    let (memory, log) = (Memory::new(), Log::default());
+    let runtime = two_queues(&memory, &log, 2).await;
+    held::dispatch(3000).on(&runtime).await.unwrap();
+    crate::until(async || log.len() == 1).await;
+    let other = Node::new([].into(), vec![]).id;
+    let lost = memory.seize(runtime.health().await.node, other, 1).await.unwrap().remove(0);
+    let rescue = Verdict::Rescue { started: true, alone: false };
+    memory.settle(vec![Settlement::new(lost.id, lost.lease, rescue)]).await.unwrap();
+    crate::until(async || log.len() >= 2).await;
+    tokio::time::sleep(10 * SECOND).await;
+    assert_eq!(at_once(&log).1, 1, "{:?}", log.taken());
+}

@@ -1,0 +1,4 @@
+#[evertask::handler(aliases = ["send"])]
+async fn send() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[evertask::handler(aliases = ["old_name", "old_name"])]
+async fn send() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[evertask::handler]
+async fn send(#[arg(defualt)] _email: String) {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[evertask::handler]
+async fn send(#[arg] _email: String) {}
+
+fn main() {}

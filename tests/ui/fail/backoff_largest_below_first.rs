@@ -1,0 +1,4 @@
+#[evertask::handler(backoff = "exponential(1h, max = 1s)")]
+async fn send() {}
+
+fn main() {}

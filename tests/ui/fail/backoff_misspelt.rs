@@ -1,0 +1,4 @@
+#[evertask::handler(backoff = "exponental(1s)")]
+async fn send() {}
+
+fn main() {}

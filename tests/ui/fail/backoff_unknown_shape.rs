@@ -1,0 +1,4 @@
+#[evertask::handler(backoff = "linear(1s)")]
+async fn send() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[evertask::handler]
+async fn send(_ctx: &evertask::Context) {}
+
+fn main() {}

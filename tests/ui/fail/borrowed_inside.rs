@@ -1,0 +1,4 @@
+#[evertask::handler]
+async fn send(_emails: Vec<&str>) {}
+
+fn main() {}

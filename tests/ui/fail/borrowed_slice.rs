@@ -1,0 +1,4 @@
+#[evertask::handler]
+async fn send(_emails: &[String]) {}
+
+fn main() {}

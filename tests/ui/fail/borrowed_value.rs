@@ -1,0 +1,4 @@
+#[evertask::handler]
+async fn send(_count: &u32) {}
+
+fn main() {}

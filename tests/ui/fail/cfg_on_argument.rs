@@ -1,0 +1,4 @@
+#[evertask::handler]
+async fn send(#[cfg(unix)] _email: String) {}
+
+fn main() {}

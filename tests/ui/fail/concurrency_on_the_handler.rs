@@ -1,0 +1,4 @@
+#[evertask::handler(concurrency = 3)]
+async fn send() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[evertask::handler(crate = "evertask")]
+async fn send() {}
+
+fn main() {}

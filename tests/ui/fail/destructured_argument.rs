@@ -1,0 +1,4 @@
+#[evertask::handler]
+async fn send((_email, _name): (String, String)) {}
+
+fn main() {}

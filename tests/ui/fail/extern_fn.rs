@@ -1,0 +1,4 @@
+#[evertask::handler]
+async extern "C" fn send(_email: String) {}
+
+fn main() {}

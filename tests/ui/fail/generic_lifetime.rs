@@ -1,0 +1,4 @@
+#[evertask::handler]
+async fn send<'a>(_email: &'a str) {}
+
+fn main() {}

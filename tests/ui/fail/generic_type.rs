@@ -1,0 +1,4 @@
+#[evertask::handler]
+async fn send<T>(_email: T) {}
+
+fn main() {}

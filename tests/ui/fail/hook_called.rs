@@ -1,0 +1,4 @@
+#[evertask::handler(on_failed = notify_ops())]
+async fn send() {}
+
+fn main() {}

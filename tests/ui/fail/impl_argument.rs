@@ -1,0 +1,4 @@
+#[evertask::handler]
+async fn send(_email: impl Into<String>) {}
+
+fn main() {}

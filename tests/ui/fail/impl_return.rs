@@ -1,0 +1,6 @@
+#[evertask::handler]
+async fn send(email: String) -> impl Sized {
+    email
+}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[evertask::handler(backoff = "fixed(2s)", jitter = no)]
+async fn send() {}
+
+fn main() {}

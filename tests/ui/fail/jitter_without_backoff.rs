@@ -1,0 +1,4 @@
+#[evertask::handler(jitter = false)]
+async fn send() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[evertask::handler(key = "one")]
+async fn send() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[evertask::handler(timout = "5m")]
+async fn send() {}
+
+fn main() {}

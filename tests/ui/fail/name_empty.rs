@@ -1,0 +1,4 @@
+#[evertask::handler(name = "")]
+async fn send() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[evertask::handler(name = welcome)]
+async fn send() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[evertask::handler(name = "mail\nwelcome")]
+async fn send() {}
+
+fn main() {}

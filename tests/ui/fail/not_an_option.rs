@@ -1,0 +1,4 @@
+#[evertask::handler("mail")]
+async fn send() {}
+
+fn main() {}

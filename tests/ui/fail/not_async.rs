@@ -1,0 +1,4 @@
+#[evertask::handler]
+fn send(_email: String) {}
+
+fn main() {}

@@ -1,0 +1,8 @@
+struct Mailer;
+
+impl Mailer {
+    #[evertask::handler]
+    async fn send(&self, _email: String) {}
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[evertask::handler]
+struct Send {
+    _email: String,
+}
+
+fn main() {}

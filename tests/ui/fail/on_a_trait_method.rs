@@ -1,0 +1,6 @@
+trait Mailer {
+    #[evertask::handler]
+    async fn send(_email: String);
+}
+
+fn main() {}

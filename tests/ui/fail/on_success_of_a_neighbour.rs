@@ -1,0 +1,4 @@
+#[evertask::handler(on_success = done)]
+async fn send() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[evertask::handler(timeout("5m"))]
+async fn send() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[evertask::handler(timeout)]
+async fn send() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[evertask::handler(priority = 40000)]
+async fn send() {}
+
+fn main() {}

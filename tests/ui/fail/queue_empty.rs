@@ -1,0 +1,4 @@
+#[evertask::handler(queue = "")]
+async fn send() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[evertask::handler(retries = -1)]
+async fn send() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[evertask::handler(retries = none)]
+async fn send() {}
+
+fn main() {}

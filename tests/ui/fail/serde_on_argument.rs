@@ -1,0 +1,4 @@
+#[evertask::handler]
+async fn send(#[serde(default)] _email: String) {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[evertask::handler(timeout = 300)]
+async fn send() {}
+
+fn main() {}

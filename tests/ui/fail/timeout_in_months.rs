@@ -1,0 +1,4 @@
+#[evertask::handler(timeout = "1 month")]
+async fn send() {}
+
+fn main() {}

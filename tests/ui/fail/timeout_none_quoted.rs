@@ -1,0 +1,4 @@
+#[evertask::handler(timeout = "none")]
+async fn send() {}
+
+fn main() {}

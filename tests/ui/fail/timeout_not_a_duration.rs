@@ -1,0 +1,4 @@
+#[evertask::handler(timeout = "soon")]
+async fn send() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[evertask::handler(timeout = "10000w")]
+async fn send() {}
+
+fn main() {}

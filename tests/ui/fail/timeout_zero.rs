@@ -1,0 +1,4 @@
+#[evertask::handler(timeout = "0s")]
+async fn send() {}
+
+fn main() {}

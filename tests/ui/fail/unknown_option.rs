@@ -1,0 +1,4 @@
+#[evertask::handler(colour = "red")]
+async fn send() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[evertask::handler]
+async fn send(_: String) {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[evertask::handler]
+async unsafe fn send(_email: String) {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[evertask::handler(version = 0)]
+async fn send() {}
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[evertask::handler]
+async fn send(count: std::cell::Cell<u32>) {
+    drop(count);
+}
+
+fn main() {}

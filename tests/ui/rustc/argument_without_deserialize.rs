@@ -1,0 +1,9 @@
+#[derive(serde::Serialize)]
+struct User;
+
+#[evertask::handler]
+async fn send(user: User) {
+    drop(user);
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+struct Bounced;
+
+#[evertask::handler]
+async fn send() -> Result<(), Bounced> {
+    Err(Bounced)
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+struct User;
+
+#[evertask::handler]
+async fn send() -> User {
+    User
+}
+
+fn main() {}

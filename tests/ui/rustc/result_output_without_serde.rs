@@ -1,0 +1,8 @@
+struct User;
+
+#[evertask::handler]
+async fn send() -> Result<User, String> {
+    Ok(User)
+}
+
+fn main() {}
