@@ -7,11 +7,19 @@ mod receiver;
 mod users;
 mod web;
 
-use std::{env, time::Duration};
+use std::{
+    env,
+    io::{IsTerminal as _, stdout},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use evertask::Runtime;
-use tokio::{net::TcpListener, sync::mpsc, time::sleep};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -22,12 +30,13 @@ use crate::{
 };
 
 /// How long requests that are under way may take once the program is told to stop.
-const LAST_REQUESTS: Duration = Duration::from_secs(5);
+const LAST_REQUESTS: Duration = Duration::from_secs(3);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).init();
+    let colour = stdout().is_terminal() && env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_target(false).init();
 
     let users = Users::open("signup.db")?;
     let runtime = Runtime::builder()
@@ -49,15 +58,16 @@ async fn main() -> anyhow::Result<()> {
 
 /// Serves until Ctrl-C or SIGTERM, and then what has been asked already.
 async fn serve(listener: TcpListener, app: App) -> anyhow::Result<()> {
-    let (stop, mut stopping) = tokio::sync::watch::channel(());
-    let told_to_stop = async move {
+    let (tell, told) = oneshot::channel();
+    let told_to_stop = async {
         stop_signal().await;
         tracing::info!("told to stop");
-        drop(stop);
+        let _the_server_is_gone = tell.send(());
     };
     let server = axum::serve(listener, router(app)).with_graceful_shutdown(told_to_stop);
+    // A client that never ends its request must not hold us up for ever.
     let too_slow = async {
-        let _stopped = stopping.changed().await;
+        let _told = told.await;
         sleep(LAST_REQUESTS).await;
     };
     tokio::select! {
@@ -117,7 +127,8 @@ async fn own_mail_server() -> anyhow::Result<String> {
 async fn print(mut arrived: mpsc::Receiver<Mail>) {
     while let Some(mail) = arrived.recv().await {
         let text: String = mail.text.lines().map(|line| format!("\n    | {line}")).collect();
-        tracing::info!(subject = mail.header("Subject"), "mail for {}{text}", mail.to.join(", "));
+        let subject = mail.header("Subject").unwrap_or("no subject");
+        tracing::info!("mail for {}: {subject}{text}", mail.to.join(", "));
         mail.accept();
     }
 }

@@ -12,8 +12,8 @@ use tokio::{
     time::timeout,
 };
 
-/// The largest mail in bytes.
-const SIZE_MAX: usize = 1 << 20;
+/// The largest mail in bytes; the answer to EHLO names it.
+const SIZE_MAX: usize = 1_048_576;
 /// The longest line in bytes. SMTP allows 1,000; there is no need to be that strict.
 const LINE_MAX: u64 = 16 << 10;
 /// The most recipients of one mail, as SMTP asks for.
@@ -91,7 +91,6 @@ where
         reply = match verb.to_ascii_uppercase().as_str() {
             "EHLO" => {
                 (sender_known, to) = (false, Vec::new());
-                const { assert!(SIZE_MAX == 1_048_576, "the reply names it") };
                 "250-signup\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 SIZE 1048576"
             }
             "HELO" => {
@@ -121,12 +120,12 @@ where
             "DATA" => {
                 stream.write_all(b"354 go on, end with a dot on a line of its own\r\n").await?;
                 stream.flush().await?;
-                let Some(text) = read_text(&mut stream).await? else { return Ok(()) };
                 sender_known = false;
                 let to = std::mem::take(&mut to);
-                match text {
-                    Some(text) => hand_over(&arrived, to, text).await,
-                    None => "552 the mail is too large",
+                match read_text(&mut stream).await? {
+                    Text::Whole(text) => hand_over(&arrived, to, text).await,
+                    Text::TooLarge => "552 the mail is too large",
+                    Text::CutOff => return Ok(()),
                 }
             }
             "RSET" => {
@@ -170,16 +169,25 @@ async fn read_line(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Optio
     Ok(line.ends_with(b"\n").then_some(line))
 }
 
-/// What follows DATA, without the dots that protect its lines; `Some(None)` if it is too large.
-async fn read_text(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<Option<String>>> {
+/// What follows DATA.
+enum Text {
+    Whole(String),
+    TooLarge,
+    CutOff,
+}
+
+/// Reads what follows DATA, and takes away the dots that protect its lines.
+async fn read_text(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Text> {
     let mut text = Vec::new();
     let mut too_large = false;
     // Only CRLF ends a line: were a bare LF to do as well, a mail could smuggle another one in.
     let mut at_start = true;
-    loop {
-        let Some(line) = read_line(stream).await? else { return Ok(None) };
+    while let Some(line) = read_line(stream).await? {
         let line = match line.strip_prefix(b".") {
-            Some(b"\r\n") if at_start => break,
+            Some(b"\r\n") if at_start && too_large => return Ok(Text::TooLarge),
+            Some(b"\r\n") if at_start => {
+                return Ok(Text::Whole(String::from_utf8_lossy(&text).into_owned()));
+            }
             Some(unstuffed) if at_start => unstuffed,
             _ => &line,
         };
@@ -189,7 +197,7 @@ async fn read_text(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Optio
             text.extend_from_slice(line);
         }
     }
-    Ok(Some((!too_large).then(|| String::from_utf8_lossy(&text).into_owned())))
+    Ok(Text::CutOff)
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! What the program says over HTTP: a form to sign up with, and two pages for those who look after it.
 
-use std::fmt::Write as _;
-
 use axum::{
     Form, Json, RequestExt as _, Router,
     extract::{FromRequest, Request, State},
@@ -9,7 +7,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
-use evertask::{DispatchError, Page, Runtime, StorageError, TaskFilter};
+use evertask::{DispatchError, Page, Runtime, StorageError, TaskFilter, TaskInfo};
 use lettre::Address;
 use serde::Deserialize;
 
@@ -57,41 +55,43 @@ async fn sign_up(State(app): State<App>, sign_up: SignUp) -> Result<(StatusCode,
 
 /// The newest tasks, one a line.
 async fn tasks(State(app): State<App>) -> Result<String, Problem> {
-    let mut page = String::new();
-    for task in app.runtime.tasks(TaskFilter::default(), Page::default()).await? {
-        let (key, error) = (task.key.unwrap_or_default(), task.error.unwrap_or_default());
-        let (id, state, name) = (task.id, task.state.as_str(), task.name);
-        let line = format!("{id}  {state:<9}  attempt {}  {name}  {key}  {error}", task.attempt);
-        page += line.trim_end();
-        page += "\n";
-    }
-    Ok(page)
+    let tasks = app.runtime.tasks(TaskFilter::default(), Page::default()).await?;
+    let lines = tasks.into_iter().map(|task| {
+        let TaskInfo { id, state, attempt, name, key, error, .. } = task;
+        let (key, error) = (key.unwrap_or_default(), error.unwrap_or_default());
+        let state = state.as_str();
+        let line = format!("{id}  {state:<9}  attempt {attempt}  {name}  {key}  {error}");
+        line.trim_end().to_owned() + "\n"
+    });
+    Ok(lines.collect())
 }
 
 /// 200 if all is well, 503 if not, and why.
 async fn health(State(app): State<App>) -> (StatusCode, String) {
     let health = app.runtime.health().await;
-    let mut page = if health.ok { "ok\n" } else { "not ok\n" }.to_owned();
-    let mut say = |line: std::fmt::Arguments<'_>| {
-        let _a_string_takes_everything = writeln!(page, "{line}");
+    let (status, word) = match health.ok {
+        true => (StatusCode::OK, "ok"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not ok"),
     };
-    say(format_args!("running {} of {}", health.running, health.concurrency));
-    for waiting in &health.due {
-        let (queue, oldest) = (&waiting.queue, waiting.oldest.as_secs());
-        say(format_args!("{} due in queue {queue}, the first for {oldest} s", waiting.due));
+    let mut lines = vec![word.to_owned()];
+    lines.push(format!("running {} of {}", health.running, health.concurrency));
+    for waiting in health.due {
+        let (queue, oldest) = (waiting.queue, waiting.oldest.as_secs());
+        lines.push(format!("{} due in queue {queue}, the first for {oldest} s", waiting.due));
     }
-    for waiting in &health.unserved {
-        let (queue, name) = (&waiting.queue, &waiting.name);
-        say(format_args!("{} due in queue {queue} that nobody here can run: {name}", waiting.due));
+    for waiting in health.unserved {
+        let (queue, name) = (waiting.queue, waiting.name);
+        lines
+            .push(format!("{} due in queue {queue} that nobody here can run: {name}", waiting.due));
     }
-    if let Some(error) = &health.storage_error {
-        say(format_args!("storage: {error}"));
+    for (what, (since, error)) in
+        health.loops.into_iter().filter_map(|it| Some((it.name, it.failing?)))
+    {
+        lines.push(format!("{what} fails for {since:?}: {error}"));
     }
-    if let Some(stall) = &health.stalled {
-        say(format_args!("standing still for {:?}, in {}", stall.since, stall.handlers.join(", ")));
-    }
-    let status = if health.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, page)
+    lines.extend(health.storage_error.map(|error| format!("the storage does not answer: {error}")));
+    lines.extend(health.stalled.map(|stall| format!("standing still for {:?}", stall.since)));
+    (status, lines.join("\n") + "\n")
 }
 
 /// A sign-up as it was sent, checked.

@@ -11,7 +11,13 @@ mod receiver;
 use std::{collections::HashMap, time::Duration};
 
 use receiver::Mail;
-use tokio::{net::TcpListener, sync::mpsc, task::JoinSet, time::timeout};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    task::JoinSet,
+    time::timeout,
+};
 
 use crate::program::{Directory, Program};
 
@@ -81,6 +87,9 @@ async fn told_to_stop_it_finishes_the_mails_under_way_and_keeps_the_others() {
     for _ in 0..4 {
         under_way.push(server.next().await);
     }
+    // A client that never ends its request holds nothing up.
+    let mut endless = TcpStream::connect(&program.address).await.unwrap();
+    endless.write_all(b"POST /signup HTTP/1.1\r\n").await.unwrap();
     program.terminate();
     program.says("shutting down; waiting for running tasks").await;
     let mut arrived = Arrived::default();

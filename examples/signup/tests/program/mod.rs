@@ -4,6 +4,7 @@ use std::{
     fmt, io,
     path::PathBuf,
     process::{ExitStatus, Stdio},
+    time::Duration,
 };
 
 use tokio::{
@@ -46,7 +47,7 @@ impl Program {
     pub(crate) async fn start(directory: &Directory, smtp: &str) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_signup"))
             .current_dir(&directory.0)
-            .envs([("LISTEN", "127.0.0.1:0"), ("SMTP_URL", smtp), ("NO_COLOR", "1")])
+            .envs([("LISTEN", "127.0.0.1:0"), ("SMTP_URL", smtp)])
             .env_remove("EVERTASK_URL")
             .env_remove("MAIL_DELAY_MS")
             .env_remove("MAIL_FROM")
@@ -98,8 +99,9 @@ impl Program {
         assert!(sent.unwrap().success());
     }
 
+    /// Waits for its end, which must not take as long as it may wait for mails.
     pub(crate) async fn exit(&mut self) -> ExitStatus {
-        timeout(PATIENCE, self.child.wait()).await.expect("it does not end").unwrap()
+        timeout(Duration::from_secs(15), self.child.wait()).await.expect("it does not end").unwrap()
     }
 }
 
