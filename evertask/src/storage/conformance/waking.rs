@@ -78,19 +78,20 @@ pub async fn a_cancel_rings_for_the_node_that_runs_the_task(subject: &Subject) {
 pub async fn every_end_rings_for_those_who_wait(subject: &Subject) {
     subject.stay_open();
     let node = subject.node().await;
-    let listen = |id: TaskId| subject.storage().bell().listen_ended(id);
+    let storage = subject.storage();
+    let listen = |id: TaskId| storage.bell().listen_ended(id);
     for verdict in [Verdict::Complete, Verdict::Fail, Verdict::Cancel { reason: "no".to_owned() }] {
         let id = subject.store(task()).await;
         let ended = listen(id);
         subject.end(&node.take_one().await, verdict.clone()).await;
         let rung = timeout(PATIENCE, ended).await;
-        assert!(matches!(rung, Ok(Ok(()))), "{verdict:?}");
+        assert!(matches!(rung, Ok(())), "{verdict:?}");
     }
     let expiring = || NewTask { expires: Some(seconds(1)), ..task() };
     let by_cancel = subject.store(task()).await;
     let ended = listen(by_cancel);
     subject.storage().cancel(by_cancel, Keep::No).await.unwrap();
-    assert!(matches!(timeout(PATIENCE, ended).await, Ok(Ok(()))), "a cancel");
+    assert!(matches!(timeout(PATIENCE, ended).await, Ok(())), "a cancel");
 
     for by_claim in [true, false] {
         let ended = listen(subject.store(expiring()).await);
@@ -101,7 +102,7 @@ pub async fn every_end_rings_for_those_who_wait(subject: &Subject) {
         } else {
             subject.prune(10).await;
         }
-        assert!(matches!(timeout(PATIENCE, ended).await, Ok(Ok(()))), "expired");
+        assert!(matches!(timeout(PATIENCE, ended).await, Ok(())), "expired");
     }
 }
 
