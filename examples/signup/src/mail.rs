@@ -111,6 +111,19 @@ mod tests {
         sent.unwrap();
     }
 
+    /// Making the transport loads certificates and ciphers, so a build without them is found out here.
+    #[test]
+    fn the_urls_that_the_readme_names_are_understood() {
+        for url in [
+            "smtps://me:secret@smtp.example.com",
+            "smtp://me:secret@smtp.example.com?tls=required",
+            "smtp://localhost:1025",
+        ] {
+            Mailer::new(url, "us@example.org".parse().unwrap()).unwrap();
+        }
+        Mailer::new("smtp.example.com:25", "us@example.org".parse().unwrap()).unwrap_err();
+    }
+
     /// What a failed attempt asks for.
     fn asks_for(error: anyhow::Error) -> evertask::Retry {
         let error: Box<dyn std::error::Error + Send + Sync> = error.into();
