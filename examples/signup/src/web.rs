@@ -7,7 +7,10 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
-use evertask::{DispatchError, Page, Runtime, StorageError, TaskFilter, TaskInfo};
+use evertask::{
+    DispatchError, LoopHealth, Page, Runtime, Stall, StorageError, TaskFilter, TaskInfo,
+    storage::Backlog,
+};
 use lettre::Address;
 use serde::Deserialize;
 
@@ -36,7 +39,7 @@ pub(crate) fn router(app: App) -> Router {
 /// Stores the user and a task for the welcome mail. Once this says yes, both outlive any crash.
 ///
 /// They lie in two databases, and the program may die between the two: then the same sign-up, sent again, finds the user
-/// not yet welcomed and makes up for it. The key sees to it that sign-ups sent twice at once make one task.
+/// not yet welcomed and makes up for it. The key makes one task of a sign-up sent twice at once, as long as its mail is not out.
 async fn sign_up(State(app): State<App>, sign_up: SignUp) -> Result<(StatusCode, String), Problem> {
     let user = app.users.join(sign_up.email, sign_up.name).await?;
     if user.welcomed {
@@ -69,28 +72,26 @@ async fn tasks(State(app): State<App>) -> Result<String, Problem> {
 /// 200 if all is well, 503 if not, and why.
 async fn health(State(app): State<App>) -> (StatusCode, String) {
     let health = app.runtime.health().await;
-    let (status, word) = match health.ok {
-        true => (StatusCode::OK, "ok"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "not ok"),
+    let (status, word) = if health.ok {
+        (StatusCode::OK, "ok")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ok")
     };
     let mut lines = vec![word.to_owned()];
     lines.push(format!("running {} of {}", health.running, health.concurrency));
-    for waiting in health.due {
-        let (queue, oldest) = (waiting.queue, waiting.oldest.as_secs());
-        lines.push(format!("{} due in queue {queue}, the first for {oldest} s", waiting.due));
+    for Backlog { due, queue, oldest, .. } in health.due {
+        lines.push(format!("{due} due in queue {queue}, the first for {} s", oldest.as_secs()));
     }
-    for waiting in health.unserved {
-        let (queue, name) = (waiting.queue, waiting.name);
-        lines
-            .push(format!("{} due in queue {queue} that nobody here can run: {name}", waiting.due));
+    for Backlog { due, queue, name, .. } in health.unserved {
+        lines.push(format!("{due} due in queue {queue} that nobody here can run: {name}"));
     }
-    for (what, (since, error)) in
-        health.loops.into_iter().filter_map(|it| Some((it.name, it.failing?)))
-    {
-        lines.push(format!("{what} fails for {since:?}: {error}"));
+    for LoopHealth { name, failing, .. } in health.loops {
+        lines.extend(failing.map(|(since, error)| format!("{name} fails for {since:?}: {error}")));
     }
     lines.extend(health.storage_error.map(|error| format!("the storage does not answer: {error}")));
-    lines.extend(health.stalled.map(|stall| format!("standing still for {:?}", stall.since)));
+    if let Some(Stall { since, handlers, .. }) = health.stalled {
+        lines.push(format!("standing still for {since:?}, in one of: {}", handlers.join(", ")));
+    }
     (status, lines.join("\n") + "\n")
 }
 
