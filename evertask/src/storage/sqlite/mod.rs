@@ -207,9 +207,18 @@ impl Inner {
         let this = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || work(&this.liveness)).await;
         done.map_err(|_| closed(&self.path))?.map_err(|error| {
+            let kind = match error.kind() {
+                io::ErrorKind::StorageFull => StorageErrorKind::Full,
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    StorageErrorKind::ReadOnly
+                }
+                _ => StorageErrorKind::Other,
+            };
             let file = self.path.display();
-            let message = format!("the lock files in `{file}-nodes` cannot be used: {error}");
-            StorageError::new(StorageErrorKind::Other, message).caused_by(error)
+            let message = format!(
+                "the lock files in `{file}-nodes`, which tell the nodes that live, cannot be used: {error}"
+            );
+            StorageError::new(kind, message).caused_by(error)
         })
     }
 }

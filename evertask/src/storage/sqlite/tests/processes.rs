@@ -157,19 +157,16 @@ async fn a_look_at_the_log_rings_only_for_what_others_wrote() {
     let (one, two) = (place.open().await, place.open().await);
     let mut eye = Eye::new(&place.file());
     let mut orders = one.0.bell.listen_orders();
-    // Asked for after the look, so answered after it.
-    let settled = async || number(&one, "SELECT 1").await;
-
     one.enqueue(vec![task("a")]).await.unwrap();
     eye.look(&one.0);
-    settled().await;
+    // Asked for after the look, so answered after it.
+    number(&one, "SELECT 1").await;
     assert!(!orders.has_changed().unwrap(), "it rang for our own write");
 
     two.enqueue(vec![task("a")]).await.unwrap();
     eye.look(&one.0);
-    settled().await;
-    assert!(orders.has_changed().unwrap(), "it did not ring for the write of another");
-    orders.mark_unchanged();
+    let rung = tokio::time::timeout(std::time::Duration::from_secs(20), orders.changed()).await;
+    rung.expect("it did not ring for the write of another").unwrap();
 
     assert!(!eye.log_changed(), "nothing was written since");
 }
