@@ -38,6 +38,7 @@ pub async fn the_largest_batch_is_stored_and_no_larger_one(subject: &Subject) {
 
 /// Among a hundred enqueues at once, which a storage may well put into one commit, a bad one fails alone.
 pub async fn one_bad_enqueue_among_a_hundred_at_once_fails_alone(subject: &Subject) {
+    subject.stay_open();
     let enqueues: Vec<_> = (0..100)
         .map(|n| {
             let storage = subject.storage();

@@ -141,6 +141,7 @@ pub async fn a_cancelled_task_is_kept_as_said(subject: &Subject) {
 
 /// Cancel against claim, at once: the task is cancelled before it ran or asked to stop, never both, never neither.
 pub async fn a_cancel_meets_a_claim(subject: &Subject) {
+    subject.stay_open();
     let node = subject.node().await;
     for _ in 0..50 {
         let id = subject.store(task()).await;

@@ -172,6 +172,7 @@ pub async fn a_claim_tells_when_the_next_task_is_due(subject: &Subject) {
 
 /// Many claimers at once: each task goes to one of them, and none is left over.
 pub async fn a_claim_never_hands_one_task_to_two_nodes(subject: &Subject) {
+    subject.stay_open();
     let tasks: Vec<NewTask> = (0..500).map(|_| task()).collect();
     let stored: BTreeSet<_> = tasks.iter().map(|task| task.id).collect();
     subject.try_enqueue(tasks).await.unwrap();
@@ -204,6 +205,7 @@ pub async fn a_claim_never_hands_one_task_to_two_nodes(subject: &Subject) {
 
 /// Enqueue, claim and settle at once, from many threads: each task completes once.
 pub async fn tasks_stored_and_run_at_once_all_complete(subject: &Subject) {
+    subject.stay_open();
     let producers: Vec<_> = (0..4)
         .map(|_| {
             let storage = subject.storage();
@@ -286,8 +288,9 @@ pub async fn a_repeated_claim_does_not_get_a_later_attempt(subject: &Subject) {
 
 /// What a claim costs does not depend on what else is stored. Only tried where the storage can say what it did.
 pub async fn a_claim_costs_the_same_whatever_else_is_stored(subject: &Subject) {
+    subject.stay_open();
     let node = subject.node().await;
-    let mut cost = async || {
+    let cost = async || {
         subject.try_enqueue((0..10).map(|_| task()).collect()).await.unwrap();
         let before = subject.effort()?;
         let taken = node.take(10).await;

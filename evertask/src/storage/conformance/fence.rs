@@ -101,11 +101,12 @@ pub async fn the_lease_only_grows(subject: &Subject) {
 
 /// Of many that settle under one lease at once, one word is stored.
 pub async fn of_many_words_at_once_one_is_stored(subject: &Subject) {
+    subject.stay_open();
     let node = subject.node().await;
     for _ in 0..20 {
         let id = subject.store(task()).await;
         let held = node.take_one().await;
-        let words = [Verdict::Complete, Verdict::Fail, Verdict::Retry { after: seconds(60) }];
+        let words = [Verdict::Complete, Verdict::Fail, Verdict::Snooze { after: seconds(60) }];
         let settling: Vec<_> = words
             .iter()
             .map(|verdict| {

@@ -164,6 +164,7 @@ pub async fn in_one_batch_the_later_task_replaces_the_earlier(subject: &Subject)
 
 /// Of many dispatches at once one creates the task; the others get its id.
 pub async fn of_many_dispatches_at_once_one_creates(subject: &Subject) {
+    subject.stay_open();
     let answers: Vec<_> = (0..32)
         .map(|_| {
             let storage = subject.storage();
@@ -185,6 +186,7 @@ pub async fn of_many_dispatches_at_once_one_creates(subject: &Subject) {
 
 /// Dispatches and claims at once: the key is never held by two live tasks, and no task is lost.
 pub async fn a_key_is_never_held_twice_while_tasks_run(subject: &Subject) {
+    subject.stay_open();
     let dispatcher = {
         let storage = subject.storage();
         tokio::spawn(async move {

@@ -40,6 +40,7 @@ mod subject;
 pub use self::subject::Subject;
 
 /// Puts one law to a fresh subject. If there is none, as where no database can be reached, the law is not tried.
+#[allow(clippy::needless_pass_by_value)] // as functions are
 pub fn run<S: Into<Option<Subject>>>(subject: impl AsyncFn() -> S, law: impl AsyncFn(&Subject)) {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(4).enable_all().build().expect("a runtime for the law");

@@ -19,6 +19,7 @@ async fn make_suspect(subject: &Subject, node: &TestNode<'_>, new: NewTask) -> T
 
 /// A node that holds tasks is seen by others while it lives, and told from a dead one.
 pub async fn a_node_that_holds_tasks_is_seen_alive(subject: &Subject) {
+    subject.stay_open();
     let (node, other) = (subject.node().await, subject.node().await);
     assert_eq!(other.sees(&node).await, None, "who holds nothing is nobody's concern");
     subject.store(task()).await;
@@ -37,6 +38,7 @@ pub async fn a_node_that_holds_tasks_is_seen_alive(subject: &Subject) {
 
 /// Who leaves, or never came, is dead at once, if it holds something.
 pub async fn a_node_that_left_is_dead_at_once(subject: &Subject) {
+    subject.stay_open();
     let (node, other) = (subject.node().await, subject.node().await);
     subject.store(task()).await;
     node.take_one().await;
@@ -48,6 +50,7 @@ pub async fn a_node_that_left_is_dead_at_once(subject: &Subject) {
 
 /// A node that held nothing leaves nothing behind.
 pub async fn a_node_may_leave_with_nothing(subject: &Subject) {
+    subject.stay_open();
     let (node, other) = (subject.node().await, subject.node().await);
     node.leave().await;
     node.leave().await;
@@ -127,6 +130,7 @@ pub async fn seizing_is_bounded_and_takes_from_one_node(subject: &Subject) {
 
 /// Two that take over at once share the tasks; none goes to both.
 pub async fn two_that_take_over_at_once_share_the_tasks(subject: &Subject) {
+    subject.stay_open();
     subject.try_enqueue((0..100).map(|_| task()).collect()).await.unwrap();
     let node = subject.node().await;
     assert_eq!(node.take(100).await.len(), 100);
@@ -157,6 +161,7 @@ pub async fn two_that_take_over_at_once_share_the_tasks(subject: &Subject) {
 
 /// A node that was taken for dead lives again once it says so.
 pub async fn a_node_taken_for_dead_lives_again_when_it_renews(subject: &Subject) {
+    subject.stay_open();
     let (node, other) = (subject.node().await, subject.node().await);
     if !subject.storage().needs_beats() {
         return;

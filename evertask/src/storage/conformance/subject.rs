@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -32,7 +32,7 @@ pub struct Subject {
     storage: Mutex<Option<Arc<dyn FullStorage>>>,
     clock: ManualClock,
     reopen: Option<Reopen>,
-    at_every_step: bool,
+    at_every_step: AtomicBool,
     effort: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
     kept: Vec<Box<dyn Any + Send + Sync>>,
 }
@@ -45,7 +45,7 @@ impl Subject {
             storage: Mutex::new(Some(storage)),
             clock,
             reopen: None,
-            at_every_step: false,
+            at_every_step: AtomicBool::new(false),
             effort: None,
             kept: Vec::new(),
         }
@@ -66,11 +66,17 @@ impl Subject {
 
     /// Reopens the storage before each step of a law: nothing may live in the memory of the process alone.
     ///
-    /// Laws on the life of nodes are left out of this, since a node may well die with the process.
+    /// Laws on the life of nodes are left out of this, since a node may well die with the process, and so are laws in which
+    /// many act at once.
     #[must_use]
     pub fn reopening_at_every_step(mut self) -> Self {
-        self.at_every_step = true;
+        self.at_every_step = AtomicBool::new(true);
         self
+    }
+
+    /// From here on a step reopens nothing: for laws in which many act at once, or a node has to live on.
+    pub(super) fn stay_open(&self) {
+        self.at_every_step.store(false, Ordering::SeqCst);
     }
 
     /// How much work the storage has done so far, in any unit that grows with the rows it touches and with nothing else.
@@ -126,7 +132,7 @@ impl Subject {
 
     /// The storage for one more step.
     async fn step(&self) -> Arc<dyn FullStorage> {
-        if self.at_every_step {
+        if self.at_every_step.load(Ordering::SeqCst) {
             self.reopen().await;
         }
         self.storage()

@@ -23,11 +23,14 @@ type Place = (i64, TaskId);
 /// No task stands behind this one at the same instant.
 const LAST: TaskId = TaskId::from_uuid(Uuid::max());
 
+/// The lanes of one queue and one handler name.
+type LanesOfName = BTreeMap<Lane, BTreeSet<Place>>;
+
 /// All lanes.
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     /// By queue, then by handler name.
-    queues: HashMap<Arc<str>, HashMap<Arc<str>, BTreeMap<Lane, BTreeSet<Place>>>>,
+    queues: HashMap<Arc<str>, HashMap<Arc<str>, LanesOfName>>,
     /// How many places were looked at, ever: the cost of claims, in a unit that no slow machine can change.
     looked_at: AtomicU64,
 }

@@ -178,7 +178,7 @@ fn a_newer_database_is_refused_only_if_it_needs_a_newer_program() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_may_open_a_new_file_at_once() {
-    for _ in 0..10 {
+    for _ in 0..60 {
         let place = Place::new();
         let opening: Vec<_> = (0..8)
             .map(|_| {
