@@ -1,3 +1,4 @@
 //! The tests of evertask that see it from outside, in one program.
 
 mod conformance;
+mod model;
