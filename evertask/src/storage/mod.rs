@@ -129,6 +129,8 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// latest and the task is in the state it leads to, or cancelled. If the task is gone, it is one if it would have deleted
     /// it. All others are `Refused`.
     ///
+    /// An effect that stores a task meets keys as [`enqueue`](Self::enqueue) does; the key of the completed task is free by then.
+    ///
     /// An item that cannot be stored, since an effect is a task that cannot be, is `Unstorable`, and does not keep the others
     /// from being stored. The answers come in the order of the batch.
     fn settle(&self, batch: Vec<Settlement>) -> Reply<'_, Vec<Settled>>;

@@ -203,6 +203,11 @@ pub(crate) fn after(instant: i64, delay: Duration) -> i64 {
     instant.saturating_add(duration_micros(delay))
 }
 
+/// The instant this long before another.
+pub(crate) fn before(instant: i64, time: Duration) -> i64 {
+    instant.saturating_sub(duration_micros(time))
+}
+
 /// How long it is from one instant to another; zero if the other came first.
 pub(crate) fn between(from: i64, to: i64) -> Duration {
     Duration::from_micros(u64::try_from(to.saturating_sub(from)).unwrap_or(0))

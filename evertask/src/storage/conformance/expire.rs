@@ -129,3 +129,23 @@ pub async fn an_expired_task_gives_up_its_key(subject: &Subject) {
     assert_expired(subject, id).await;
     subject.store(keyed("k")).await;
 }
+
+/// However many have expired, a claim that is made again while there are more comes to the one that has not.
+pub async fn many_expired_tasks_do_not_hide_a_fresh_one(subject: &Subject) {
+    let batch: Vec<NewTask> = (0..2_500).map(|_| expiring(1)).collect();
+    subject.try_enqueue(batch).await.unwrap();
+    subject.advance(1);
+    let fresh = subject.store(task()).await;
+    let node = subject.node().await;
+    let mut expired = 0;
+    for _ in 0..2_501 {
+        let claimed = node.look(5, false).await;
+        expired += claimed.expired.len();
+        if let Some(task) = claimed.tasks.first() {
+            assert_eq!((task.id, expired), (fresh, 2_500));
+            return;
+        }
+        assert!(claimed.more, "after {expired} expired ones");
+    }
+    panic!("the fresh task was never given out");
+}

@@ -36,6 +36,7 @@ pub mod rescue;
 pub mod revive;
 pub mod settle;
 mod subject;
+pub mod waking;
 
 pub use self::subject::Subject;
 
@@ -151,7 +152,8 @@ macro_rules! storage_conformance {
                     effects_happen_with_the_completion,
                     effects_happen_with_nothing_but_the_completion,
                     a_refused_settlement_has_no_effects,
-                    an_effect_may_go_to_any_handler_and_queue;
+                    an_effect_may_go_to_any_handler_and_queue,
+                    an_effect_may_take_the_key_of_the_task_that_completes;
                 fence:
                     a_stale_lease_is_refused_and_changes_nothing,
                     a_lease_that_was_never_given_is_refused,
@@ -221,7 +223,8 @@ macro_rules! storage_conformance {
                     a_retry_may_expire,
                     a_replaced_task_expires_by_its_replacement,
                     a_revived_task_does_not_expire_again,
-                    an_expired_task_gives_up_its_key;
+                    an_expired_task_gives_up_its_key,
+                    many_expired_tasks_do_not_hide_a_fresh_one;
                 inspect:
                     an_unknown_task_is_not_found,
                     pages_neither_skip_nor_repeat,
@@ -242,6 +245,12 @@ macro_rules! storage_conformance {
                     keys_are_still_held,
                     what_a_node_held_can_be_taken_over,
                     effects_are_there_with_their_completion;
+                waking:
+                    a_due_task_rings_for_work,
+                    a_task_of_the_future_is_announced,
+                    a_cancel_rings_for_the_node_that_runs_the_task,
+                    every_end_rings_for_those_who_wait,
+                    a_node_that_leaves_rings_for_its_peers;
             }
         }
     };

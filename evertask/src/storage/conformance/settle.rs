@@ -331,3 +331,15 @@ pub async fn an_effect_may_go_to_any_handler_and_queue(subject: &Subject) {
     let done = TaskFilter { state: Some(TaskState::Completed), ..TaskFilter::default() };
     assert_eq!(subject.list(done).await, [held.id]);
 }
+
+/// A task may lead to the next one of its own key: its key is free by then.
+pub async fn an_effect_may_take_the_key_of_the_task_that_completes(subject: &Subject) {
+    subject.store(keyed("k")).await;
+    let node = subject.node().await;
+    let held = node.take_one().await;
+    let follow = keyed("k");
+    let effects = enqueues([follow.clone()]);
+    subject.settle(Settlement { effects, ..settlement(&held, Verdict::Complete) }).await;
+    assert_eq!(subject.info(held.id).await.state, TaskState::Completed);
+    assert_eq!(node.take_one().await.id, follow.id);
+}

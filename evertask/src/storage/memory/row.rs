@@ -141,7 +141,7 @@ impl Row {
             attempt: self.attempt(),
             node: attempt.node,
             binary: attempt.binary.as_ref().into(),
-            started: from_micros(before(now, ran)),
+            started: from_micros(rules::before(now, ran)),
             ended: from_micros(now),
             end: attempt.end,
             error: attempt.error,
@@ -239,9 +239,4 @@ impl Row {
             },
         }
     }
-}
-
-/// The instant this long before another.
-pub(super) fn before(instant: i64, time: Duration) -> i64 {
-    instant.saturating_sub(super::super::clock::duration_micros(time))
 }

@@ -1,6 +1,6 @@
 //! Running → what the verdict says.
 
-use super::table::Table;
+use super::{row::Row, table::Table};
 use crate::{
     storage::{
         Effect, Settled, Settlement,
@@ -42,11 +42,11 @@ impl Table {
 
     fn go(&mut self, settlement: &Settlement, to: &Transition, now: i64) {
         let completes = to.state == TaskState::Completed;
-        let change = |row: &mut super::row::Row| {
+        let change = |row: &mut Row| {
             let began_unmarked = row.hold.is_none_or(|hold| !hold.begun)
                 && (settlement.attempt.is_some() || settlement.verdict == Verdict::Complete);
             if began_unmarked {
-                row.started = Some(super::row::before(now, settlement.ran));
+                row.started = Some(rules::before(now, settlement.ran));
             }
             if let Some(attempt) = &settlement.attempt {
                 row.write_down(attempt, settlement.ran, now);

@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod commits;
+mod deletion;
 mod lanes;
 mod opening;
 mod plans;

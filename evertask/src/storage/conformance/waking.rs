@@ -1,0 +1,117 @@
+//! What rings after a change. A hint, on which nothing depends but how soon it is seen.
+
+use std::time::Duration;
+
+use tokio::{sync::watch, time::timeout};
+
+use super::subject::{QUEUE, Subject, seconds, task};
+use crate::{
+    policy::Keep,
+    storage::{Claim, Due, NewTask},
+    task::TaskId,
+    verdict::Verdict,
+};
+
+/// How long a law listens before it says that nothing rang. Longer than any commit takes.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+async fn rings<T>(heard: &mut watch::Receiver<T>, after: &str) {
+    let rung = timeout(PATIENCE, heard.changed()).await;
+    assert!(matches!(rung, Ok(Ok(()))), "it rings after {after}");
+    heard.mark_unchanged();
+}
+
+/// A task that is due now rings for those who look for work; so does one that is pending again.
+pub async fn a_due_task_rings_for_work(subject: &Subject) {
+    subject.stay_open();
+    let node = subject.node().await;
+    let mut heard = subject.storage().bell().listen_work();
+    let id = subject.store(task()).await;
+    rings(&mut heard, "an enqueue").await;
+    for verdict in [
+        Verdict::Release,
+        Verdict::Interrupt,
+        Verdict::Retry { after: seconds(0) },
+        Verdict::Rescue { started: true, alone: false },
+    ] {
+        let held = node.take_one().await;
+        heard.mark_unchanged();
+        subject.end(&held, verdict.clone()).await;
+        rings(&mut heard, &format!("{verdict:?}")).await;
+    }
+    subject.end(&node.take_one().await, Verdict::Fail).await;
+    heard.mark_unchanged();
+    subject.revive(id).await;
+    rings(&mut heard, "a revival").await;
+}
+
+/// A task of the future announces when it will be due; the soonest counts.
+pub async fn a_task_of_the_future_is_announced(subject: &Subject) {
+    subject.stay_open();
+    let mut heard = subject.storage().bell().listen_work();
+    for after in [600, 300] {
+        subject.store(NewTask { due: Due::After(seconds(after)), ..task() }).await;
+        rings(&mut heard, "an enqueue").await;
+        let soonest = heard.borrow().soonest.expect("it is announced");
+        let due_in = soonest.saturating_duration_since(tokio::time::Instant::now());
+        assert!(due_in <= seconds(after) && due_in > seconds(after - 100), "{due_in:?}");
+    }
+    let id = subject.store(NewTask { due: Due::After(seconds(900)), ..task() }).await;
+    heard.mark_unchanged();
+    let rung = heard.borrow().rung;
+    subject.revive(id).await;
+    rings(&mut heard, "a task was hastened").await;
+    assert!(heard.borrow().rung > rung, "it is due now");
+}
+
+/// A cancel of a running task rings for its node.
+pub async fn a_cancel_rings_for_the_node_that_runs_the_task(subject: &Subject) {
+    subject.stay_open();
+    let id = subject.store(task()).await;
+    subject.node().await.take_one().await;
+    let mut heard = subject.storage().bell().listen_orders();
+    subject.cancel(id).await;
+    rings(&mut heard, "a cancel").await;
+}
+
+/// However a task ends, those who wait for it hear of it.
+pub async fn every_end_rings_for_those_who_wait(subject: &Subject) {
+    subject.stay_open();
+    let node = subject.node().await;
+    let listen = |id: TaskId| subject.storage().bell().listen_ended(id);
+    for verdict in [Verdict::Complete, Verdict::Fail, Verdict::Cancel { reason: "no".to_owned() }] {
+        let id = subject.store(task()).await;
+        let ended = listen(id);
+        subject.end(&node.take_one().await, verdict.clone()).await;
+        let rung = timeout(PATIENCE, ended).await;
+        assert!(matches!(rung, Ok(Ok(()))), "{verdict:?}");
+    }
+    let expiring = || NewTask { expires: Some(seconds(1)), ..task() };
+    let by_cancel = subject.store(task()).await;
+    let ended = listen(by_cancel);
+    subject.storage().cancel(by_cancel, Keep::No).await.unwrap();
+    assert!(matches!(timeout(PATIENCE, ended).await, Ok(Ok(()))), "a cancel");
+
+    for by_claim in [true, false] {
+        let ended = listen(subject.store(expiring()).await);
+        subject.advance(1);
+        if by_claim {
+            let claim = Claim { keep_expired: Keep::No, ..node.wish(1).queue(QUEUE, 1, 0) };
+            node.claim(claim).await;
+        } else {
+            subject.prune(10).await;
+        }
+        assert!(matches!(timeout(PATIENCE, ended).await, Ok(Ok(()))), "expired");
+    }
+}
+
+/// A node that leaves rings for those who may take over what it holds.
+pub async fn a_node_that_leaves_rings_for_its_peers(subject: &Subject) {
+    subject.stay_open();
+    subject.store(task()).await;
+    let node = subject.node().await;
+    node.take_one().await;
+    let mut heard = subject.storage().bell().listen_peers();
+    node.leave().await;
+    rings(&mut heard, "a node left").await;
+}
