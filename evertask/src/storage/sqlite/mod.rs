@@ -66,8 +66,9 @@ struct Inner {
     path: PathBuf,
     bell: Arc<Bell>,
     clock: Clock,
-    writer: Writer,
+    // Before the writer, whose connection copies the log and removes it if it is the last one.
     readers: Readers,
+    writer: Writer,
     liveness: Liveness,
     watch: Mutex<Option<Watch>>,
 }
@@ -92,8 +93,8 @@ impl Sqlite {
     /// Tasks that nodes of this storage still hold count as lost.
     pub async fn close(&self) {
         self.0.watch().take();
-        self.0.writer.close().await;
         self.0.readers.close().await;
+        self.0.writer.close().await;
         self.0.liveness.leave_all();
     }
 }

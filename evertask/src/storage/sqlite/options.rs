@@ -91,6 +91,6 @@ impl SqliteOptions {
         let readers = Readers::new(settings, self.readers);
         let clock = self.clock;
         let watch = Mutex::default();
-        Ok(Sqlite(Arc::new(Inner { path, bell, clock, writer, readers, liveness, watch })))
+        Ok(Sqlite(Arc::new(Inner { path, bell, clock, readers, writer, liveness, watch })))
     }
 }
