@@ -103,6 +103,7 @@ impl Transition {
             }
         };
         let delay = match verdict {
+            _ if cancel_asked => None,
             Verdict::Retry { after }
             | Verdict::Snooze { after }
             | Verdict::Unreadable { after } => Some(*after),
