@@ -90,6 +90,18 @@ async fn a_long_line_in_one_queue_starves_no_other() {
     assert!(log.len() < 1000, "{}", log.len());
 }
 
+#[tokio::test(start_paused = true)]
+async fn slow_tasks_of_two_queues_take_turns() {
+    let log = Log::default();
+    let runtime = two_queues(&Memory::new(), &log, 1).await;
+    evertask::dispatch_all((0..100).map(|_| wide::new(50))).on(&runtime).await.unwrap();
+    for _ in 0..3 {
+        let before = log.len();
+        narrow::dispatch(0).on(&runtime).await.unwrap().output().await.unwrap();
+        assert!(log.len() <= before + 3, "{} to {}", before, log.len());
+    }
+}
+
 /// Tells the log when it comes and when it goes.
 struct Here(Log);
 

@@ -33,6 +33,8 @@ enum Fault {
     Stalls,
     /// All is done, and no reply ever comes.
     StallsAfter,
+    /// All is done at once, and the reply comes two seconds later.
+    Late,
     /// Nothing is done, and the call panics.
     Panics,
     /// Nothing is done, and the error is of this kind.
@@ -87,6 +89,11 @@ impl Faulty {
                 Fault::Panics => panic!("a storage is code too"),
                 Fault::Refuses(kind) => Err(StorageError::new(kind, "no")),
                 Fault::Fails => lost(),
+                Fault::Late => {
+                    let reply = call.await;
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                    reply
+                }
                 Fault::LosesReply => call.await.and_then(|_| lost()),
                 Fault::Stalls => std::future::pending().await,
                 Fault::StallsAfter => {
@@ -321,6 +328,17 @@ async fn a_storage_that_panics_is_a_storage_that_fails() {
     let output = tokio::time::timeout(Duration::from_secs(60), task.output()).await;
     assert_eq!(output.expect("its end was lost").unwrap(), "a");
     assert_eq!(log.taken(), ["a/1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_is_back_before_its_last_end_was_acknowledged_stays_ours() {
+    let late = |name: &str, _: &[TaskId]| (name == "settle").then_some(Fault::Late);
+    let (storage, log) = (Faulty::when(late), Log::default());
+    let runtime = node(&storage, &log).await;
+    let task = step::dispatch("slow", true).on(&runtime).await.unwrap();
+    task.output().await.unwrap();
+    assert_eq!(log.taken(), ["slow/1", "slow/2"]);
+    assert_eq!(task.info().await.unwrap().unwrap().lease, 2);
 }
 
 #[tokio::test(start_paused = true)]

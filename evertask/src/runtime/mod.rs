@@ -48,7 +48,12 @@ pub use self::{
     health::{Health, Stall},
 };
 use self::{
-    calls::Calls, desk::Desk, gate::Gate, latch::Latch, pulse::Pulse, settings::Settings,
+    calls::{Call, Calls},
+    desk::Desk,
+    gate::Gate,
+    latch::Latch,
+    pulse::Pulse,
+    settings::Settings,
     settler::Settler,
 };
 
@@ -163,7 +168,11 @@ impl Shared {
     }
 
     /// A background loop could not do its work: told once when it begins and then now and then, not at every try.
-    fn trouble(&self, what: &'static str, error: &StorageError) {
+    fn trouble(&self, call: &Call, error: &StorageError) {
+        if !call.is_news() {
+            return;
+        }
+        let what = call.name;
         tracing::error!(what, kind = ?error.kind(), %error, "the storage failed; trying again");
         self.events.tell(|| Event::of_node(EventKind::Trouble).error(format!("{what}: {error}")));
     }
