@@ -235,8 +235,10 @@ async fn a_cancel_stops_the_handler_and_gives_a_moment_to_those_who_asked() {
         let runtime = node::<wait_for_cancel>(&log).await;
         let task = wait_for_cancel::dispatch(polite).on(&runtime).await.unwrap();
         crate::until(async || log.len() == 1).await;
+        let told = tokio::time::Instant::now();
         assert_eq!(runtime.cancel(task.id()).await.unwrap(), Cancel::Asked);
         assert!(matches!(task.output().await, Err(OutputError::Cancelled { .. })));
+        assert_eq!(told.elapsed() >= SECOND / 2, polite, "others have no such moment");
         assert_eq!(log.taken(), left, "and it was gone before that was recorded");
         assert_eq!(runtime.cancel(task.id()).await.unwrap(), Cancel::TooLate(TaskState::Cancelled));
         assert_eq!(info(&task).await.state, TaskState::Cancelled);

@@ -24,6 +24,25 @@ async fn watched(goal: String, ctx: Context) -> Result<usize, String> {
     }
 }
 
+#[evertask::handler(on_completed = dawdle)]
+async fn quick() {}
+
+async fn dawdle(_: &quick, ctx: Context, (): &()) {
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    log(&ctx).add("dawdled");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_waits_for_hooks() {
+    let log = Log::default();
+    let builder = Runtime::builder().storage(Memory::new()).discover(false).state(log.clone());
+    let runtime = builder.handler::<quick>().start().await.unwrap();
+    quick::dispatch().on(&runtime).await.unwrap().output().await.unwrap();
+    assert_eq!(log.len(), 0);
+    runtime.shutdown().await.unwrap();
+    assert_eq!(log.taken(), ["dawdled"]);
+}
+
 fn log(ctx: &Context) -> State<Log> {
     ctx.state().unwrap()
 }

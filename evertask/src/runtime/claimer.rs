@@ -77,7 +77,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                     take(&shared, &claim, claimed);
                 }
                 Err(error) => {
-                    shared.trouble("claim", &error);
+                    shared.trouble(&shared.calls.claim, &error);
                     unanswered = Some(claim);
                     tokio::time::sleep(patience.wait()).await;
                     // A node that drains asks on: what it got has to be given back.

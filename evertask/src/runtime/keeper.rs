@@ -98,7 +98,7 @@ async fn renew(shared: &Arc<Shared>, begun: Vec<(TaskId, u64)>) -> Result<bool, 
     let held = match shared.calls.renew.make(shared.storage.renew(beat)).await {
         Ok(held) => held,
         Err(error) => {
-            shared.trouble("renew", &error);
+            shared.trouble(&shared.calls.renew, &error);
             return Err(());
         }
     };
@@ -131,7 +131,7 @@ async fn give_back_stray(shared: &Shared, id: TaskId, lease: u64) {
     match shared.calls.settle.make(shared.storage.settle(vec![release])).await {
         Ok(settled) if settled == [Settled::Refused] => {}
         Ok(_) => tracing::info!(%id, lease, "gave back a task whose claim was never answered"),
-        Err(error) => shared.trouble("settle", &error),
+        Err(error) => shared.trouble(&shared.calls.settle, &error),
     }
 }
 
@@ -140,7 +140,7 @@ async fn look_after_peers(shared: &Arc<Shared>, watch: &mut Watch) {
     let peers = match shared.calls.peers.make(shared.storage.peers(shared.node.id)).await {
         Ok(peers) => peers,
         Err(error) => {
-            shared.trouble("peers", &error);
+            shared.trouble(&shared.calls.peers, &error);
             // Who was out of touch has seen nobody die.
             watch.forget();
             return;
@@ -148,7 +148,7 @@ async fn look_after_peers(shared: &Arc<Shared>, watch: &mut Watch) {
     };
     for node in watch.dead(&peers, Instant::now(), shared.settings.lease) {
         if let Err(error) = rescue(shared, node).await {
-            shared.trouble("rescue", &error);
+            shared.trouble(&shared.calls.peers, &error);
         }
     }
 }
@@ -196,7 +196,14 @@ async fn rescue(shared: &Arc<Shared>, dead: NodeId) -> Result<(), StorageError> 
         let settled = shared.calls.settle.make(shared.storage.settle(settlements)).await?;
         for (lost, settled) in lost.into_iter().zip(settled) {
             let kind = match settled {
-                Settled::Applied(TaskState::Failed) => EventKind::Failed,
+                Settled::Applied(TaskState::Failed) => {
+                    tracing::error!(
+                        id = %lost.id, name = &*lost.name, queue = &*lost.queue, losses = lost.lost_alone + 1,
+                        "failed for good: node after node died while this task ran and nothing else did; retry it once \
+                         its handler is mended"
+                    );
+                    EventKind::Failed
+                }
                 Settled::Applied(TaskState::Cancelled) => EventKind::Cancelled,
                 Settled::Applied(_) => EventKind::Rescued,
                 Settled::Refused | Settled::Unstorable(_) => continue,
@@ -255,7 +262,7 @@ async fn prune(shared: &Shared) -> Duration {
             }
         }
         Err(error) => {
-            shared.trouble("prune", &error);
+            shared.trouble(&shared.calls.prune, &error);
             PRUNE_EVERY
         }
     }

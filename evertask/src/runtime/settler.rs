@@ -101,11 +101,11 @@ async fn settle(shared: &Arc<Shared>, endings: Vec<Ending>) {
                 waiting.push(batch);
             }
             Err(error) if guilty_inside(&error) => {
-                shared.trouble("settle", &error);
+                shared.trouble(&shared.calls.settle, &error);
                 batch.into_iter().for_each(|ending| again_later(shared, ending, &error));
             }
             Err(error) => {
-                shared.trouble("settle", &error);
+                shared.trouble(&shared.calls.settle, &error);
                 waiting.push(batch);
                 tokio::time::sleep(patience.wait()).await;
             }
