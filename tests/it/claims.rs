@@ -100,6 +100,41 @@ async fn slow_tasks_of_two_queues_take_turns() {
         narrow::dispatch(0).on(&runtime).await.unwrap().output().await.unwrap();
         assert!(log.len() <= before + 3, "{} to {}", before, log.len());
     }
+    // And the other way round, whichever is asked for first.
+    let runtime = two_queues(&Memory::new(), &log, 1).await;
+    evertask::dispatch_all((0..100).map(|_| narrow::new(1))).on(&runtime).await.unwrap();
+    tokio::time::sleep(5 * SECOND / 2).await;
+    for _ in 0..3 {
+        let start = tokio::time::Instant::now();
+        wide::dispatch(0).on(&runtime).await.unwrap().output().await.unwrap();
+        assert!(start.elapsed() < 4 * SECOND, "{:?}", start.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_run_at_once_than_the_node_has_slots_however_quick_they_are() {
+    let log = Log::default();
+    let runtime = two_queues(&Memory::new(), &log, 2).await;
+    let tasks = evertask::dispatch_all((0..300).map(|_| held::new(0))).on(&runtime).await.unwrap();
+    for task in tasks {
+        task.output().await.unwrap();
+    }
+    assert_eq!(at_once(&log), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_taken_ahead_is_given_back_at_shutdown() {
+    let (memory, log) = (Memory::new(), Log::default());
+    let runtime = two_queues(&memory, &log, 4).await;
+    let millis = std::iter::repeat_n(1, 100).chain([1_000; 4]).chain([1; 2]);
+    let tasks = evertask::dispatch_all(millis.map(wide::new)).on(&runtime).await.unwrap();
+    crate::until(async || log.len() == 100).await;
+    let last = tasks[105].id();
+    assert_eq!(memory.task(last).await.unwrap().unwrap().state, TaskState::Running);
+    runtime.shutdown().await.unwrap();
+    let info = memory.task(last).await.unwrap().unwrap();
+    assert_eq!((info.state, info.losses, info.attempt), (TaskState::Pending, 0, 0));
+    assert_eq!(log.len(), 104, "and what ran has ended");
 }
 
 /// Tells the log when it comes and when it goes.
@@ -135,7 +170,7 @@ fn at_once(log: &Log) -> (usize, usize) {
 #[evertask::handler(queue = "held")]
 async fn held(seconds: u64, log: State<Log>) {
     let _here = Here::new(&log);
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    tokio::time::sleep(Duration::from_secs(seconds) + SECOND / 1000).await;
 }
 
 async fn make_suspect(memory: &Memory, seconds: u64) -> evertask::TaskId {

@@ -298,6 +298,18 @@ async fn what_a_claim_still_on_its_way_brings_is_not_given_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_shuts_down_says_so_however_often_it_takes() {
+    let said = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&said);
+    let storage = Faulty::when(move |name, _| {
+        let first = || count.fetch_add(1, Ordering::SeqCst) == 0;
+        (name == "leave" && first()).then_some(Fault::Fails)
+    });
+    node(&storage, &Log::default()).await.shutdown().await.unwrap();
+    assert_eq!(said.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_idle_node_asks_its_storage_nothing() {
     let mut storage = Faulty::at(usize::MAX, Fault::Fails);
     storage.beats = false;

@@ -25,19 +25,24 @@ async fn watched(goal: String, ctx: Context) -> Result<usize, String> {
 }
 
 #[evertask::handler(on_completed = dawdle)]
-async fn quick() {}
+async fn quick(hook: u64) {
+    let _for_the_hook = hook;
+}
 
-async fn dawdle(_: &quick, ctx: Context, (): &()) {
-    tokio::time::sleep(Duration::from_secs(10)).await;
+async fn dawdle(payload: &quick, ctx: Context, (): &()) {
+    tokio::time::sleep(Duration::from_secs(payload.hook)).await;
     log(&ctx).add("dawdled");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_waits_for_hooks() {
+async fn a_hook_is_stopped_after_its_time_and_a_shutdown_waits_for_it() {
     let log = Log::default();
     let builder = Runtime::builder().storage(Memory::new()).discover(false).state(log.clone());
     let runtime = builder.handler::<quick>().start().await.unwrap();
-    quick::dispatch().on(&runtime).await.unwrap().output().await.unwrap();
+    quick::dispatch(40).on(&runtime).await.unwrap().output().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(log.len(), 0, "a hook has 30 seconds");
+    quick::dispatch(10).on(&runtime).await.unwrap().output().await.unwrap();
     assert_eq!(log.len(), 0);
     runtime.shutdown().await.unwrap();
     assert_eq!(log.taken(), ["dawdled"]);

@@ -223,6 +223,19 @@ async fn events_tell_a_tasks_life_in_order_and_end_with_the_runtime() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_listener_that_is_too_slow_is_told_how_much_it_missed() {
+    let runtime = node(&Memory::new(), &Log::default()).await;
+    let mut events = runtime.events();
+    let tasks = (0..5000).map(|_| pause::new(0));
+    evertask::dispatch_all(tasks).after(60 * SECOND).on(&runtime).await.unwrap();
+    let mut next = async || {
+        std::future::poll_fn(|cx| std::pin::Pin::new(&mut events).poll_next(cx)).await.unwrap().kind
+    };
+    assert_eq!(next().await, EventKind::Missed(5000 - 4096));
+    assert_eq!(next().await, EventKind::Dispatched);
+}
+
+#[tokio::test(start_paused = true)]
 async fn health_names_what_is_due_and_nobody_here_can_run() {
     let (memory, log) = (Memory::new(), Log::default());
     let runtime = node(&memory, &log).await;
