@@ -105,5 +105,13 @@ async fn every_hook_is_called_once_with_what_it_wants_to_know() {
     task.cancel().await.unwrap();
     crate::until(async || log.len() == 2).await;
     assert_eq!(log.taken(), ["began hang 1", "cancelled hang"]);
+    // A task that ends without an attempt of its own is told of, too.
+    log.clear();
+    let hour = Duration::from_secs(3600);
+    watched::dispatch("pending").after(hour).await.unwrap().cancel().await.unwrap();
+    crate::until(async || log.len() == 1).await;
+    watched::dispatch("stale").after(hour).expires(hour / 2).await.unwrap();
+    crate::until(async || log.len() == 2).await;
+    assert_eq!(log.taken(), ["cancelled pending", "cancelled stale"]);
     tokio::time::timeout(Duration::from_secs(60), runtime.shutdown()).await.unwrap().unwrap();
 }

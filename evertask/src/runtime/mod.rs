@@ -34,6 +34,7 @@ mod keeper;
 mod latch;
 mod patience;
 mod pulse;
+mod rescue;
 pub(crate) mod settings;
 mod settler;
 mod shutdown;
