@@ -43,7 +43,7 @@ pub fn dispatch<T: Handler>(payload: T) -> Dispatch<T> {
 /// Stores many tasks at once: all of them or none, in one transaction. At most 10,000;
 /// [`dispatch_stream`] takes more.
 ///
-/// The options that make sense for all of them are given once; [`DispatchAll::key`] is not among them.
+/// The options that make sense for all of them are given once; a key is not among them.
 ///
 /// ```
 /// # async fn doc() -> Result<(), evertask::DispatchError> {

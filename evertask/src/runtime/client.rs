@@ -111,8 +111,7 @@ impl Shared {
 
     /// A task ended without an attempt here: event and hook.
     pub(crate) fn tell_ended(self: &Arc<Self>, task: Ended, kind: EventKind, why: &str) {
-        let failure =
-            (kind == EventKind::Failed).then(|| Failure::new(AttemptEnd::Lost, why.to_owned()));
+        let failure = (kind == EventKind::Failed).then(|| Failure::new(AttemptEnd::Lost, why));
         super::hooks::without_attempt(self, &task, kind, failure);
         let Ended { id, name, queue, attempt } = task;
         self.events.tell(|| Event::new(id, name, queue, attempt, kind).error(why));
