@@ -1,9 +1,9 @@
 //! The attribute of evertask. It is documented where it is used from: `evertask::handler`.
 //!
-//! A small compiler in four rooms. [`parse`] turns tokens into syntax (the fn) and values (the [`options`]), [`model`] says
-//! what each parameter is, [`check`] asks whether it all makes sense together, and [`expand`] writes data and one call and
+//! A small compiler in four rooms. `parse` turns tokens into syntax (the fn) and values (the `options`), `model` says
+//! what each parameter is, `check` asks whether it all makes sense together, and `expand` writes data and one call and
 //! cannot fail. Where something is wrong, every mistake is told at once, under its own token, and what is left behind
-//! ([`fallback`]) is enough for the rest of the program to compile.
+//! (`fallback`) is enough for the rest of the program to compile.
 //!
 //! Nothing here touches the compiler's own token streams, so all of it runs in unit tests.
 

@@ -11,13 +11,14 @@ use std::{
 use tokio::task::JoinSet;
 
 use crate::{
+    bounds::EFFECTS_MAX,
     dispatch::Dispatch,
     error::DispatchError,
     extract::{State, States},
     handler::Handler,
     runtime::{Runtime, Shared, ambient},
     stop::StopSignal,
-    storage::{Effect, NewTask},
+    storage::Effect,
     task::TaskId,
 };
 
@@ -55,17 +56,17 @@ enum Children {
 }
 
 /// The parts of a context that come from outside.
-pub(crate) struct NewContext {
-    pub(crate) id: TaskId,
-    pub(crate) attempt: u32,
-    pub(crate) name: Arc<str>,
-    pub(crate) queue: Arc<str>,
-    pub(crate) states: Arc<States>,
-    pub(crate) runtime: Option<Arc<Shared>>,
+struct NewContext {
+    id: TaskId,
+    attempt: u32,
+    name: Arc<str>,
+    queue: Arc<str>,
+    states: Arc<States>,
+    runtime: Option<Arc<Shared>>,
 }
 
 impl Context {
-    pub(crate) fn new(new: NewContext) -> Self {
+    fn new(new: NewContext) -> Self {
         let NewContext { id, attempt, name, queue, states, runtime } = new;
         Self(Arc::new(Attempt {
             id,
@@ -80,6 +81,18 @@ impl Context {
             children: Mutex::default(),
             effects: Mutex::default(),
         }))
+    }
+
+    /// The context of an attempt, or of a hook, of a task on this node.
+    pub(crate) fn of(
+        runtime: &Arc<Shared>,
+        id: TaskId,
+        attempt: u32,
+        name: Arc<str>,
+        queue: Arc<str>,
+    ) -> Self {
+        let (states, runtime) = (Arc::clone(&runtime.states), Some(Arc::clone(runtime)));
+        Self::new(NewContext { id, attempt, name, queue, states, runtime })
     }
 
     /// A context for calling a handler as the plain fn it is: first attempt of a task named `test`, never cancelled.
@@ -167,20 +180,21 @@ impl Context {
     /// Stores another task in the same commit in which this one completes; if it does not complete, never.
     ///
     /// # Errors
-    /// What a dispatch would refuse: a payload over the bound, a bad key. Keys of tasks stored this way work as always.
+    /// What a dispatch would refuse: a payload over the bound, a bad key; and more than 1,000 tasks on one attempt. Keys work as
+    /// always: if another live task has the key by then, the returned id is not stored.
     pub fn dispatch_on_success<T: Handler>(
         &self,
         dispatch: Dispatch<T>,
     ) -> Result<TaskId, DispatchError> {
         let task = dispatch.into_task()?;
         let id = task.id;
-        self.push_effect(task);
-        Ok(id)
-    }
-
-    fn push_effect(&self, task: NewTask) {
         let mut effects = self.0.effects.lock().unwrap_or_else(PoisonError::into_inner);
+        if effects.len() >= EFFECTS_MAX {
+            let given = effects.len() + 1;
+            return Err(DispatchError::BatchTooLarge { given, max: EFFECTS_MAX });
+        }
         effects.push(Effect::Enqueue(Box::new(task)));
+        Ok(id)
     }
 
     /// The runtime that runs this attempt.

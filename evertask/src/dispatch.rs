@@ -43,7 +43,7 @@ pub fn dispatch<T: Handler>(payload: T) -> Dispatch<T> {
 /// Stores many tasks at once: all of them or none, in one transaction. At most 10,000;
 /// [`dispatch_stream`] takes more.
 ///
-/// The options that make sense for all of them are given once; [`DispatchAll::key`] is not among them.
+/// The options that make sense for all of them are given once; a key is not among them.
 ///
 /// ```
 /// # async fn doc() -> Result<(), evertask::DispatchError> {
@@ -100,56 +100,48 @@ struct Options {
 macro_rules! common_options {
     () => {
         /// Not before this long from now, by the storage's clock.
-        #[must_use]
         pub fn after(mut self, delay: Duration) -> Self {
             self.options.due = Some(Due::After(delay));
             self
         }
 
         /// Not before this instant; one that has passed is now.
-        #[must_use]
         pub fn at(mut self, at: impl Into<SystemTime>) -> Self {
             self.options.due = Some(Due::At(at.into()));
             self
         }
 
         /// Into this queue, whatever the handler's own is.
-        #[must_use]
         pub fn queue(mut self, queue: impl Into<String>) -> Self {
             self.options.queue = Some(queue.into());
             self
         }
 
         /// At this place inside the queue: higher goes first.
-        #[must_use]
         pub fn priority(mut self, priority: i16) -> Self {
             self.options.priority = Some(priority);
             self
         }
 
         /// So many attempts after the first.
-        #[must_use]
         pub fn retries(mut self, retries: u32) -> Self {
             self.options.retries = Some(retries);
             self
         }
 
         /// So much time for each attempt.
-        #[must_use]
         pub fn timeout(mut self, timeout: Duration) -> Self {
             self.options.timeout = Some(timeout);
             self
         }
 
         /// Not worth starting once this long has passed since it was stored: it then ends as cancelled, with the reason `expired`.
-        #[must_use]
         pub fn expires(mut self, after: Duration) -> Self {
             self.options.expires = Some(after);
             self
         }
 
         /// With a tag to find it by, at most 20, each part at most 200 characters. The same key again replaces the value.
-        #[must_use]
         pub fn tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
             self.options.tags.insert(key.into(), value.into());
             self
@@ -157,7 +149,6 @@ macro_rules! common_options {
 
         /// On this runtime, and not the one found by itself: that of the running handler, else the one started on the current
         /// tokio runtime, else the only one of the process.
-        #[must_use]
         pub fn on(mut self, runtime: &Runtime) -> Self {
             self.options.runtime = Some(runtime.clone());
             self

@@ -148,7 +148,7 @@ pub enum DispatchError {
         /// So many were stored.
         stored: u64,
         /// Why the next ones were not.
-        source: Box<DispatchError>,
+        source: Box<Self>,
     },
     /// The storage refused; nothing was stored.
     #[error("nothing was stored: {0}")]

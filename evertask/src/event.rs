@@ -149,10 +149,13 @@ impl Events {
 
 /// The events of one node, from the moment it was asked for. Ends when the runtime has been shut down.
 pub struct EventStream {
-    next: Pin<Box<dyn Future<Output = Option<(Event, broadcast::Receiver<Event>)>> + Send>>,
+    next: Pin<Box<dyn Future<Output = Option<Next>> + Send>>,
 }
 
-async fn next(mut from: broadcast::Receiver<Event>) -> Option<(Event, broadcast::Receiver<Event>)> {
+/// An event, and where the one after it comes from.
+type Next = (Event, broadcast::Receiver<Event>);
+
+async fn next(mut from: broadcast::Receiver<Event>) -> Option<Next> {
     match from.recv().await {
         Ok(event) => Some((event, from)),
         Err(RecvError::Lagged(missed)) => Some((Event::of_node(EventKind::Missed(missed)), from)),

@@ -40,8 +40,8 @@ pub enum Retry {
 impl Failure {
     /// A failure that leaves the retry to the policy.
     #[must_use]
-    pub fn new(end: AttemptEnd, message: String) -> Self {
-        let message = storable_text(&message, ERROR_MAX);
+    pub fn new(end: AttemptEnd, message: impl AsRef<str>) -> Self {
+        let message = storable_text(message.as_ref(), ERROR_MAX);
         Self { end, message, retry: Retry::Policy }
     }
 
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn fingerprints_ignore_numbers() {
-        let print = |text: &str| Failure::new(AttemptEnd::Failed, text.into()).fingerprint();
+        let print = |text: &str| Failure::new(AttemptEnd::Failed, text).fingerprint();
         assert_eq!(print("user 17 not found"), print("user 4242 not found"));
         assert_ne!(print("user 17 not found"), print("order 17 not found"));
     }

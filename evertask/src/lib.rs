@@ -42,7 +42,7 @@
 //!
 //! # Running
 //!
-//! [`Runtime::builder()`] describes a node: its [storage](storage), its [queues](Builder::queue), its rules.
+//! [`Runtime::builder()`] describes a node: its [`storage`], its [queues](Builder::queue), its rules.
 //! [`start()`](Builder::start) runs it inside your program; [`client()`](Builder::client) only dispatches and inspects.
 //! [`run_until_signal()`](Runtime::run_until_signal) and [`shutdown()`](Runtime::shutdown) end it without losing anything.
 //!

@@ -181,7 +181,7 @@ mod tests {
     }
 
     fn failed(retry: Retry) -> Outcome {
-        Outcome::Failed(Failure { retry, ..Failure::new(AttemptEnd::Failed, "no".into()) })
+        Outcome::Failed(Failure { retry, ..Failure::new(AttemptEnd::Failed, "no") })
     }
 
     #[test]
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn an_unreadable_payload_has_five_chances_each_further_apart() {
-        let outcome = Outcome::Unreadable(Failure::new(AttemptEnd::Unreadable, "at `x`".into()));
+        let outcome = Outcome::Unreadable(Failure::new(AttemptEnd::Unreadable, "at `x`"));
         let judged =
             |unreadable| judge(&outcome, &policy(0), &History { unreadable, ..history(1) });
         let minutes = |n: u64| Verdict::Unreadable { after: Duration::from_secs(60 * n) };

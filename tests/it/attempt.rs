@@ -9,8 +9,8 @@ use std::{
 };
 
 use evertask::{
-    AttemptEnd, Backoff, Cancel, Context, Dispatched, Handler, OutputError, ResultExt, Runtime,
-    State, TaskError, TaskHandle, TaskInfo, TaskState, storage::Memory,
+    AttemptEnd, Backoff, Cancel, Context, Dispatched, Handler, OutputError, ResultExt, Retention,
+    Runtime, State, TaskError, TaskHandle, TaskInfo, TaskState, storage::Memory,
 };
 
 use crate::log::Log;
@@ -235,12 +235,30 @@ async fn a_cancel_stops_the_handler_and_gives_a_moment_to_those_who_asked() {
         let runtime = node::<wait_for_cancel>(&log).await;
         let task = wait_for_cancel::dispatch(polite).on(&runtime).await.unwrap();
         crate::until(async || log.len() == 1).await;
+        let told = tokio::time::Instant::now();
         assert_eq!(runtime.cancel(task.id()).await.unwrap(), Cancel::Asked);
         assert!(matches!(task.output().await, Err(OutputError::Cancelled { .. })));
+        assert_eq!(told.elapsed() >= SECOND / 2, polite, "others have no such moment");
         assert_eq!(log.taken(), left, "and it was gone before that was recorded");
         assert_eq!(runtime.cancel(task.id()).await.unwrap(), Cancel::TooLate(TaskState::Cancelled));
         assert_eq!(info(&task).await.state, TaskState::Cancelled);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_reaches_an_attempt_on_another_node() {
+    let (memory, log) = (Memory::new(), Log::default());
+    let builder = || {
+        let builder = Runtime::builder().storage(memory.clone()).discover(false);
+        builder.handler::<wait_for_cancel>().state(log.clone())
+    };
+    let (_node, client) = (builder().start().await.unwrap(), builder().client().await.unwrap());
+    let task = wait_for_cancel::dispatch(false).on(&client).await.unwrap();
+    crate::until(async || log.len() == 1).await;
+    assert_eq!(task.cancel().await.unwrap(), Cancel::Asked);
+    let output = tokio::time::timeout(SECOND, task.output()).await.unwrap();
+    assert!(matches!(output, Err(OutputError::Cancelled { .. })));
+    assert_eq!(log.taken(), ["started", "dropped"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -291,6 +309,17 @@ async fn what_follows_on_success_is_stored_with_the_completion_only() {
     chain::dispatch().await.unwrap().output().await.unwrap();
     crate::until(async || log.len() == 3).await;
     assert_eq!(log.taken(), ["chain", "chain", "after attempt 2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ended_task_is_kept_as_long_as_its_handlers_retention_says() {
+    let builder = Runtime::builder().storage(Memory::new()).discover(false).state(Log::default());
+    let builder = builder.handler::<next_one>();
+    let runtime =
+        builder.retention_of::<next_one>(Retention::default().ephemeral()).start().await.unwrap();
+    let task = next_one::dispatch("gone").await.unwrap();
+    assert!(matches!(task.output().await, Err(OutputError::Unknown { .. })));
+    assert!(runtime.task(task.id()).await.unwrap().is_none());
 }
 
 static AT_ONCE: AtomicU32 = AtomicU32::new(0);

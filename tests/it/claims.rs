@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use evertask::{
-    Runtime, State, TaskState,
+    Cancel, Runtime, State, TaskState,
     storage::{Claim, Inspect, Known, Memory, Node, Settlement, Storage},
     verdict::Verdict,
 };
@@ -90,6 +90,53 @@ async fn a_long_line_in_one_queue_starves_no_other() {
     assert!(log.len() < 1000, "{}", log.len());
 }
 
+#[tokio::test(start_paused = true)]
+async fn slow_tasks_of_two_queues_take_turns() {
+    let log = Log::default();
+    let runtime = two_queues(&Memory::new(), &log, 1).await;
+    evertask::dispatch_all((0..100).map(|_| wide::new(50))).on(&runtime).await.unwrap();
+    for _ in 0..3 {
+        let before = log.len();
+        narrow::dispatch(0).on(&runtime).await.unwrap().output().await.unwrap();
+        assert!(log.len() <= before + 3, "{} to {}", before, log.len());
+    }
+    // And the other way round, whichever is asked for first.
+    let runtime = two_queues(&Memory::new(), &log, 1).await;
+    evertask::dispatch_all((0..100).map(|_| narrow::new(1))).on(&runtime).await.unwrap();
+    tokio::time::sleep(5 * SECOND / 2).await;
+    for _ in 0..3 {
+        let start = tokio::time::Instant::now();
+        wide::dispatch(0).on(&runtime).await.unwrap().output().await.unwrap();
+        assert!(start.elapsed() < 4 * SECOND, "{:?}", start.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_run_at_once_than_the_node_has_slots_however_quick_they_are() {
+    let log = Log::default();
+    let runtime = two_queues(&Memory::new(), &log, 2).await;
+    let tasks = evertask::dispatch_all((0..300).map(|_| held::new(0))).on(&runtime).await.unwrap();
+    for task in tasks {
+        task.output().await.unwrap();
+    }
+    assert_eq!(at_once(&log), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_taken_ahead_is_given_back_at_shutdown() {
+    let (memory, log) = (Memory::new(), Log::default());
+    let runtime = two_queues(&memory, &log, 4).await;
+    let millis = std::iter::repeat_n(1, 100).chain([1_000; 4]).chain([1; 2]);
+    let tasks = evertask::dispatch_all(millis.map(wide::new)).on(&runtime).await.unwrap();
+    crate::until(async || log.len() == 100).await;
+    let last = tasks[105].id();
+    assert_eq!(memory.task(last).await.unwrap().unwrap().state, TaskState::Running);
+    runtime.shutdown().await.unwrap();
+    let info = memory.task(last).await.unwrap().unwrap();
+    assert_eq!((info.state, info.losses, info.attempt), (TaskState::Pending, 0, 0));
+    assert_eq!(log.len(), 104, "and what ran has ended");
+}
+
 /// Tells the log when it comes and when it goes.
 struct Here(Log);
 
@@ -123,7 +170,7 @@ fn at_once(log: &Log) -> (usize, usize) {
 #[evertask::handler(queue = "held")]
 async fn held(seconds: u64, log: State<Log>) {
     let _here = Here::new(&log);
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    tokio::time::sleep(Duration::from_secs(seconds) + SECOND / 1000).await;
 }
 
 async fn make_suspect(memory: &Memory, seconds: u64) -> evertask::TaskId {
@@ -191,4 +238,66 @@ async fn a_task_that_comes_back_under_a_newer_lease_ends_its_old_attempt() {
     crate::until(async || log.len() >= 2).await;
     tokio::time::sleep(10 * SECOND).await;
     assert_eq!(at_once(&log).1, 1, "{:?}", log.taken());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_whose_task_another_node_took_is_stopped() {
+    let (memory, log) = (Memory::new(), Log::default());
+    let runtime = two_queues(&memory, &log, 2).await;
+    held::dispatch(3000).on(&runtime).await.unwrap();
+    crate::until(async || log.len() == 1).await;
+    let other = Node::new([].into(), vec![]);
+    memory.join(other.clone()).await.unwrap();
+    memory.seize(runtime.health().await.node, other.id, 1).await.unwrap();
+    tokio::time::sleep(5 * SECOND).await;
+    assert_eq!(log.taken(), ["in", "out"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_storage_believes_we_hold_and_we_do_not_is_given_back() {
+    let (memory, log) = (Memory::new(), Log::default());
+    let runtime = two_queues(&memory, &log, 2).await;
+    tokio::time::sleep(SECOND).await;
+    let task = held::dispatch(0).on(&runtime).await.unwrap();
+    // As if the runtime had asked and the answer had been lost for good.
+    let known = [Known { name: "held".into(), version: 1 }].into();
+    let claim = Claim::new(1, runtime.health().await.node, known, 1).queue("held", 1, 0);
+    assert_eq!(memory.claim(claim).await.unwrap().tasks.len(), 1);
+    tokio::time::timeout(5 * SECOND, task.output()).await.unwrap().unwrap();
+    assert_eq!(memory.task(task.id()).await.unwrap().unwrap().losses, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspect_runs_alone() {
+    let (memory, log) = (Memory::new(), Log::default());
+    let id = make_suspect(&memory, 5).await;
+    let runtime = two_queues(&memory, &log, 4).await;
+    crate::until(async || log.len() == 1).await;
+    let other = held::dispatch(0).on(&runtime).await.unwrap();
+    other.output().await.unwrap();
+    assert_eq!(log.taken(), ["in", "out", "in", "out"]);
+    assert_eq!(memory.task(id).await.unwrap().unwrap().state, TaskState::Completed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_taken_ahead_are_marked_when_they_run_cancelled_while_they_wait_and_given_back_in_time()
+ {
+    let (memory, log) = (Memory::new(), Log::default());
+    let runtime = two_queues(&memory, &log, 4).await;
+    let millis = std::iter::repeat_n(1, 100).chain([20_000; 4]).chain([1; 2]);
+    let tasks = evertask::dispatch_all(millis.map(wide::new)).on(&runtime).await.unwrap();
+    let [.., long, cancelled, waiting] = &tasks[..] else { unreachable!() };
+    crate::until(async || log.len() == 100).await;
+    tokio::time::sleep(SECOND / 2).await;
+    let info = async |id| memory.task(id).await.unwrap().unwrap();
+    assert_eq!(info(long.id()).await.started, None, "it was taken ahead");
+    assert_eq!(info(waiting.id()).await.state, TaskState::Running, "and so is this one");
+    assert_eq!(cancelled.cancel().await.unwrap(), Cancel::Asked);
+    tokio::time::sleep(SECOND / 10).await;
+    assert_eq!(info(cancelled.id()).await.state, TaskState::Cancelled);
+    tokio::time::sleep(2 * SECOND).await;
+    assert!(info(long.id()).await.started.is_some());
+    assert_eq!(info(waiting.id()).await.state, TaskState::Pending);
+    waiting.output().await.unwrap();
+    assert_eq!(info(waiting.id()).await.attempts, []);
 }

@@ -204,3 +204,19 @@ async fn a_payload_that_does_not_come_back_is_refused_at_dispatch() {
     let error = forget::dispatch(lossy::Lossy { kept: 7 }).await.unwrap_err().to_string();
     assert!(error.contains(r#"it was `{"value":{"kept":7}}`"#), "{error}");
 }
+
+#[tokio::test]
+async fn a_queue_gets_the_slots_it_was_promised_or_the_start_says_why_not() {
+    let builder =
+        || Runtime::builder().storage(Memory::new()).discover(false).handler::<stranger>();
+    let wide = builder().queue("a", |q| q.concurrency(70)).queue("b", |q| q.concurrency(30));
+    let wide = wide.start().await.unwrap();
+    assert_eq!(wide.health().await.concurrency, 100);
+    let narrow = builder().concurrency(8).queue("a", |q| q.concurrency(20)).start().await;
+    let error = narrow.unwrap_err().to_string();
+    assert!(
+        error
+            .starts_with("queue `a`: it is to run 20 attempts at once, the node as a whole only 8"),
+        "{error}"
+    );
+}

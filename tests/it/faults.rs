@@ -33,6 +33,8 @@ enum Fault {
     Stalls,
     /// All is done, and no reply ever comes.
     StallsAfter,
+    /// All is done at once, and the reply comes two seconds later.
+    Late,
     /// Nothing is done, and the call panics.
     Panics,
     /// Nothing is done, and the error is of this kind.
@@ -87,6 +89,11 @@ impl Faulty {
                 Fault::Panics => panic!("a storage is code too"),
                 Fault::Refuses(kind) => Err(StorageError::new(kind, "no")),
                 Fault::Fails => lost(),
+                Fault::Late => {
+                    let reply = call.await;
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                    reply
+                }
                 Fault::LosesReply => call.await.and_then(|_| lost()),
                 Fault::Stalls => std::future::pending().await,
                 Fault::StallsAfter => {
@@ -263,6 +270,46 @@ async fn a_dispatch_that_is_never_answered_says_that_it_does_not_know() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refusal_after_an_unanswered_dispatch_does_not_say_that_nothing_was_stored() {
+    let n = AtomicUsize::new(0);
+    let faults = [Fault::LosesReply, Fault::Refuses(StorageErrorKind::Full)];
+    let storage = Faulty::when(move |name, _| {
+        let nth = || n.fetch_add(1, Ordering::SeqCst);
+        if name == "enqueue" { faults.get(nth()).copied() } else { None }
+    });
+    let builder = Runtime::builder().storage(storage.clone()).discover(false).handler::<step>();
+    let client = builder.client().await.unwrap();
+    let error = step::dispatch("a", false).on(&client).await.unwrap_err();
+    assert!(matches!(error, evertask::DispatchError::Unknown { .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_claim_still_on_its_way_brings_is_not_given_back() {
+    let late = |name: &str, _: &[TaskId]| (name == "claim").then_some(Fault::Late);
+    let (storage, log) = (Faulty::when(late), Log::default());
+    let runtime = node(&storage, &log).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let task = step::dispatch("a", false).on(&runtime).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    storage.bell().orders();
+    task.output().await.unwrap();
+    let info = task.info().await.unwrap().unwrap();
+    assert_eq!((info.lease, log.taken()), (1, vec!["a/1".to_owned()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_shuts_down_says_so_however_often_it_takes() {
+    let said = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&said);
+    let storage = Faulty::when(move |name, _| {
+        let first = || count.fetch_add(1, Ordering::SeqCst) == 0;
+        (name == "leave" && first()).then_some(Fault::Fails)
+    });
+    node(&storage, &Log::default()).await.shutdown().await.unwrap();
+    assert_eq!(said.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_idle_node_asks_its_storage_nothing() {
     let mut storage = Faulty::at(usize::MAX, Fault::Fails);
     storage.beats = false;
@@ -321,6 +368,17 @@ async fn a_storage_that_panics_is_a_storage_that_fails() {
     let output = tokio::time::timeout(Duration::from_secs(60), task.output()).await;
     assert_eq!(output.expect("its end was lost").unwrap(), "a");
     assert_eq!(log.taken(), ["a/1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_is_back_before_its_last_end_was_acknowledged_stays_ours() {
+    let late = |name: &str, _: &[TaskId]| (name == "settle").then_some(Fault::Late);
+    let (storage, log) = (Faulty::when(late), Log::default());
+    let runtime = node(&storage, &log).await;
+    let task = step::dispatch("slow", true).on(&runtime).await.unwrap();
+    task.output().await.unwrap();
+    assert_eq!(log.taken(), ["slow/1", "slow/2"]);
+    assert_eq!(task.info().await.unwrap().unwrap().lease, 2);
 }
 
 #[tokio::test(start_paused = true)]

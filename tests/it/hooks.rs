@@ -24,6 +24,30 @@ async fn watched(goal: String, ctx: Context) -> Result<usize, String> {
     }
 }
 
+#[evertask::handler(on_completed = dawdle)]
+async fn quick(hook: u64) {
+    let _for_the_hook = hook;
+}
+
+async fn dawdle(payload: &quick, ctx: Context, (): &()) {
+    tokio::time::sleep(Duration::from_secs(payload.hook)).await;
+    log(&ctx).add("dawdled");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_is_stopped_after_its_time_and_a_shutdown_waits_for_it() {
+    let log = Log::default();
+    let builder = Runtime::builder().storage(Memory::new()).discover(false).state(log.clone());
+    let runtime = builder.handler::<quick>().start().await.unwrap();
+    quick::dispatch(40).on(&runtime).await.unwrap().output().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(log.len(), 0, "a hook has 30 seconds");
+    quick::dispatch(10).on(&runtime).await.unwrap().output().await.unwrap();
+    assert_eq!(log.len(), 0);
+    runtime.shutdown().await.unwrap();
+    assert_eq!(log.taken(), ["dawdled"]);
+}
+
 fn log(ctx: &Context) -> State<Log> {
     ctx.state().unwrap()
 }
@@ -81,5 +105,13 @@ async fn every_hook_is_called_once_with_what_it_wants_to_know() {
     task.cancel().await.unwrap();
     crate::until(async || log.len() == 2).await;
     assert_eq!(log.taken(), ["began hang 1", "cancelled hang"]);
+    // A task that ends without an attempt of its own is told of, too.
+    log.clear();
+    let hour = Duration::from_secs(3600);
+    watched::dispatch("pending").after(hour).await.unwrap().cancel().await.unwrap();
+    crate::until(async || log.len() == 1).await;
+    watched::dispatch("stale").after(hour).expires(hour / 2).await.unwrap();
+    crate::until(async || log.len() == 2).await;
+    assert_eq!(log.taken(), ["cancelled pending", "cancelled stale"]);
     tokio::time::timeout(Duration::from_secs(60), runtime.shutdown()).await.unwrap().unwrap();
 }

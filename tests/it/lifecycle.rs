@@ -223,6 +223,17 @@ async fn events_tell_a_tasks_life_in_order_and_end_with_the_runtime() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_listener_that_is_too_slow_is_told_how_much_it_missed() {
+    let runtime = node(&Memory::new(), &Log::default()).await;
+    let mut events = runtime.events();
+    let tasks = (0..5000).map(|_| pause::new(0));
+    evertask::dispatch_all(tasks).after(60 * SECOND).on(&runtime).await.unwrap();
+    let mut next = async || events.next().await.unwrap().kind;
+    assert_eq!(next().await, EventKind::Missed(5000 - 4096));
+    assert_eq!(next().await, EventKind::Dispatched);
+}
+
+#[tokio::test(start_paused = true)]
 async fn health_names_what_is_due_and_nobody_here_can_run() {
     let (memory, log) = (Memory::new(), Log::default());
     let runtime = node(&memory, &log).await;
@@ -260,13 +271,15 @@ async fn ended_tasks_are_deleted_when_their_time_is_over() {
 }
 
 #[test]
-fn a_handler_that_blocks_the_executor_is_named() {
+fn a_handler_that_blocks_the_executor_is_named_and_after_a_limit_its_node_given_up() {
     let (release, blocked) = std::sync::mpsc::channel::<()>();
     let tokio =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let blocked = std::sync::Mutex::new(blocked);
+    let memory = Memory::new();
     let runtime = tokio.block_on(async {
-        let builder = Runtime::builder().storage(Memory::new()).discover(false).handler::<block>();
+        let builder = Runtime::builder().storage(memory.clone()).discover(false);
+        let builder = builder.handler::<block>().stall_limit(3 * SECOND);
         let runtime = builder.state(blocked).start().await.unwrap();
         block::dispatch().on(&runtime).await.unwrap();
         runtime
@@ -279,8 +292,17 @@ fn a_handler_that_blocks_the_executor_is_named() {
     let stall = health().stalled.unwrap();
     assert_eq!(stall.handlers.iter().map(|name| &**name).collect::<Vec<_>>(), ["block"]);
     assert!(stall.since >= SECOND && !health().ok);
+    // After the limit it counts as dead, so that others may take its tasks, until it moves again.
+    let is_dead = || {
+        let peers = tokio.block_on(memory.peers(NodeId::nil())).unwrap();
+        peers.iter().any(|peer| peer.life == Life::Dead)
+    };
+    while !is_dead() {
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+    assert!(health().stalled.unwrap().since >= 3 * SECOND);
     release.send(()).unwrap();
-    while health().stalled.is_some() {
+    while health().stalled.is_some() || is_dead() {
         std::thread::park_timeout(Duration::from_millis(10));
     }
     tokio.block_on(runtime.shutdown()).unwrap();

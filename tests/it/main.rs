@@ -10,6 +10,7 @@ mod hooks;
 mod lifecycle;
 mod log;
 mod memory;
+mod model;
 mod sqlite;
 mod survive;
 

@@ -8,7 +8,7 @@ use quote::quote;
 
 use crate::expand;
 
-fn check(options: TokenStream, item: TokenStream, expected: ExpectFile) {
+fn check(options: TokenStream, item: TokenStream, expected: &ExpectFile) {
     let expansion = syn::parse2(expand::handler(options, item)).expect("an expansion is items");
     expected.assert_eq(&prettyplease::unparse(&expansion));
 }
@@ -20,7 +20,7 @@ fn nothing_said() {
         quote! {
             async fn tidy() {}
         },
-        expect_file!["nothing_said.expanded"],
+        &expect_file!["nothing_said.expanded"],
     );
 }
 
@@ -58,7 +58,7 @@ fn everything_said() {
                 mailer.send(email, name).await
             }
         },
-        expect_file!["everything_said.expanded"],
+        &expect_file!["everything_said.expanded"],
     );
 }
 
@@ -71,7 +71,7 @@ fn a_library_of_another_name_and_raw_names() {
                 r#type
             }
         },
-        expect_file!["another_name.expanded"],
+        &expect_file!["another_name.expanded"],
     );
 }
 
@@ -82,7 +82,7 @@ fn a_bad_option_leaves_the_rest_whole() {
         quote! {
             async fn tidy() {}
         },
-        expect_file!["bad_option.expanded"],
+        &expect_file!["bad_option.expanded"],
     );
 }
 
@@ -95,6 +95,6 @@ fn a_bad_signature_leaves_a_stub() {
                 name
             }
         },
-        expect_file!["bad_signature.expanded"],
+        &expect_file!["bad_signature.expanded"],
     );
 }

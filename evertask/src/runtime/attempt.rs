@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
 use crate::{
-    context::{Context, NewContext},
+    context::Context,
     event::{Event, EventKind},
     failure::Failure,
     handler::Ran,
@@ -47,27 +47,15 @@ async fn one(shared: &Arc<Shared>, task: ClaimedTask) -> Option<ClaimedTask> {
         give_back(shared, &task);
         return next;
     };
-    let ctx = Context::new(NewContext {
-        id: task.id,
-        attempt: task.attempt,
-        name: Arc::clone(&task.name),
-        queue: Arc::clone(&task.queue),
-        states: Arc::clone(&shared.states),
-        runtime: Some(Arc::clone(shared)),
-    });
+    let ctx = context(shared, &task);
     shared.desk.begun(&task, &ctx);
     let event = |kind| {
         Event::new(task.id, Arc::clone(&task.name), Arc::clone(&task.queue), task.attempt, kind)
     };
     shared.events.tell(|| event(EventKind::Started));
-    if let Some(hook) = entry.def.hooks.started {
-        let call = HookCall {
-            payload: task.payload.clone(),
-            ctx: ctx.clone(),
-            output: None,
-            failure: None,
-        };
-        hooks::spawn(shared, "on_started", hook, call);
+    if let Some((which, hook)) = hooks::hook_for(&entry.def.hooks, EventKind::Started) {
+        let (payload, ctx) = (task.payload.clone(), ctx.clone());
+        hooks::spawn(shared, which, hook, HookCall { payload, ctx, output: None, failure: None });
     }
 
     let began = Instant::now();
@@ -99,11 +87,21 @@ pub(crate) fn give_back(shared: &Shared, task: &ClaimedTask) {
 }
 
 /// Ends a task as cancelled that was held but never began.
-pub(crate) fn cancel_unstarted(shared: &Shared, task: &ClaimedTask) {
+pub(crate) fn cancel_unstarted(shared: &Arc<Shared>, task: &ClaimedTask) {
     let verdict = judge_outcome(shared, None, task, &cancelled());
     let mut settlement = Settlement::new(task.id, task.lease, verdict);
     settlement.keep = shared.keep(&task.name, &task.queue);
-    shared.settler.push(Ending::of(settlement, task));
+    let mut ending = Ending::of(settlement, task);
+    ending.hooks = shared
+        .registry
+        .get(&task.name)
+        .map(|entry| (Arc::clone(entry), context(shared, task), task.payload.clone()));
+    shared.settler.push(ending);
+}
+
+fn context(shared: &Arc<Shared>, task: &ClaimedTask) -> Context {
+    let (name, queue) = (Arc::clone(&task.name), Arc::clone(&task.queue));
+    Context::of(shared, task.id, task.attempt, name, queue)
 }
 
 fn cancelled() -> Outcome {

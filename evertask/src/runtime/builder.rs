@@ -46,6 +46,7 @@ pub struct Builder {
     states: States,
     handlers: Vec<HandlerDef>,
     discover: bool,
+    concurrency_said: bool,
     bad: Option<StartError>,
 }
 
@@ -62,6 +63,7 @@ impl Builder {
             states: States::default(),
             handlers: Vec::new(),
             discover: true,
+            concurrency_said: false,
             bad: None,
         }
     }
@@ -105,7 +107,8 @@ impl Builder {
         self
     }
 
-    /// How many attempts run at once on this node, all queues together. Default: twice the cores, at least 4.
+    /// How many attempts run at once on this node, all queues together. Default: twice the cores, at least 4, and at least as
+    /// many as the queues with a limit of their own are to run together.
     pub fn concurrency(mut self, attempts: usize) -> Self {
         if attempts == 0 {
             self.refuse(
@@ -114,6 +117,7 @@ impl Builder {
             );
         }
         self.settings.concurrency = attempts;
+        self.concurrency_said = true;
         self
     }
 
@@ -255,7 +259,8 @@ impl Builder {
     }
 
     async fn build(self, runs: bool) -> Result<Arc<Shared>, StartError> {
-        let Self { storage, mut settings, states, handlers, discover, bad } = self;
+        let Self { storage, mut settings, states, handlers, discover, concurrency_said, bad } =
+            self;
         if let Some(bad) = bad {
             return Err(bad);
         }
@@ -265,6 +270,7 @@ impl Builder {
         let discovered = discover.then(Registry::discovered).into_iter().flatten();
         let registry = Registry::new(discovered.chain(handlers))?;
         settle_queues(&mut settings, &registry);
+        settle_concurrency(&mut settings, concurrency_said)?;
         if runs {
             check_states(&settings, &registry, &states)?;
         }
@@ -293,6 +299,27 @@ fn settle_queues(settings: &mut Settings, registry: &Registry) {
         }
     }
     settings.queues = queues;
+}
+
+/// The node's limit has to hold what its queues were promised: raised to that if it was not said, an error if it was.
+fn settle_concurrency(settings: &mut Settings, said: bool) -> Result<(), StartError> {
+    let limits = settings.queues.iter().filter(|(name, _)| settings.serves(name));
+    let own: Vec<_> = limits.filter_map(|(name, queue)| Some((name, queue.concurrency?))).collect();
+    if !said {
+        let together = own.iter().map(|(_, limit)| limit).sum();
+        settings.concurrency = settings.concurrency.max(together);
+        return Ok(());
+    }
+    match own.into_iter().find(|(_, limit)| *limit > settings.concurrency) {
+        None => Ok(()),
+        Some((name, limit)) => Err(StartError::BadSetting {
+            what: format!("queue `{name}`"),
+            why: format!(
+                "it is to run {limit} attempts at once, the node as a whole only {}; raise `.concurrency(..)` on the builder",
+                settings.concurrency
+            ),
+        }),
+    }
 }
 
 fn check_states(

@@ -17,6 +17,9 @@ use crate::storage::{StorageError, StorageErrorKind};
 /// The longest a call may take before it counts as failed and is repeated. Every write may be.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// How often people are told of a call that goes on failing.
+const TELL_EVERY: Duration = Duration::from_secs(30);
+
 /// The calls of one runtime, by what they are for.
 #[derive(Debug)]
 pub(crate) struct Calls {
@@ -30,7 +33,7 @@ pub(crate) struct Calls {
 /// One kind of call and how it goes.
 #[derive(Debug)]
 pub(crate) struct Call {
-    name: &'static str,
+    pub(crate) name: &'static str,
     record: Mutex<Record>,
 }
 
@@ -38,6 +41,8 @@ pub(crate) struct Call {
 struct Record {
     succeeded: Option<Instant>,
     failing: Option<(Instant, String)>,
+    /// When people were last told that it fails.
+    told: Option<Instant>,
 }
 
 /// How one background loop gets on with the storage.
@@ -94,7 +99,7 @@ impl Call {
         let now = Instant::now();
         let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
         match &result {
-            Ok(_) => *record = Record { succeeded: Some(now), failing: None },
+            Ok(_) => *record = Record { succeeded: Some(now), ..Record::default() },
             Err(error) => {
                 let since = record.failing.take().map_or(now, |(since, _)| since);
                 record.failing = Some((since, error.to_string()));
@@ -104,8 +109,18 @@ impl Call {
         result
     }
 
+    /// True if it is time to tell people that it fails: when it begins to, and then now and then.
+    pub(crate) fn is_news(&self) -> bool {
+        let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = record.told.is_none_or(|told| told.elapsed() >= TELL_EVERY);
+        if news {
+            record.told = Some(Instant::now());
+        }
+        news
+    }
+
     fn health(&self) -> LoopHealth {
-        let Record { succeeded, failing } =
+        let Record { succeeded, failing, .. } =
             self.record.lock().unwrap_or_else(PoisonError::into_inner).clone();
         LoopHealth {
             name: self.name,

@@ -9,7 +9,7 @@ use std::{
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    event::{Event, EventKind},
+    event::EventKind,
     runtime::{
         Shared, attempt,
         desk::Taken,
@@ -77,7 +77,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                     take(&shared, &claim, claimed);
                 }
                 Err(error) => {
-                    shared.trouble("claim", &error);
+                    shared.trouble(&shared.calls.claim, &error);
                     unanswered = Some(claim);
                     tokio::time::sleep(patience.wait()).await;
                     // A node that drains asks on: what it got has to be given back.
@@ -129,12 +129,10 @@ fn take(shared: &Arc<Shared>, claim: &Claim, claimed: Claimed) {
     }
 }
 
-pub(crate) fn tell_expired(shared: &Shared, expired: Vec<Ended>) {
+pub(crate) fn tell_expired(shared: &Arc<Shared>, expired: Vec<Ended>) {
     for ended in expired {
         tracing::info!(id = %ended.id, name = &*ended.name, "expired before it could be started");
-        let Ended { id, name, queue, attempt } = ended;
-        let event = || Event::new(id, name, queue, attempt, EventKind::Cancelled).error("expired");
-        shared.events.tell(event);
+        shared.tell_ended(ended, EventKind::Cancelled, "expired");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The dispatching side: bring tasks into storage, ask about them, wait for them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout};
 
@@ -8,13 +8,14 @@ use crate::{
     body::Body,
     error::{DispatchError, OutputError},
     event::{Event, EventKind},
+    failure::Failure,
     runtime::{
         Shared,
         patience::{Patience, jittered},
     },
     stop::Stop,
-    storage::{Cancel, Dispatched, Enqueued, NewTask, StorageError},
-    task::{TaskId, TaskInfo, TaskState},
+    storage::{Cancel, Dispatched, Ended, Enqueued, NewTask, StorageError},
+    task::{AttemptEnd, TaskId, TaskInfo, TaskState},
 };
 
 /// How often an awaited task is looked at where nothing in this process could tell of its end.
@@ -85,7 +86,7 @@ impl Shared {
         self.storage.task(id).await
     }
 
-    pub(crate) async fn cancel(&self, id: TaskId) -> Result<Cancel, StorageError> {
+    pub(crate) async fn cancel(self: &Arc<Self>, id: TaskId) -> Result<Cancel, StorageError> {
         // How long it is kept depends on its handler and queue, and they are known only once the task is.
         let Some(task) = self.storage.task(id).await? else { return Ok(Cancel::Unknown) };
         let keep = self.keep(&task.name, &task.queue).cancelled;
@@ -99,14 +100,21 @@ impl Shared {
             }
             Cancel::Done => {
                 tracing::info!(%id, name = task.name, "cancelled before it was started");
-                self.events.tell(|| {
-                    let (name, queue) = (task.name.into(), task.queue.into());
-                    Event::new(id, name, queue, task.attempt, EventKind::Cancelled)
-                });
+                let (name, queue) = (task.name.into(), task.queue.into());
+                let ended = Ended { id, name, queue, attempt: task.attempt };
+                self.tell_ended(ended, EventKind::Cancelled, "cancelled");
             }
             Cancel::TooLate(_) | Cancel::Unknown => {}
         }
         Ok(cancel)
+    }
+
+    /// A task ended without an attempt here: event and hook.
+    pub(crate) fn tell_ended(self: &Arc<Self>, task: Ended, kind: EventKind, why: &str) {
+        let failure = (kind == EventKind::Failed).then(|| Failure::new(AttemptEnd::Lost, why));
+        super::hooks::without_attempt(self, &task, kind, failure);
+        let Ended { id, name, queue, attempt } = task;
+        self.events.tell(|| Event::new(id, name, queue, attempt, kind).error(why));
     }
 
     /// Waits for the end of a task and returns its output as stored.

@@ -186,7 +186,6 @@ impl Desk {
         // All slots are taken, but by quick tasks with more of them behind: they pass from one to the next without ever being
         // free. So that this starves no other queue, each of those may have one task among them.
         let passing = slots == 0 && state.queues.iter().any(|queue| !queue.ahead.is_empty());
-        state.turn = (state.turn + 1) % state.queues.len().max(1);
         let (later, first) = state.queues.split_at(state.turn);
         let rooms: Vec<_> = first
             .iter()
@@ -206,7 +205,11 @@ impl Desk {
                 (free + ahead > 0).then_some(room)
             })
             .collect();
-        (!rooms.is_empty()).then_some(Wanted { rooms, slots })
+        if rooms.is_empty() {
+            return None;
+        }
+        state.turn = (state.turn + 1) % state.queues.len();
+        Some(Wanted { rooms, slots })
     }
 
     /// Takes in what a claim brought. What is not returned waits for a slot.

@@ -34,6 +34,7 @@ mod keeper;
 mod latch;
 mod patience;
 mod pulse;
+mod rescue;
 pub(crate) mod settings;
 mod settler;
 mod shutdown;
@@ -46,7 +47,12 @@ pub use self::{
     health::{Health, Stall},
 };
 use self::{
-    calls::Calls, desk::Desk, gate::Gate, latch::Latch, pulse::Pulse, settings::Settings,
+    calls::{Call, Calls},
+    desk::Desk,
+    gate::Gate,
+    latch::Latch,
+    pulse::Pulse,
+    settings::Settings,
     settler::Settler,
 };
 
@@ -160,8 +166,12 @@ impl Shared {
         })
     }
 
-    /// A background loop could not do its work. Told at every try; those are seconds apart when it lasts.
-    fn trouble(&self, what: &'static str, error: &StorageError) {
+    /// A background loop could not do its work: told once when it begins and then now and then, not at every try.
+    fn trouble(&self, call: &Call, error: &StorageError) {
+        if !call.is_news() {
+            return;
+        }
+        let what = call.name;
         tracing::error!(what, kind = ?error.kind(), %error, "the storage failed; trying again");
         self.events.tell(|| Event::of_node(EventKind::Trouble).error(format!("{what}: {error}")));
     }

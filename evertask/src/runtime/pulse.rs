@@ -20,6 +20,8 @@ use crate::{
 
 /// How often the thread knocks. A stall shows after two knocks without an answer.
 const EVERY: Duration = Duration::from_secs(1);
+/// How long the storage may take to hear that a node has given up.
+const LEAVE: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(crate) struct Pulse {
@@ -63,30 +65,62 @@ pub(crate) fn watch(shared: &Arc<Shared>) {
 }
 
 fn look(shared: &Weak<Shared>) {
-    let mut seen = (0, Instant::now());
+    let mut seen = Seen { answers: 0, at: Instant::now(), given_up: false };
     while let Some(shared) = shared.upgrade() {
         if shared.left.is_set() {
             return;
         }
-        heed(&shared, &mut seen);
+        seen.heed(&shared);
         shared.pulse.knock.notify_one();
         drop(shared);
         std::thread::sleep(EVERY);
     }
 }
 
-/// Compares the answers with those seen last, and when that was.
-fn heed(shared: &Shared, seen: &mut (u64, Instant)) {
-    let answers = shared.pulse.answers.load(Ordering::Relaxed);
-    let mut stalled = shared.pulse.stalled.lock().unwrap_or_else(PoisonError::into_inner);
-    if answers != seen.0 {
-        *seen = (answers, Instant::now());
+/// What the thread saw last.
+struct Seen {
+    answers: u64,
+    at: Instant,
+    /// The node was declared dead for standing still too long.
+    given_up: bool,
+}
+
+impl Seen {
+    fn heed(&mut self, shared: &Shared) {
+        let answers = shared.pulse.answers.load(Ordering::Relaxed);
+        if answers != self.answers {
+            (self.answers, self.at) = (answers, Instant::now());
+            self.moves_again(shared);
+            return;
+        }
+        let stands = self.at.elapsed();
+        if stands > EVERY + EVERY / 2 {
+            self.stands_still(shared);
+        }
+        if stands >= shared.settings.stall_limit && !self.given_up {
+            self.given_up = true;
+            give_up(shared);
+        }
+    }
+
+    fn moves_again(&mut self, shared: &Shared) {
+        if std::mem::take(&mut self.given_up) {
+            // The keeper renews, which makes the node alive again, and stops what others have taken meanwhile.
+            shared.storage.bell().orders();
+        }
+        let mut stalled = shared.pulse.stalled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((since, _)) = stalled.take() {
             tracing::info!(for_ = ?since.elapsed(), "the executor moves again");
         }
-    } else if stalled.is_none() && seen.1.elapsed() > EVERY + EVERY / 2 {
+    }
+
+    fn stands_still(&self, shared: &Shared) {
+        let mut stalled = shared.pulse.stalled.lock().unwrap_or_else(PoisonError::into_inner);
+        if stalled.is_some() {
+            return;
+        }
         let handlers = shared.desk.polled();
-        *stalled = Some((seen.1, handlers.clone()));
+        *stalled = Some((self.at, handlers.clone()));
         drop(stalled);
         let names = handlers.join(", ");
         tracing::error!(
@@ -94,5 +128,25 @@ fn heed(shared: &Shared, seen: &mut (u64, Instant)) {
             "the executor stands still: a handler blocks its thread; give blocking work to `tokio::task::spawn_blocking`"
         );
         shared.events.tell(|| Event::of_node(EventKind::Stalled).error(names));
+    }
+}
+
+/// Declares the node dead, so that others may take what it holds. It cannot do so itself: its executor stands still. So this
+/// thread has one of its own for the moment.
+fn give_up(shared: &Shared) {
+    let limit = shared.settings.stall_limit;
+    tracing::error!(node = %shared.node.id, ?limit, "the executor has stood still for too long; other nodes may take the tasks of this one");
+    let own = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+        Ok(own) => own,
+        Err(error) => {
+            tracing::error!(%error, "this node cannot give up its tasks");
+            return;
+        }
+    };
+    let leave = async { tokio::time::timeout(LEAVE, shared.storage.leave(shared.node.id)).await };
+    match own.block_on(leave) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "this node could not give up its tasks"),
+        Err(_) => tracing::error!("this node could not give up its tasks within {LEAVE:?}"),
     }
 }

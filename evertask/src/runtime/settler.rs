@@ -16,7 +16,7 @@ use crate::{
     hooks::HookCall,
     registry::Entry,
     runtime::{Shared, hooks, patience::Patience},
-    storage::{ClaimedTask, Settled, Settlement, StorageError, StorageErrorKind},
+    storage::{ClaimedTask, Effect, Settled, Settlement, StorageError, StorageErrorKind},
     task::TaskState,
     verdict::Verdict,
 };
@@ -101,11 +101,11 @@ async fn settle(shared: &Arc<Shared>, endings: Vec<Ending>) {
                 waiting.push(batch);
             }
             Err(error) if guilty_inside(&error) => {
-                shared.trouble("settle", &error);
+                shared.trouble(&shared.calls.settle, &error);
                 batch.into_iter().for_each(|ending| again_later(shared, ending, &error));
             }
             Err(error) => {
-                shared.trouble("settle", &error);
+                shared.trouble(&shared.calls.settle, &error);
                 waiting.push(batch);
                 tokio::time::sleep(patience.wait()).await;
             }
@@ -213,16 +213,17 @@ fn applied(shared: &Arc<Shared>, ending: Ending, state: TaskState) {
         tracing::warn!(%id, name, why, "the task completed, but its output could not be stored");
         shared.events.tell(|| ending.event(EventKind::OutputLost).error(why.as_str()));
     }
-    let Some((entry, ctx, payload)) = ending.hooks else { return };
-    let own = &entry.def.hooks;
-    let (which, hook) = match kind {
-        EventKind::Completed => ("on_completed", own.completed),
-        EventKind::Retrying => ("on_retry", own.retry),
-        EventKind::Failed => ("on_failed", own.failed),
-        EventKind::Cancelled => ("on_cancelled", own.cancelled),
-        _ => return,
-    };
-    if let Some(hook) = hook {
+    if kind == EventKind::Completed {
+        for Effect::Enqueue(task) in &ending.settlement.effects {
+            let event = || {
+                Event::new(task.id, task.name.clone(), task.queue.clone(), 0, EventKind::Dispatched)
+            };
+            shared.events.tell(event);
+        }
+    }
+    if let Some((entry, ctx, payload)) = ending.hooks
+        && let Some((which, hook)) = hooks::hook_for(&entry.def.hooks, kind)
+    {
         let call =
             HookCall { payload, ctx, output: ending.settlement.output, failure: ending.failure };
         hooks::spawn(shared, which, hook, call);

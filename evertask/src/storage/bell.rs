@@ -65,7 +65,12 @@ impl Bell {
         // Far ahead is left to the slow look: an instant that far cannot be made on every platform.
         let Some(due) = now.checked_add(due_in) else { return };
         self.work.send_if_modified(|work| {
-            let sooner = work.soonest.is_none_or(|soonest| due < soonest || soonest <= now);
+            let passed = work.soonest.is_some_and(|soonest| soonest <= now);
+            if passed {
+                // Its place is taken, and not everybody may have looked at it yet.
+                work.rung += 1;
+            }
+            let sooner = passed || work.soonest.is_none_or(|soonest| due < soonest);
             if sooner {
                 work.soonest = Some(due);
             }
@@ -168,6 +173,19 @@ impl fmt::Debug for Bell {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_become_due_is_not_forgotten_for_what_will() {
+        let (bell, second) = (Bell::new(), Duration::from_secs(1));
+        bell.work(second);
+        bell.work(2 * second);
+        let work = *bell.work.borrow();
+        assert_eq!((work.rung, work.soonest), (0, Some(Instant::now() + second)));
+        tokio::time::advance(second).await;
+        bell.work(5 * second);
+        let work = *bell.work.borrow();
+        assert_eq!((work.rung, work.soonest), (1, Some(Instant::now() + 5 * second)));
+    }
 
     #[tokio::test]
     async fn who_no_longer_waits_for_an_end_leaves_nothing_behind() {

@@ -103,6 +103,7 @@ impl Transition {
             }
         };
         let delay = match verdict {
+            _ if cancel_asked => None,
             Verdict::Retry { after }
             | Verdict::Snooze { after }
             | Verdict::Unreadable { after } => Some(*after),
@@ -159,7 +160,7 @@ pub(crate) fn repeated(
 /// The state in which a task ended that is no longer stored, if this settlement may well have been what deleted it.
 pub(crate) fn deleted_by(settlement: &Settlement) -> Option<TaskState> {
     let state = state_after(&settlement.verdict);
-    (state.is_final() && keep_for(&settlement.keep, state) == Keep::No).then_some(state)
+    (keep_for(&settlement.keep, state) == Keep::No).then_some(state)
 }
 
 /// Refuses effects that cannot be stored, and says why.

@@ -105,7 +105,7 @@ pub async fn tasks_are_found_by_tag(subject: &Subject) {
 /// By what a key begins with, in which no character is special.
 pub async fn tasks_are_found_by_what_their_key_begins_with(subject: &Subject) {
     let mut stored = Vec::new();
-    for key in ["user:1", "user:12", "User:1", "user%", "us_r:1", "user:🦀", "x"] {
+    for key in ["user:1", "user:12", "User:1", "user%", "us_r:1", "user:🦀", "x", "a user:1"] {
         stored.push(subject.store(keyed(key)).await);
     }
     subject.store(task()).await;

@@ -140,6 +140,7 @@ impl Lanes {
         })
     }
 
+    #[cfg(feature = "conformance")]
     pub(super) fn looked_at(&self) -> u64 {
         self.looked_at.load(Ordering::Relaxed)
     }

@@ -35,7 +35,7 @@ const PAYLOAD: &str = "SELECT codec, bytes, retries, timeout FROM evertask_paylo
 // What a claim got before, if its answer was lost; with the lease as it was before, as in the lines.
 pub(super) const GOT: &str =
     "SELECT seq, id, due_at, expires_at, lease - 1, spent, unreadable, losses, lost_alone, lane, begun
-     FROM evertask_tasks INDEXED BY evertask_running WHERE state = 1 AND node = ?1 AND claim = ?2 ORDER BY due_at, id";
+     FROM evertask_tasks INDEXED BY evertask_running WHERE state = 1 AND node = ?1 AND claim = ?2 ORDER BY id";
 
 pub(super) fn claim(tx: &mut Transaction<'_>, claim: &Claim) -> rusqlite::Result<Claimed> {
     let handlers = Handlers::new(&claim.handlers);

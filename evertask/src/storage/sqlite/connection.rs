@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, OpenFlags, types::FromSql};
+use rusqlite::{Connection, OpenFlags, config::DbConfig, types::FromSql};
 
 use super::{
     error::{is_busy, storage_error},
@@ -58,6 +58,9 @@ pub(super) fn open_writer(settings: &Settings, now: i64) -> Result<Connection, S
 pub(super) fn open_reader(settings: &Settings) -> Result<Connection, StorageError> {
     let conn = connect(settings, OpenFlags::empty())?;
     set(&conn, &settings.path, "query_only", 1_i64)?;
+    // It may be the last to be closed, and on a thread that must not wait for the disk.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .map_err(told(&settings.path))?;
     Ok(conn)
 }
 

@@ -65,7 +65,7 @@ pub(super) fn tasks(
 }
 
 /// The statement that lists what matches, driven by the narrowest index there is for it.
-fn listing(filter: &TaskFilter, page: Page) -> (String, Vec<Value>) {
+pub(super) fn listing(filter: &TaskFilter, page: Page) -> (String, Vec<Value>) {
     let TaskFilter { name, queue, state, tag, key_prefix, created_from, created_to, fingerprint } =
         filter;
     let from = match (tag, key_prefix, state) {

@@ -7,7 +7,6 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use crate::{
@@ -31,9 +30,11 @@ mod lane;
 mod liveness;
 mod migrations;
 mod node;
+mod options;
 mod outside;
 mod patience;
 mod readers;
+mod request;
 mod row;
 mod settle;
 #[cfg(test)]
@@ -42,13 +43,10 @@ mod transaction;
 mod watch;
 mod writer;
 
+pub use self::options::SqliteOptions;
 use self::{
-    connection::Settings,
-    error::closed,
-    liveness::Liveness,
-    readers::Readers,
-    watch::Watch,
-    writer::{Turn, Writer},
+    error::closed, liveness::Liveness, readers::Readers, request::Turn, watch::Watch,
+    writer::Writer,
 };
 
 /// Tasks in one SQLite file. Cheap to clone; all clones are one.
@@ -68,8 +66,9 @@ struct Inner {
     path: PathBuf,
     bell: Arc<Bell>,
     clock: Clock,
-    writer: Writer,
+    // Before the writer, whose connection copies the log and removes it if it is the last one.
     readers: Readers,
+    writer: Writer,
     liveness: Liveness,
     watch: Mutex<Option<Watch>>,
 }
@@ -94,88 +93,9 @@ impl Sqlite {
     /// Tasks that nodes of this storage still hold count as lost.
     pub async fn close(&self) {
         self.0.watch().take();
-        self.0.writer.close().await;
         self.0.readers.close().await;
+        self.0.writer.close().await;
         self.0.liveness.leave_all();
-    }
-}
-
-/// How to open a [`Sqlite`].
-#[derive(Debug, Clone)]
-#[must_use]
-pub struct SqliteOptions {
-    durable: bool,
-    busy_timeout: Duration,
-    readers: u32,
-    allow_network: bool,
-    clock: Clock,
-}
-
-impl Default for SqliteOptions {
-    fn default() -> Self {
-        Self {
-            durable: true,
-            busy_timeout: Duration::from_secs(5),
-            readers: 4,
-            allow_network: false,
-            clock: Clock::system(),
-        }
-    }
-}
-
-impl SqliteOptions {
-    /// False: a loss of power, or of the operating system, may take the last commits with it. A crash of the program never does.
-    /// The default is true.
-    pub fn durable(mut self, durable: bool) -> Self {
-        self.durable = durable;
-        self
-    }
-
-    /// Where the time comes from: the host's clock by default.
-    pub fn clock(mut self, clock: Clock) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// How many connections read at the same time, 1 to 64. The default is 4; they are opened when needed.
-    pub fn readers(mut self, readers: u32) -> Self {
-        self.readers = readers;
-        self
-    }
-
-    /// How long to wait while another process writes, before a call fails as unavailable. The default is 5 s.
-    pub fn busy_timeout(mut self, busy_timeout: Duration) -> Self {
-        self.busy_timeout = busy_timeout;
-        self
-    }
-
-    /// True: open the file even if it lies on a network file system. Tasks may run twice or be lost if its locks do not hold.
-    ///
-    /// Only on Linux is it known what lies on one; elsewhere nothing is refused.
-    pub fn allow_network_filesystem(mut self, allow: bool) -> Self {
-        self.allow_network = allow;
-        self
-    }
-
-    /// Opens the file, or makes it if there is none. Missing directories are not made.
-    ///
-    /// # Errors
-    /// As for [`Sqlite::open`].
-    pub async fn open(self, path: impl AsRef<Path>) -> Result<Sqlite, StorageError> {
-        let path = path.as_ref().to_path_buf();
-        let settings = Settings {
-            path: path.clone(),
-            durable: self.durable,
-            busy_timeout: self.busy_timeout,
-            allow_network: self.allow_network,
-        };
-        let bell = Arc::new(Bell::new());
-        let writer = Writer::open(settings.clone(), self.clock.clone(), Arc::clone(&bell)).await?;
-        let liveness = Liveness::beside(&path);
-        let readers = Readers::new(settings, self.readers);
-        let clock = self.clock;
-        let watch = Mutex::default();
-        Ok(Sqlite(Arc::new(Inner { path, bell, clock, writer, readers, liveness, watch })))
     }
 }
 
@@ -207,9 +127,18 @@ impl Inner {
         let this = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || work(&this.liveness)).await;
         done.map_err(|_| closed(&self.path))?.map_err(|error| {
+            let kind = match error.kind() {
+                io::ErrorKind::StorageFull => StorageErrorKind::Full,
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    StorageErrorKind::ReadOnly
+                }
+                _ => StorageErrorKind::Other,
+            };
             let file = self.path.display();
-            let message = format!("the lock files in `{file}-nodes` cannot be used: {error}");
-            StorageError::new(StorageErrorKind::Other, message).caused_by(error)
+            let message = format!(
+                "the lock files in `{file}-nodes`, which tell the nodes that live, cannot be used: {error}"
+            );
+            StorageError::new(kind, message).caused_by(error)
         })
     }
 }

@@ -26,6 +26,7 @@ use super::{
     error::{closed, concerns_all, moved, storage_error},
     filesystem::identity,
     lane::Lanes,
+    request::{Ask, Label, Request, Turn},
     transaction::{Rings, Transaction},
 };
 use crate::storage::{Bell, Clock, StorageError, StorageErrorKind};
@@ -36,16 +37,6 @@ const REQUESTS_MAX: usize = 1_024;
 const ROWS_MAX: usize = 10_000;
 /// So long after the last write the log is copied into the database.
 const IDLE: Duration = Duration::from_secs(1);
-
-/// In what order the requests of one commit run: what ends tasks first, so that keys and places are free for what is stored
-/// next, and claims last, so that they see all of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Turn {
-    Settle,
-    Enqueue,
-    Between,
-    Claim,
-}
 
 /// The way to the thread that writes. When it is dropped, the thread does what it was asked before, closes and ends.
 pub(super) struct Writer {
@@ -107,22 +98,19 @@ impl Writer {
         let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
             return Err(closed(&self.path));
         };
-        let answer = self.send(turn, rows, doing, transition, place);
+        let answer = self.send(Label { turn, rows, doing }, transition, place);
         // Without an answer, the thread has ended or never got the request.
         answer.await.unwrap_or_else(|_| Err(closed(&self.path)))
     }
 
     fn send<T: Send + 'static>(
         &self,
-        turn: Turn,
-        rows: usize,
-        doing: &'static str,
+        label: Label,
         transition: impl FnMut(&mut Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
         place: OwnedSemaphorePermit,
     ) -> oneshot::Receiver<Result<T, StorageError>> {
         let (reply, answer) = oneshot::channel();
-        let reply = Some(reply);
-        let request = Request { turn, rows, doing, transition, done: None, reply, _place: place };
+        let request = Request::new(label, transition, reply, place);
         if let Some(inbox) = &*self.inbox.lock().unwrap_or_else(PoisonError::into_inner) {
             let _closed = inbox.send(Box::new(request));
         }
@@ -134,7 +122,8 @@ impl Writer {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
         let nothing = |_: &mut Transaction<'_>| Ok(());
         // Nobody waits for an answer.
-        let _sent = self.send(Turn::Between, 0, "cannot look", nothing, place);
+        let label = Label { turn: Turn::Between, rows: 0, doing: "cannot look" };
+        let _sent = self.send(label, nothing, place);
     }
 
     /// Sees the thread end.
@@ -169,57 +158,6 @@ impl fmt::Debug for Writer {
     }
 }
 
-/// A request, whatever it asks for.
-trait Ask: Send {
-    fn turn(&self) -> Turn;
-    fn rows(&self) -> usize;
-    fn doing(&self) -> &'static str;
-    fn run(&mut self, tx: &mut Transaction<'_>) -> rusqlite::Result<()>;
-    fn answer(&mut self, committed: Result<(), StorageError>);
-}
-
-struct Request<T, F> {
-    turn: Turn,
-    rows: usize,
-    doing: &'static str,
-    transition: F,
-    done: Option<T>,
-    reply: Option<oneshot::Sender<Result<T, StorageError>>>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl<T, F> Ask for Request<T, F>
-where
-    T: Send,
-    F: FnMut(&mut Transaction<'_>) -> rusqlite::Result<T> + Send,
-{
-    fn turn(&self) -> Turn {
-        self.turn
-    }
-
-    fn rows(&self) -> usize {
-        self.rows
-    }
-
-    fn doing(&self) -> &'static str {
-        self.doing
-    }
-
-    fn run(&mut self, tx: &mut Transaction<'_>) -> rusqlite::Result<()> {
-        self.done = Some((self.transition)(tx)?);
-        Ok(())
-    }
-
-    fn answer(&mut self, committed: Result<(), StorageError>) {
-        // Without anything done there is nothing to answer; then the reply is dropped and reads as closed.
-        if let (Some(reply), Some(answer)) =
-            (self.reply.take(), committed.map(|()| self.done.take()).transpose())
-        {
-            let _caller_is_gone = reply.send(answer);
-        }
-    }
-}
-
 /// Why a transaction was rolled back.
 enum Failed {
     Error(Arc<rusqlite::Error>),
@@ -240,6 +178,8 @@ struct Desk {
     lanes_hold: bool,
     /// What `PRAGMA data_version` said last: it changes when another connection has committed.
     version: Option<i64>,
+    /// Another process has written, and this has not been told yet.
+    others_wrote: bool,
     /// Something was written since the log was last copied.
     written: bool,
 }
@@ -262,20 +202,21 @@ impl Desk {
             lanes: Lanes::default(),
             lanes_hold: false,
             version: None,
+            others_wrote: false,
             written: true,
         }
     }
 
     fn run(mut self, inbox: &Receiver<Box<dyn Ask>>) {
         while let Some(first) = self.wait(inbox) {
-            let mut rows = first.rows();
+            let mut rows = first.label().rows;
             let mut batch = vec![first];
             while rows < ROWS_MAX && batch.len() < REQUESTS_MAX {
                 let Ok(next) = inbox.try_recv() else { break };
-                rows += next.rows();
+                rows = rows.saturating_add(next.label().rows);
                 batch.push(next);
             }
-            batch.sort_by_key(|request| request.turn());
+            batch.sort_by_key(|request| request.label().turn);
             self.serve(&mut batch);
         }
     }
@@ -307,7 +248,7 @@ impl Desk {
             }
             Err(Failed::Error(error)) if concerns_all(&error) => {
                 for request in batch {
-                    request.answer(Err(storage_error(&self.path, request.doing(), &error)));
+                    request.answer(Err(storage_error(&self.path, request.label().doing, &error)));
                 }
             }
             Err(_) => {
@@ -326,12 +267,12 @@ impl Desk {
                 request.answer(Ok(()));
             }
             Err(Failed::Error(error)) => {
-                request.answer(Err(storage_error(&self.path, request.doing(), &error)));
+                request.answer(Err(storage_error(&self.path, request.label().doing, &error)));
             }
             Err(Failed::Panic(message)) => {
                 let message = format!(
                     "{}: evertask itself panicked ({message}), and nothing was changed; please report this",
-                    request.doing()
+                    request.label().doing
                 );
                 request.answer(Err(StorageError::new(StorageErrorKind::Other, message)));
             }
@@ -365,23 +306,23 @@ impl Desk {
         }
         // A transaction that begins by reading could not be made a writing one once another process has written.
         self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let mut rings = Rings::default();
         let version =
             self.conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
         let was = self.version.replace(version);
-        rings.others = was.is_some_and(|was| was != version);
+        self.others_wrote |= was.is_some_and(|was| was != version);
         if was != Some(version) || !self.lanes_hold {
             self.lanes.refresh(&self.conn)?;
             self.lanes_hold = true;
         }
         let now = self.clock.micros();
         let (conn, lanes) = (&self.conn, &mut self.lanes);
-        let mut tx = Transaction { conn, lanes, now, rings, alone };
+        let mut tx = Transaction { conn, lanes, now, rings: Rings::default(), alone };
         for request in batch {
             request.run(&mut tx)?;
         }
-        let rings = tx.rings;
+        let mut rings = tx.rings;
         self.conn.prepare_cached("COMMIT")?.execute([])?;
+        rings.others = std::mem::take(&mut self.others_wrote);
         Ok(rings)
     }
 

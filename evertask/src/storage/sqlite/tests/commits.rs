@@ -148,7 +148,7 @@ async fn only_the_guilty_item_of_a_settlement_is_told() {
     .unwrap();
     let claimed = claim(&sqlite, node, 1, &["a"], 3).await;
     let settle = |n: usize, verdict: Verdict, error: &str| {
-        let failure = Failure::new(AttemptEnd::Failed, error.into());
+        let failure = Failure::new(AttemptEnd::Failed, error);
         let mut settlement = Settlement::new(claimed[n].id, claimed[n].lease, verdict);
         settlement.attempt =
             Some(AttemptRecord::new(node, "1".into(), failure.end, Some(&failure)));

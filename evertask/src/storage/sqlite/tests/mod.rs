@@ -4,13 +4,14 @@ use std::{path::PathBuf, sync::Arc};
 
 use tempfile::TempDir;
 
-use super::{Sqlite, transaction::Transaction, writer::Turn};
+use super::{Sqlite, request::Turn, transaction::Transaction};
 use crate::{
     body::Body,
     storage::{Claim, ClaimedTask, Known, NewTask, NodeId, Storage, StorageError},
 };
 
 mod commits;
+mod deletion;
 mod lanes;
 mod opening;
 mod plans;

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use super::{Place, number, task};
 use crate::storage::{
-    Sqlite, Storage, StorageErrorKind,
+    Inspect, Sqlite, Storage, StorageErrorKind,
     sqlite::connection::{self, Settings},
 };
 
@@ -178,7 +178,7 @@ fn a_newer_database_is_refused_only_if_it_needs_a_newer_program() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_may_open_a_new_file_at_once() {
-    for _ in 0..10 {
+    for _ in 0..60 {
         let place = Place::new();
         let opening: Vec<_> = (0..8)
             .map(|_| {
@@ -214,10 +214,15 @@ async fn it_lives_beside_the_tables_of_others() {
 async fn closing_writes_what_was_asked_for_and_refuses_the_rest() {
     let place = Place::new();
     let sqlite = place.open().await;
+    assert_eq!(sqlite.counts().await.unwrap(), []);
     let (stored, ()) = tokio::join!(biased; sqlite.enqueue(vec![task("a")]), sqlite.close());
     stored.unwrap();
     let error = sqlite.enqueue(vec![task("a")]).await.unwrap_err();
     assert_eq!(error.kind(), StorageErrorKind::Closed);
+    let error = sqlite.counts().await.unwrap_err();
+    assert_eq!(error.kind(), StorageErrorKind::Closed);
+    let left: Vec<String> = files(place.0.path()).into_keys().collect();
+    assert_eq!(left, ["tasks.db"], "the log was not copied and removed");
     let again = place.open().await;
     assert_eq!(number(&again, "SELECT count(*) FROM evertask_tasks").await, 1);
 }

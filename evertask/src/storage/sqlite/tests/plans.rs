@@ -10,27 +10,38 @@ use std::{
 
 use super::{Place, ask, claim, task};
 use crate::storage::{
-    Due, NewTask, NodeId, Settlement, Sqlite, Storage,
-    sqlite::{claim, enqueue, lane, node, outside, settle},
+    Due, NewTask, NodeId, Page, Settlement, Sqlite, Storage, TaskFilter,
+    sqlite::{claim, enqueue, inspect, lane, node, outside, settle},
 };
-use crate::{policy::Keep, storage::KeepBy, task::TaskId, verdict::Verdict};
+use crate::{
+    policy::Keep,
+    storage::KeepBy,
+    task::{TaskId, TaskState},
+    verdict::Verdict,
+};
 
-/// Each line of the statement's plan names this index, and nothing is sorted or read from end to end.
-async fn check(sqlite: &Sqlite, sql: &'static str, index: &str) {
-    let plan = ask(sqlite, move |tx| {
-        let mut explain = tx.conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+/// What SQLite says it will do.
+async fn plan(sqlite: &Sqlite, sql: &str) -> Vec<String> {
+    let sql = format!("EXPLAIN QUERY PLAN {sql}");
+    ask(sqlite, move |tx| {
+        let mut explain = tx.conn.prepare(&sql)?;
         for parameter in 1..=explain.parameter_count() {
             explain.raw_bind_parameter(parameter, 1)?;
         }
         let mut rows = explain.raw_query();
         let mut plan = Vec::new();
         while let Some(row) = rows.next()? {
-            plan.push(row.get::<_, String>(3)?);
+            plan.push(row.get(3)?);
         }
         Ok(plan)
     })
     .await
-    .unwrap();
+    .unwrap()
+}
+
+/// Each line of the statement's plan names this index, and nothing is sorted or read from end to end.
+async fn check(sqlite: &Sqlite, sql: &str, index: &str) {
+    let plan = plan(sqlite, sql).await;
     assert!(!plan.is_empty(), "{sql}");
     for line in plan {
         assert!(line.starts_with("SEARCH") && line.contains(index), "{line}\n{sql}");
@@ -56,6 +67,33 @@ async fn the_hot_path_only_searches() {
     check(&sqlite, outside::EXPIRED, "evertask_expiring").await;
     check(&sqlite, outside::NEXT_OUT_OF_TIME, "evertask_ended").await;
     check(&sqlite, outside::NEXT_EXPIRED, "evertask_expiring").await;
+}
+
+#[tokio::test]
+async fn a_listing_is_driven_by_the_narrowest_index() {
+    let place = Place::new();
+    let sqlite = place.open().await;
+    let by = |state| TaskFilter { state: Some(state), ..TaskFilter::default() };
+    let tag = Some(("key".to_owned(), "value".to_owned()));
+    let tagged = TaskFilter { tag, ..by(TaskState::Failed) };
+    let keyed = TaskFilter { key_prefix: Some("order:".to_owned()), ..TaskFilter::default() };
+    let failed_so = TaskFilter { fingerprint: Some(1), ..TaskFilter::default() };
+    for (filter, index, sorted) in [
+        (TaskFilter::default(), "sqlite_autoindex_evertask_tasks_1 (id<?)", false),
+        (by(TaskState::Completed), "sqlite_autoindex_evertask_tasks_1 (id<?)", false),
+        (by(TaskState::Running), "evertask_running", true),
+        (by(TaskState::Failed), "evertask_unhappy (state=? AND id<?)", false),
+        (by(TaskState::Cancelled), "evertask_unhappy (state=? AND id<?)", false),
+        (tagged, "evertask_tagged (key=? AND value=? AND id<?)", false),
+        (keyed, "evertask_keys (key>? AND key<?)", true),
+        (failed_so, "sqlite_autoindex_evertask_tasks_1 (id=?)", false),
+    ] {
+        let page = Page { before: Some(TaskId::new()), limit: 10 };
+        let plan = plan(&sqlite, &inspect::listing(&filter, page).0).await;
+        assert!(plan[0].contains(index), "{filter:?}: {plan:#?}");
+        let sorts = plan.iter().any(|line| line.contains("TEMP B-TREE"));
+        assert_eq!(sorts, sorted, "{filter:?}: {plan:#?}");
+    }
 }
 
 /// Counts the instructions that SQLite's machine runs on the writer: the work it does, whatever the machine's speed.

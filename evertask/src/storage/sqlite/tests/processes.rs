@@ -157,19 +157,16 @@ async fn a_look_at_the_log_rings_only_for_what_others_wrote() {
     let (one, two) = (place.open().await, place.open().await);
     let mut eye = Eye::new(&place.file());
     let mut orders = one.0.bell.listen_orders();
-    // Asked for after the look, so answered after it.
-    let settled = async || number(&one, "SELECT 1").await;
-
     one.enqueue(vec![task("a")]).await.unwrap();
     eye.look(&one.0);
-    settled().await;
+    // Asked for after the look, so answered after it.
+    number(&one, "SELECT 1").await;
     assert!(!orders.has_changed().unwrap(), "it rang for our own write");
 
     two.enqueue(vec![task("a")]).await.unwrap();
     eye.look(&one.0);
-    settled().await;
-    assert!(orders.has_changed().unwrap(), "it did not ring for the write of another");
-    orders.mark_unchanged();
+    let rung = tokio::time::timeout(std::time::Duration::from_secs(20), orders.changed()).await;
+    rung.expect("it did not ring for the write of another").unwrap();
 
     assert!(!eye.log_changed(), "nothing was written since");
 }
@@ -206,12 +203,12 @@ async fn it_watches_only_while_a_node_is_there() {
 
 const CHILD: &str = "EVERTASK_TEST_CHILD";
 
-/// Another process that does what [`in_a_child`] does under this word, and says so line by line.
+/// Another process that does what [`in_a_child`] does under this word, in the directory of the place, and says so line by line.
 fn start_child(place: &Place, what: &str) -> (Child, impl Iterator<Item = String>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "storage::sqlite::tests::processes::in_a_child", "--nocapture"])
         .env(CHILD, what)
-        .env("EVERTASK_TEST_FILE", place.file())
+        .current_dir(place.0.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -225,26 +222,41 @@ fn start_child(place: &Place, what: &str) -> (Child, impl Iterator<Item = String
 #[tokio::test]
 async fn in_a_child() {
     let Ok(what) = std::env::var(CHILD) else { return };
-    let file = std::env::var_os("EVERTASK_TEST_FILE").unwrap();
-    let sqlite = Sqlite::options().durable(false).open(file).await.unwrap();
-    if what == "hold" {
-        let node = node();
-        sqlite.join(node.clone()).await.unwrap();
-        assert_eq!(claim(&sqlite, node.id, 1, &["a"], 1).await.len(), 1);
-        println!("child: {}", node.id);
-        // Until it is killed; or until its parent has died, so that none is left behind.
-        let _end = std::io::stdin().read(&mut [0]);
+    let sqlite = Sqlite::options().durable(false).open("tasks.db").await.unwrap();
+    match what.as_str() {
+        "hold" => {
+            let node = node();
+            sqlite.join(node.clone()).await.unwrap();
+            assert_eq!(claim(&sqlite, node.id, 1, &["a"], 1).await.len(), 1);
+            println!("child: {}", node.id);
+            // Until it is killed; or until its parent has died, so that none is left behind.
+            let _end = std::io::stdin().read(&mut [0]);
+        }
+        "store" => loop {
+            let stored = sqlite.enqueue((0..3).map(|_| task("a")).collect()).await.unwrap();
+            let ids: Vec<_> = stored.iter().map(|stored| stored.id.to_string()).collect();
+            println!("child: {}", ids.join(" "));
+        },
+        "go elsewhere" => {
+            std::env::set_current_dir("/").unwrap();
+            let stored = sqlite.enqueue(vec![task("a")]).await.unwrap();
+            sqlite.join(node()).await.unwrap();
+            let read = sqlite.task(stored[0].id).await.unwrap();
+            println!("child: {}", read.unwrap().id);
+        }
+        other => panic!("nobody does `{other}`"),
     }
-    if what == "hold" {
-        return;
-    }
-    loop {
-        let stored = sqlite.enqueue((0..3).map(|_| task("a")).collect()).await.unwrap();
-        println!(
-            "child: {}",
-            stored.iter().map(|stored| stored.id.to_string()).collect::<Vec<_>>().join(" ")
-        );
-    }
+}
+
+#[tokio::test]
+async fn a_relative_path_stays_where_it_was() {
+    let place = Place::new();
+    let (mut child, mut said) = start_child(&place, "go elsewhere");
+    let id = said.next().expect("the child could not store").parse().unwrap();
+    child.wait().unwrap();
+    let sqlite = place.open().await;
+    assert!(sqlite.task(id).await.unwrap().is_some());
+    assert!(place.0.path().join("tasks.db-nodes").is_dir());
 }
 
 #[tokio::test]
