@@ -7,18 +7,28 @@ use crate::{
     runtime::{Shared, claimer, keeper, pulse, settler},
 };
 
+/// How long the start may take longer for the sake of saying how many tasks there are to resume.
+const COUNT: Duration = Duration::from_millis(500);
+
+/// Up to where a storage counts what is due.
+const COUNTED: u64 = 10_000;
+
 type Loop = fn(Arc<Shared>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Starts the node. From here on it takes tasks in.
 pub(crate) async fn start(shared: &Arc<Shared>) -> Result<(), StartError> {
     shared.storage.join(shared.node.clone()).await?;
     announce(shared);
+    // Counted before the first of them is taken up, or the count would say what is left of them.
+    let counted = tokio::time::timeout(COUNT, tell_backlog(shared)).await;
+    if counted.is_err() {
+        tracing::info!("there are pending tasks to resume, too many to count while you wait");
+    }
     keep_running(shared, "settle", |shared| Box::pin(settler::run(shared)));
     keep_running(shared, "keep", |shared| Box::pin(keeper::run(shared)));
     keep_running(shared, "claim", |shared| Box::pin(claimer::run(shared)));
     keep_running(shared, "pulse", |shared| Box::pin(pulse::run(shared)));
     pulse::watch(shared);
-    drop(shared.tokio.spawn(tell_backlog(Arc::clone(shared))));
     Ok(())
 }
 
@@ -51,16 +61,18 @@ fn announce(shared: &Shared) {
     }
 }
 
-/// Says what is waiting, beside the work on it: a backlog of any size holds nothing up.
-async fn tell_backlog(shared: Arc<Shared>) {
-    let health = crate::runtime::health::health(&shared).await;
+/// Says what is waiting. Bounded: a storage counts up to 10,000 of each kind, and we do not wait for long.
+async fn tell_backlog(shared: &Shared) {
+    let health = crate::runtime::health::health(shared).await;
     if let Some(error) = health.storage_error {
         tracing::warn!(error, "the backlog could not be counted");
         return;
     }
     let due: u64 = health.due.iter().map(|backlog| backlog.due).sum();
     if due > 0 {
-        tracing::info!("{due} pending tasks to resume");
+        let plus =
+            if health.due.iter().any(|backlog| backlog.due >= COUNTED) { "at least " } else { "" };
+        tracing::info!("{plus}{due} pending tasks to resume");
     }
     for waiting in health.unserved {
         let (queue, name, version) = (waiting.queue, waiting.name, waiting.version);
