@@ -97,6 +97,13 @@ impl Sqlite {
         self.0.writer.close().await;
         self.0.liveness.leave_all();
     }
+
+    /// How many transactions were committed and how many snapshots read: for the benchmarks.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn traffic(&self) -> (u64, u64) {
+        (self.0.writer.commits(), self.0.readers.reads())
+    }
 }
 
 impl Inner {

@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use rusqlite::Connection;
@@ -20,13 +23,20 @@ pub(super) struct Readers {
     most: u32,
     places: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<Connection>>>,
+    reads: AtomicU64,
 }
 
 impl Readers {
     pub(super) fn new(settings: Settings, most: u32) -> Self {
         let most = most.clamp(1, 64);
         let places = Arc::new(Semaphore::new(most as usize));
-        Self { settings: Arc::new(settings), most, places, idle: Arc::default() }
+        let reads = AtomicU64::new(0);
+        Self { settings: Arc::new(settings), most, places, idle: Arc::default(), reads }
+    }
+
+    /// How many snapshots were read.
+    pub(super) fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
     }
 
     /// Reads in one snapshot.
@@ -35,6 +45,7 @@ impl Readers {
         doing: &'static str,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StorageError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         let settings = Arc::clone(&self.settings);
         let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
             return Err(closed(&settings.path));
