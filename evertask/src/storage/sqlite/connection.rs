@@ -71,6 +71,8 @@ fn connect(settings: &Settings, more: OpenFlags) -> Result<Connection, StorageEr
     let conn = Connection::open_with_flags(path, flags).map_err(told(path))?;
     conn.busy_timeout(settings.busy_timeout).map_err(told(path))?;
     conn.set_prepared_statement_cache_capacity(64);
+    // Otherwise SQLite plans a prepared statement anew whenever the value of a parameter might call for another plan.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(told(path))?;
     Ok(conn)
 }
 
