@@ -22,6 +22,7 @@ use crate::{
 
 mod claim;
 mod connection;
+mod crowd;
 mod enqueue;
 mod error;
 mod filesystem;

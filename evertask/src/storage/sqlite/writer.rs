@@ -15,7 +15,7 @@ use std::{
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rusqlite::Connection;
@@ -23,6 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::{
     connection::{Settings, open_writer},
+    crowd::{Crowd, REQUESTS_MAX},
     error::{closed, concerns_all, moved, storage_error},
     filesystem::identity,
     lane::Lanes,
@@ -31,10 +32,6 @@ use super::{
 };
 use crate::storage::{Bell, Clock, StorageError, StorageErrorKind};
 
-/// Most requests in one commit, and most that may wait for one.
-const REQUESTS_MAX: usize = 1_024;
-/// No more requests are taken into a commit that holds this many rows.
-const ROWS_MAX: usize = 10_000;
 /// So long after the last write the log is copied into the database.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -60,12 +57,13 @@ impl Writer {
         let (opened, is_open) = oneshot::channel();
         let (alive, ended) = watch::channel(());
         let commits = Arc::new(AtomicU64::new(0));
-        let (at, counted) = (Arc::clone(&path), Arc::clone(&commits));
+        let places = Arc::new(Semaphore::new(REQUESTS_MAX));
+        let (at, counted, taken) = (Arc::clone(&path), Arc::clone(&commits), Arc::clone(&places));
         let run = move || {
             let _alive = alive;
             match open_writer(&settings, clock.micros()) {
                 Ok(conn) => {
-                    let desk = Desk::new(conn, at, clock, bell, counted);
+                    let desk = Desk::new(conn, at, clock, bell, counted, taken);
                     if opened.send(Ok(())).is_ok() {
                         desk.run(&inbox);
                     }
@@ -80,7 +78,6 @@ impl Writer {
             StorageError::new(StorageErrorKind::Other, message).caused_by(error)
         })?;
         is_open.await.map_err(|_| closed(&path))??;
-        let places = Arc::new(Semaphore::new(REQUESTS_MAX));
         Ok(Self { path, inbox: Mutex::new(Some(sender)), places, commits, ended })
     }
 
@@ -173,6 +170,9 @@ struct Desk {
     clock: Clock,
     bell: Arc<Bell>,
     commits: Arc<AtomicU64>,
+    /// Those of the requests that wait or are being served.
+    places: Arc<Semaphore>,
+    crowd: Crowd,
     lanes: Lanes,
     /// What is remembered of the lanes holds for the database as it was last seen.
     lanes_hold: bool,
@@ -191,9 +191,12 @@ impl Desk {
         clock: Clock,
         bell: Arc<Bell>,
         commits: Arc<AtomicU64>,
+        places: Arc<Semaphore>,
     ) -> Self {
         Self {
             conn,
+            places,
+            crowd: Crowd::new(),
             identity: identity(&path),
             path,
             clock,
@@ -209,13 +212,7 @@ impl Desk {
 
     fn run(mut self, inbox: &Receiver<Box<dyn Ask>>) {
         while let Some(first) = self.wait(inbox) {
-            let mut rows = first.label().rows;
-            let mut batch = vec![first];
-            while rows < ROWS_MAX && batch.len() < REQUESTS_MAX {
-                let Ok(next) = inbox.try_recv() else { break };
-                rows = rows.saturating_add(next.label().rows);
-                batch.push(next);
-            }
+            let mut batch = self.crowd.gather(inbox, first);
             batch.sort_by_key(|request| request.label().turn);
             self.serve(&mut batch);
         }
@@ -238,8 +235,11 @@ impl Desk {
     }
 
     fn serve(&mut self, batch: &mut [Box<dyn Ask>]) {
+        let start = Instant::now();
         match self.commit(batch, false) {
             Ok(rings) => {
+                let all = REQUESTS_MAX - self.places.available_permits();
+                self.crowd.served(batch.len(), all, start.elapsed());
                 // First, so that whoever has an answer can rely on what it means having been told.
                 rings.ring(&self.bell);
                 for request in batch {
