@@ -13,14 +13,12 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     context::Context,
-    runtime::settings::Settings,
+    runtime::{pace::Pace, settings::Settings},
     stop::Stop,
     storage::{ClaimedTask, Room},
     task::TaskId,
 };
 
-/// A handler is quick, and its tasks may be taken ahead, if attempts in its queue take less than this on average.
-const QUICK: Duration = Duration::from_millis(20);
 /// A task taken ahead that has waited this long for a slot is given back.
 const AHEAD_AT_MOST: Duration = Duration::from_secs(1);
 /// An attempt taken ahead that runs longer than this is reported as begun, so that a crash counts against it.
@@ -57,8 +55,7 @@ struct Queue {
     limit: usize,
     used: usize,
     ahead: VecDeque<(Instant, ClaimedTask)>,
-    /// A running mean of how long attempts take; none seen yet is not quick.
-    pace: Option<Duration>,
+    pace: Pace,
     /// There may be tasks due in it that no claim has seen.
     due: bool,
 }
@@ -123,7 +120,14 @@ impl Desk {
             .map(|name| {
                 let own = settings.queues.get(&name).and_then(|queue| queue.concurrency);
                 let limit = own.unwrap_or(settings.concurrency).min(settings.concurrency);
-                Queue { name, limit, used: 0, ahead: VecDeque::new(), pace: None, due: true }
+                Queue {
+                    name,
+                    limit,
+                    used: 0,
+                    ahead: VecDeque::new(),
+                    pace: Pace::default(),
+                    due: true,
+                }
             })
             .collect();
         let by_name = queues.iter().enumerate().map(|(i, queue)| (queue.name.clone(), i)).collect();
@@ -179,7 +183,8 @@ impl Desk {
         let mut state = self.state();
         let state = &mut *state;
         // What has ended but is not stored yet is bounded too: a storage that takes claims but no settlements gets no more.
-        if state.draining || state.held.len() > 4 * state.limit + 64 {
+        let ahead: usize = state.queues.iter().map(|queue| queue.ahead.len()).sum();
+        if state.draining || state.held.len() - ahead > 4 * state.limit + 64 {
             return None;
         }
         let slots = state.limit.saturating_sub(state.used);
@@ -194,10 +199,10 @@ impl Desk {
             .filter_map(|queue| {
                 let own = queue.limit.saturating_sub(queue.used);
                 let free = own.min(slots);
-                let quick = queue.pace.is_some_and(|pace| pace < QUICK);
+                let depth = queue.pace.ahead(queue.limit);
                 // Filled up when half empty: fewer, larger claims.
-                let ahead = if quick && queue.ahead.len() <= queue.limit / 2 {
-                    queue.limit - queue.ahead.len()
+                let ahead = if depth > 0 && queue.ahead.len() <= depth / 2 {
+                    depth - queue.ahead.len()
                 } else {
                     usize::from(passing && own > 0 && queue.ahead.is_empty())
                 };
@@ -275,10 +280,7 @@ impl Desk {
         let queue = &mut state.queues[index];
         queue.used -= 1;
         if let Some(ran) = ran {
-            // One part in eight: a slow one is noticed at once, quickness has to be shown a few times.
-            queue.pace = Some(queue.pace.map_or(ran, |pace| {
-                if ran >= QUICK { ran.max(pace) } else { (pace * 7 + ran) / 8 }
-            }));
+            queue.pace.saw(ran);
         }
         let next = if state.draining {
             None
@@ -302,8 +304,8 @@ impl Desk {
             }
             filled
         };
-        let low = state.queues[index].ahead.len() <= state.queues[index].limit / 2;
-        if next.is_none() || low {
+        let queue = &state.queues[index];
+        if next.is_none() || queue.ahead.len() <= queue.pace.ahead(queue.limit) / 2 {
             self.freed.notify_one();
         }
         next
@@ -375,7 +377,7 @@ impl Desk {
         for queue in queues {
             while queue.ahead.front().is_some_and(|(since, _)| now - *since > AHEAD_AT_MOST) {
                 // Slots are not coming free, so these are not quick.
-                queue.pace = Some(QUICK);
+                queue.pace.saw_none();
                 overdue.extend(queue.ahead.pop_front().map(|(_, task)| task));
             }
         }

@@ -32,6 +32,7 @@ mod health;
 mod hooks;
 mod keeper;
 mod latch;
+mod pace;
 mod patience;
 mod pulse;
 mod rescue;
