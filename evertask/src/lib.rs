@@ -82,7 +82,8 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[doc(hidden)]
+// Hidden from the documentation only: what is hidden from the compiler too, it writes out in full in its errors.
+#[cfg_attr(doc, doc(hidden))]
 pub mod __private;
 mod body;
 pub mod bounds;

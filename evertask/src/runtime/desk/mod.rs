@@ -1,7 +1,7 @@
 //! What this node holds: running attempts, tasks taken ahead, and how much room is left.
 //!
-//! Plain bookkeeping under one lock that is never held across an await. The claimer brings tasks, attempts end, the settler
-//! reports what is stored; the keeper compares with what the storage believes.
+//! Plain bookkeeping under one lock that is never held across an await. This file is a task's way over the desk: a claim brings
+//! it, its attempt begins and ends, what became of it is stored. `room` is what a claim may ask for, `view` what others see.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -15,14 +15,14 @@ use crate::{
     context::Context,
     runtime::{pace::Pace, settings::Settings},
     stop::Stop,
-    storage::{ClaimedTask, Room},
+    storage::ClaimedTask,
     task::TaskId,
 };
 
-/// A task taken ahead that has waited this long for a slot is given back.
-const AHEAD_AT_MOST: Duration = Duration::from_secs(1);
-/// An attempt taken ahead that runs longer than this is reported as begun, so that a crash counts against it.
-const MARK_AFTER: Duration = Duration::from_secs(1);
+mod room;
+mod view;
+
+pub use self::view::RunningTask;
 
 #[derive(Debug)]
 pub(crate) struct Desk {
@@ -80,20 +80,6 @@ enum Phase {
     Ended,
 }
 
-/// One attempt that runs now.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct RunningTask {
-    /// The task.
-    pub id: TaskId,
-    /// The name of its handler.
-    pub name: Arc<str>,
-    /// Its queue.
-    pub queue: Arc<str>,
-    /// How long it has been running.
-    pub ran: Duration,
-}
-
 /// What became of the tasks a claim brought, other than waiting on the desk.
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
@@ -101,13 +87,6 @@ pub(crate) struct Taken {
     pub(crate) begin: Vec<ClaimedTask>,
     /// They come too late: the node shuts down.
     pub(crate) refused: Vec<ClaimedTask>,
-}
-
-/// What a claim is to ask for.
-#[derive(Debug)]
-pub(crate) struct Wanted {
-    pub(crate) rooms: Vec<Room>,
-    pub(crate) slots: usize,
 }
 
 impl Desk {
@@ -150,71 +129,6 @@ impl Desk {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Tasks may have become due in any queue.
-    pub(crate) fn look(&self) {
-        self.state().queues.iter_mut().for_each(|queue| queue.due = true);
-    }
-
-    /// A claim has found nothing more that is due in these queues.
-    pub(crate) fn seen(&self, rooms: &[Room]) {
-        let mut state = self.state();
-        let State { queues, by_name, .. } = &mut *state;
-        for index in rooms.iter().filter_map(|room| by_name.get(&room.queue)) {
-            queues[*index].due = false;
-        }
-    }
-
-    /// Where one task could begin now, in whatever queue; `None` if nowhere.
-    pub(crate) fn room_for_one(&self) -> Option<Vec<Room>> {
-        let state = self.state();
-        if state.draining || state.used >= state.limit {
-            return None;
-        }
-        let free = state.queues.iter().filter(|queue| queue.used < queue.limit);
-        let rooms: Vec<_> =
-            free.map(|queue| Room { queue: queue.name.clone(), slots: 1, ahead: 0 }).collect();
-        (!rooms.is_empty()).then_some(rooms)
-    }
-
-    /// The room there is for more tasks, in queues that may have some; `None` if there is none worth a claim.
-    pub(crate) fn wanted(&self) -> Option<Wanted> {
-        let mut state = self.state();
-        let state = &mut *state;
-        // What has ended but is not stored yet is bounded too: a storage that takes claims but no settlements gets no more.
-        let ahead: usize = state.queues.iter().map(|queue| queue.ahead.len()).sum();
-        if state.draining || state.held.len() - ahead > 4 * state.limit + 64 {
-            return None;
-        }
-        let slots = state.limit.saturating_sub(state.used);
-        // All slots are taken, but by quick tasks with more of them behind: they pass from one to the next without ever being
-        // free. So that this starves no other queue, each of those may have one task among them.
-        let passing = slots == 0 && state.queues.iter().any(|queue| !queue.ahead.is_empty());
-        let (later, first) = state.queues.split_at(state.turn);
-        let rooms: Vec<_> = first
-            .iter()
-            .chain(later)
-            .filter(|queue| queue.due)
-            .filter_map(|queue| {
-                let own = queue.limit.saturating_sub(queue.used);
-                let free = own.min(slots);
-                let depth = queue.pace.ahead(queue.limit);
-                // Filled up when half empty: fewer, larger claims.
-                let ahead = if depth > 0 && queue.ahead.len() <= depth / 2 {
-                    depth - queue.ahead.len()
-                } else {
-                    usize::from(passing && own > 0 && queue.ahead.is_empty())
-                };
-                let room = Room { queue: Arc::clone(&queue.name), slots: free, ahead };
-                (free + ahead > 0).then_some(room)
-            })
-            .collect();
-        if rooms.is_empty() {
-            return None;
-        }
-        state.turn = (state.turn + 1) % state.queues.len();
-        Some(Wanted { rooms, slots })
     }
 
     /// Takes in what a claim brought. What is not returned waits for a slot.
@@ -368,23 +282,6 @@ impl Desk {
         waiting.map(|(_, task)| task).inspect(|task| end(held, task.id)).collect()
     }
 
-    /// Takes off the desk what has waited for a slot for too long.
-    pub(crate) fn overdue(&self) -> Vec<ClaimedTask> {
-        let mut state = self.state();
-        let State { queues, held, .. } = &mut *state;
-        let now = Instant::now();
-        let mut overdue = Vec::new();
-        for queue in queues {
-            while queue.ahead.front().is_some_and(|(since, _)| now - *since > AHEAD_AT_MOST) {
-                // Slots are not coming free, so these are not quick.
-                queue.pace.saw_none();
-                overdue.extend(queue.ahead.pop_front().map(|(_, task)| task));
-            }
-        }
-        overdue.iter().for_each(|task| end(held, task.id));
-        overdue
-    }
-
     /// Tells every running attempt to stop.
     pub(crate) fn stop_all(&self, reason: Stop) {
         for held in self.state().held.values_mut() {
@@ -394,93 +291,6 @@ impl Desk {
                 Phase::Ahead | Phase::Ended => {}
             }
         }
-    }
-
-    /// Attempts taken ahead that have been running for a while and are not marked as begun.
-    pub(crate) fn unmarked(&self) -> Vec<(TaskId, u64)> {
-        let state = self.state();
-        let long = |held: &Held| match &held.phase {
-            Phase::Running { since, marked, .. } => !marked && since.elapsed() > MARK_AFTER,
-            Phase::Ahead | Phase::Starting { .. } | Phase::Ended => false,
-        };
-        state
-            .held
-            .iter()
-            .filter(|(_, held)| long(held))
-            .map(|(id, held)| (*id, held.lease))
-            .collect()
-    }
-
-    pub(crate) fn mark(&self, begun: &[(TaskId, u64)]) {
-        let mut state = self.state();
-        for (id, lease) in begun {
-            if let Some(held) = state.held.get_mut(id)
-                && held.lease == *lease
-                && let Phase::Running { marked, .. } = &mut held.phase
-            {
-                *marked = true;
-            }
-        }
-    }
-
-    /// Every lease that is neither stored as ended nor on its way there.
-    pub(crate) fn leases(&self) -> Vec<(TaskId, u64)> {
-        let live = |held: &&Held| !matches!(held.phase, Phase::Ended);
-        let state = self.state();
-        state
-            .held
-            .iter()
-            .filter(|(_, held)| live(held))
-            .map(|(id, held)| (*id, held.lease))
-            .collect()
-    }
-
-    pub(crate) fn holds(&self, id: TaskId, lease: u64) -> bool {
-        self.state().held.get(&id).is_some_and(|held| held.lease == lease)
-    }
-
-    pub(crate) fn claims_done(&self) -> u64 {
-        self.state().claims_done
-    }
-
-    /// How many tasks are held in any way.
-    pub(crate) fn len(&self) -> usize {
-        self.state().held.len()
-    }
-
-    /// How many attempts run or are about to.
-    pub(crate) fn used(&self) -> usize {
-        self.state().used
-    }
-
-    pub(crate) fn running(&self) -> Vec<RunningTask> {
-        let state = self.state();
-        let running = state.held.iter().filter_map(|(id, held)| match &held.phase {
-            Phase::Running { since, .. } => Some(RunningTask {
-                id: *id,
-                name: Arc::clone(&held.name),
-                queue: Arc::clone(&state.queues[held.queue].name),
-                ran: since.elapsed(),
-            }),
-            Phase::Ahead | Phase::Starting { .. } | Phase::Ended => None,
-        });
-        running.collect()
-    }
-
-    /// The handlers that are being polled right now.
-    pub(crate) fn polled(&self) -> Vec<Arc<str>> {
-        let state = self.state();
-        let polled =
-            |held: &&Held| matches!(&held.phase, Phase::Running { ctx, .. } if ctx.is_polled());
-        let mut names: Vec<_> =
-            state.held.values().filter(polled).map(|held| Arc::clone(&held.name)).collect();
-        names.sort();
-        names.dedup();
-        names
-    }
-
-    pub(crate) fn queues(&self) -> Vec<Arc<str>> {
-        self.state().queues.iter().map(|queue| Arc::clone(&queue.name)).collect()
     }
 }
 
