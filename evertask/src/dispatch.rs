@@ -66,12 +66,13 @@ pub fn dispatch_all<T: Handler>(payloads: impl IntoIterator<Item = T>) -> Dispat
 /// Unlike [`dispatch_all`] this is not all or nothing: an error says how many were stored before it.
 ///
 /// ```
-/// # async fn doc(names: impl futures_core::Stream<Item = greet> + Send + 'static) -> Result<(), evertask::DispatchError> {
 /// #[evertask::handler]
 /// async fn greet(name: String) {
 ///     println!("hello, {name}");
 /// }
 ///
+/// # type Names = std::pin::Pin<Box<dyn futures_core::Stream<Item = greet> + Send>>;
+/// # async fn doc(names: Names) -> Result<(), evertask::DispatchError> {
 /// let stored = evertask::dispatch_stream(names).tag("campaign", "spring").await?;
 /// println!("{stored} greetings are on their way");
 /// # Ok(()) }
