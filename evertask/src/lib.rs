@@ -1,6 +1,6 @@
 //! Durable, typed background tasks: put one attribute on an async fn.
 //!
-//! ```
+//! ```standalone_crate
 //! use evertask::{Runtime, storage::Memory};
 //!
 //! #[evertask::handler(timeout = "5m", retries = 3)]
@@ -74,6 +74,9 @@
 //!
 //! A handler is a plain async fn: call it with `State::from(value)` and [`Context::test()`](Context::test). Against the real
 //! engine, use [`storage::Memory`] under `#[tokio::test(start_paused = true)]`: delays and backoffs then take no time.
+//!
+//! Documentation tests of edition 2024 are compiled into one program: two that have a handler of the same name then say so at
+//! start. Mark those that start a runtime ` ```standalone_crate `.
 //!
 //! # Features
 //!

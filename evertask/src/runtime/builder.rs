@@ -25,7 +25,7 @@ pub(crate) type OpenStorage = Box<
 
 /// Describes a runtime: where tasks are stored, which handlers and queues it serves, by which rules.
 ///
-/// ```
+/// ```standalone_crate
 /// use std::time::Duration;
 /// use evertask::{Runtime, storage::Memory};
 ///

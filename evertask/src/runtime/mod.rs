@@ -63,7 +63,7 @@ use self::{
 /// [`shutdown`](Self::shutdown) to wait for that, or [`run_until_signal`](Self::run_until_signal) in a program that does
 /// nothing else.
 ///
-/// ```
+/// ```standalone_crate
 /// use evertask::{Runtime, storage::Memory};
 ///
 /// #[evertask::handler]
