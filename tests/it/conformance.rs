@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use evertask::storage::{
-    BoxFuture, FullStorage, ManualClock, Memory, Sqlite, conformance::Subject,
+    BoxFuture, FullStorage, ManualClock, Memory, Postgres, Sqlite, conformance::Subject,
 };
 
 async fn memory() -> Subject {
@@ -42,3 +42,30 @@ async fn sqlite_reopening() -> Subject {
 }
 
 evertask::storage_conformance!(sqlite_reopened, super::sqlite_reopening);
+
+async fn postgres() -> Option<Subject> {
+    let server = evertask_servers::postgres()?;
+    let clock = ManualClock::new();
+    let options = Postgres::options().schema(evertask_servers::schema()).clock(clock.clock());
+    // What is lost with the power of the machine is not on trial here.
+    let options = options.durable(false);
+    let postgres = options.clone().connect(server.url()).await.expect("a new schema");
+    let reopen = move |old: Arc<dyn FullStorage>| -> BoxFuture<'static, Arc<dyn FullStorage>> {
+        drop(old);
+        let options = options.clone();
+        Box::pin(async move {
+            let postgres = options.connect(server.url()).await.expect("the same schema");
+            Arc::new(postgres) as Arc<dyn FullStorage>
+        })
+    };
+    Some(Subject::new(postgres, clock).reopened_by(reopen))
+}
+
+evertask::storage_conformance!(postgres, super::postgres);
+
+/// The same laws where the database is closed and opened again before every step.
+async fn postgres_reopening() -> Option<Subject> {
+    Some(postgres().await?.reopening_at_every_step())
+}
+
+evertask::storage_conformance!(postgres_reopened, super::postgres_reopening);

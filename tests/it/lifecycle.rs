@@ -98,7 +98,9 @@ async fn dropping_the_last_runtime_shuts_it_down() {
     let second = pause::dispatch(0).on(&clone).await.unwrap();
     second.output().await.unwrap();
     drop(clone);
-    let gone = async || memory.peers(NodeId::nil()).await.unwrap().iter().all(|peer| peer.life == Life::Dead);
+    let gone = async || {
+        memory.peers(NodeId::nil()).await.unwrap().iter().all(|peer| peer.life == Life::Dead)
+    };
     crate::until(gone).await;
     crate::until(async || {
         memory.task(task.id()).await.unwrap().unwrap().state == TaskState::Completed
@@ -262,7 +264,8 @@ async fn ended_tasks_are_deleted_when_their_time_is_over() {
 #[test]
 fn a_handler_that_blocks_the_executor_is_named() {
     let (release, blocked) = std::sync::mpsc::channel::<()>();
-    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let tokio =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let blocked = std::sync::Mutex::new(blocked);
     let runtime = tokio.block_on(async {
         let builder = Runtime::builder().storage(Memory::new()).discover(false).handler::<block>();

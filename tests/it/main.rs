@@ -8,6 +8,7 @@ mod faults;
 mod hooks;
 mod lifecycle;
 mod log;
+mod postgres;
 mod sqlite;
 mod survive;
 

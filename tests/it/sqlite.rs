@@ -10,8 +10,6 @@ use evertask::{
     Cancel, Context, OutputError, Page, Runtime, TaskFilter, TaskState, storage::Sqlite,
 };
 
-
-
 #[evertask::handler]
 async fn double(n: u64) -> u64 {
     2 * n

@@ -38,10 +38,14 @@ mod clock;
 pub mod conformance;
 mod error;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod rules;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+#[cfg(feature = "postgres")]
+pub use self::postgres::{Postgres, PostgresOptions};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::{Sqlite, SqliteOptions};
 pub use self::{
@@ -201,6 +205,11 @@ pub struct Node {
     pub handlers: Arc<[Known]>,
     /// The queues it serves.
     pub queues: Vec<String>,
+    /// How long its signs of life may stand still before others take it for dead.
+    pub lease: Duration,
+    /// How long a storage that sends signs of life by itself goes on with that while the node's runtime does not
+    /// [`renew`](Storage::renew).
+    pub stall_limit: Duration,
 }
 
 impl Node {
@@ -214,6 +223,8 @@ impl Node {
             binary: String::new(),
             handlers,
             queues,
+            lease: Duration::from_secs(15),
+            stall_limit: Duration::from_secs(300),
         }
     }
 }
