@@ -162,12 +162,14 @@ async fn a_server_that_crashes_keeps_what_was_stored_and_is_found_again() {
 }
 
 const HOLDER: &str = "EVERTASK_HOLDER_SCHEMA";
+const LEASE: Duration = Duration::from_secs(3);
 
 /// Not a test by itself: a process that holds a task until it is killed.
 #[tokio::test(flavor = "multi_thread")]
 async fn holder() {
     let Ok(schema) = std::env::var(HOLDER) else { return };
-    let _node = node(evertask_servers::postgres().unwrap(), &schema).await;
+    let storage = connect(evertask_servers::postgres().unwrap(), &schema).await;
+    let _node = builder(storage).lease(LEASE).start().await.unwrap();
     std::future::pending::<()>().await;
 }
 
@@ -186,9 +188,8 @@ async fn a_killed_process_is_missed_within_a_lease_and_its_task_runs_again() {
         .spawn()
         .unwrap();
     crate::until(async || info().await.state == TaskState::Running).await;
-    let lease = Duration::from_secs(3);
     let storage = connect(server, &schema).await;
-    let node = builder(storage).lease(lease).start().await.unwrap();
+    let node = builder(storage).lease(LEASE).start().await.unwrap();
     assert_eq!(info().await.lease, 1, "while it lives nobody takes its task");
     holder.kill().unwrap();
     holder.wait().unwrap();
@@ -196,7 +197,7 @@ async fn a_killed_process_is_missed_within_a_lease_and_its_task_runs_again() {
     crate::until(async || info().await.lease == 3 && info().await.state == TaskState::Running)
         .await;
     let took = died.elapsed();
-    assert!(took < lease * 4, "{took:?}");
+    assert!(took < LEASE * 4, "{took:?}");
     assert_eq!(info().await.losses, 1);
     node.cancel(task.id()).await.unwrap();
     node.shutdown().await.unwrap();

@@ -47,15 +47,15 @@ pub(super) const HEADS: Sql = Sql {
 // $3 now, $4 how far to read each, $5 how many to take, $6 how many begin, $7 node, $8 claim, $9 when expired ones are pruned.
 pub(super) const TAKE: Sql = Sql {
     text: "WITH heads AS MATERIALIZED (
-            SELECT h.place, l.rank, h.due_at, h.id, coalesce(h.expires_at <= $3, false) AS expired
+            SELECT h.place, l.lane, l.rank, h.due_at, h.id, coalesce(h.expires_at <= $3, false) AS expired
             FROM unnest($1, $2) AS l (lane, rank) CROSS JOIN LATERAL (
                 SELECT t.ctid AS place, t.id, t.due_at, t.expires_at FROM tasks AS t
                 WHERE t.state = 0 AND t.lane = l.lane AND t.due_at <= $3 ORDER BY t.due_at, t.id LIMIT $4) AS h
             ORDER BY l.rank, h.due_at, h.id
         ), taken AS MATERIALIZED (
             SELECT h.* FROM heads AS h CROSS JOIN LATERAL (
-                SELECT 1 FROM tasks AS t WHERE t.ctid = h.place AND t.state = 0 AND t.due_at <= $3
-                FOR UPDATE SKIP LOCKED) AS locked
+                SELECT 1 FROM tasks AS t
+                WHERE t.ctid = h.place AND t.state = 0 AND t.lane = h.lane AND t.due_at <= $3 FOR UPDATE SKIP LOCKED) AS locked
             LIMIT $5
         ), turns AS MATERIALIZED (
             SELECT *, row_number() OVER (PARTITION BY expired ORDER BY rank, due_at, id) <= $6 AS begins FROM taken
