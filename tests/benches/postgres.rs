@@ -233,7 +233,8 @@ impl<'s> Floor<'s> {
 }
 
 async fn connect(server: &Cluster) -> Client {
-    let (client, connection) = tokio_postgres::connect(&server.url(), NoTls).await.expect("a session");
+    let (client, connection) =
+        tokio_postgres::connect(&server.url(), NoTls).await.expect("a session");
     tokio::spawn(connection);
     client
 }

@@ -24,7 +24,7 @@ pub(crate) fn postgres() -> Result<Binaries, String> {
     }
     // A certain version comes from Python's registry, which has them newer than most systems.
     if wanted.is_none()
-        && install_from_system()
+        && install_from_system("postgresql")
         && let Some(found) = find()
     {
         return Ok(found);
@@ -63,16 +63,30 @@ fn look_at(directory: &Path) -> Option<Binaries> {
     Some(Binaries { directory, major: major.to_string() })
 }
 
-fn install_from_system() -> bool {
+/// The program of the proxy.
+pub(crate) fn pgbouncer() -> Result<PathBuf, String> {
+    let places = || std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
+    let find = || {
+        let mut places: Vec<PathBuf> = places();
+        places.push("/usr/sbin".into());
+        places.into_iter().map(|place| place.join("pgbouncer")).find(|program| program.exists())
+    };
+    let found = find().or_else(|| install_from_system("pgbouncer").then(find).flatten());
+    found.ok_or_else(|| {
+        "there is no pgbouncer, and it cannot be installed; do so by hand".to_owned()
+    })
+}
+
+fn install_from_system(package: &str) -> bool {
     let root = crate::account::user_id() == 0;
     root && Path::new("/usr/bin/apt-get").exists() && {
-        eprintln!("installing PostgreSQL with apt-get, once, for the tests");
+        eprintln!("installing `{package}` with apt-get, once, for the tests");
         let apt = |arguments: &[&str]| {
             let mut apt = Command::new("apt-get");
             apt.env("DEBIAN_FRONTEND", "noninteractive").args(arguments).output()
         };
         let _as_it_is = apt(&["update", "-qq"]);
-        let install = ["install", "-y", "-qq", "--no-install-recommends", "postgresql"];
+        let install = ["install", "-y", "-qq", "--no-install-recommends", package];
         apt(&install).is_ok_and(|done| done.status.success())
     }
 }

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io,
     os::unix::{fs::PermissionsExt, net::UnixStream, process::CommandExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -75,9 +75,9 @@ impl Cluster {
         format!("postgres://postgres@/postgres?host={}", self.directory.display())
     }
 
-    /// Where its socket is, for a proxy.
-    pub fn socket(&self) -> PathBuf {
-        self.directory.join(".s.PGSQL.5432")
+    /// Where its socket is.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Its major version.
@@ -111,7 +111,7 @@ impl Cluster {
     }
 
     fn is_up(&self) -> bool {
-        UnixStream::connect(self.socket()).is_ok()
+        UnixStream::connect(self.directory.join(".s.PGSQL.5432")).is_ok()
     }
 
     /// Makes an empty cluster in the place of whatever is there.

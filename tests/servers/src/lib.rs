@@ -6,13 +6,14 @@
 mod account;
 mod binaries;
 mod cluster;
+mod proxy;
 
 use std::sync::{
     OnceLock,
     atomic::{AtomicU32, Ordering},
 };
 
-pub use self::cluster::Cluster;
+pub use self::{cluster::Cluster, proxy::Proxy};
 
 /// The PostgreSQL server that is shared by all who ask, on the machine's own version or on the one that `EVERTASK_TEST_PG`
 /// names.
@@ -34,6 +35,15 @@ pub fn own_postgres() -> Option<Cluster> {
     or_say(binaries::postgres().and_then(Cluster::own))
 }
 
+/// A pgbouncer in front of the shared PostgreSQL server, which gives each transaction another session.
+///
+/// # Panics
+/// As [`postgres`].
+pub fn pgbouncer() -> Option<&'static Proxy> {
+    static SHARED: OnceLock<Option<Proxy>> = OnceLock::new();
+    SHARED.get_or_init(|| or_say(Proxy::start(postgres()?))).as_ref()
+}
+
 /// A name for a schema that no other test uses.
 pub fn schema() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -44,10 +54,10 @@ fn or_say<T>(server: Result<T, String>) -> Option<T> {
     match server {
         Ok(server) => Some(server),
         Err(why) if std::env::var_os("CI").is_some() => {
-            panic!("no PostgreSQL for the tests, and `CI` is set: {why}")
+            panic!("no server for the tests, and `CI` is set: {why}")
         }
         Err(why) => {
-            eprintln!("\n==== SKIPPED, NO POSTGRESQL: {why} ====\n");
+            eprintln!("\n==== SKIPPED, NO SERVER: {why} ====\n");
             None
         }
     }
