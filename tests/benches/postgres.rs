@@ -66,7 +66,8 @@ fn say(what: &str, per_second: f64, floor: Option<f64>) {
 
 async fn node(server: &Cluster, schema: &str) -> Runtime {
     let storage = Postgres::options().schema(schema).connect(server.url()).await.expect("a schema");
-    let builder = Runtime::builder().storage(storage).concurrency(64);
+    // About as many tasks in hand as the floor has with its four connections.
+    let builder = Runtime::builder().storage(storage).concurrency(200);
     builder.start().await.expect("a node")
 }
 

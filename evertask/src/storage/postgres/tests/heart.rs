@@ -1,6 +1,9 @@
 //! Signs of life: given by the storage itself while a runtime cannot, but not for ever.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::fresh;
 use crate::{
@@ -22,7 +25,9 @@ async fn silent(postgres: &Postgres, stall_limit: Duration) -> Node {
 
 /// The first number of a beat that a look from outside finds and that is not this one.
 async fn next_beat(postgres: &Postgres, node: &Node, last: Option<u64>) -> u64 {
+    let start = Instant::now();
     loop {
+        assert!(start.elapsed() < Duration::from_secs(30), "no beat comes");
         let peers = postgres.peers(uuid::Uuid::nil()).await.unwrap();
         let peer = peers.iter().find(|peer| peer.node == node.id).expect("it holds a task");
         let Life::Beats(beat) = peer.life else { panic!("{peer:?}") };
