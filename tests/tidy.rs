@@ -12,6 +12,7 @@ const ABSENCES: &[(&[&str], &[&str], &str)] = &[
         &[
             "tokio",
             "rusqlite",
+            "tokio_postgres",
             "crate::runtime",
             "crate::storage",
             "crate::context",
@@ -39,12 +40,12 @@ const ABSENCES: &[(&[&str], &[&str], &str)] = &[
             "runtime/desk",
             "runtime/client",
         ],
-        &["Memory", "Sqlite", "Postgres", "MySql", "rusqlite"],
+        &["Memory", "Sqlite", "Postgres", "MySql", "rusqlite", "tokio_postgres"],
         "the runtime works on `dyn Storage`: only `runtime/url.rs` may name one",
     ),
     (
         &["context.rs", "dispatch.rs", "handle.rs", "runtime/", "handler.rs", "extract.rs"],
-        &["rusqlite"],
+        &["rusqlite", "tokio_postgres"],
         "SQL belongs into `storage/`",
     ),
 ];
@@ -57,6 +58,7 @@ const CONFINED: &[(&str, &[&str], &str)] = &[
         "only the registry and the door for generated code know how handlers are gathered",
     ),
     ("rusqlite", &["storage/sqlite/"], "only `storage/sqlite/` speaks to SQLite"),
+    ("tokio_postgres", &["storage/postgres/"], "only `storage/postgres/` speaks to PostgreSQL"),
     (
         "allow(unsafe_code)",
         &["registry.rs"],

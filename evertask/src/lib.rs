@@ -81,6 +81,7 @@
 //! # Features
 //!
 //! - `sqlite` (default): [`storage::Sqlite`].
+//! - `postgres`: `storage::Postgres`, for many processes and machines on one database.
 //! - `conformance`: `storage::conformance`, the laws for those who write a storage.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

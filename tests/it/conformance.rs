@@ -3,7 +3,8 @@
 use std::{fs, sync::Arc};
 
 use evertask::storage::{
-    BoxFuture, FullStorage, ManualClock, Memory, Sqlite, conformance::Subject,
+    BoxFuture, FullStorage, ManualClock, Memory, Postgres, PostgresOptions, Sqlite,
+    conformance::Subject,
 };
 
 async fn memory() -> Subject {
@@ -42,6 +43,44 @@ async fn sqlite_reopening() -> Subject {
 }
 
 evertask::storage_conformance!(sqlite_reopened, super::sqlite_reopening);
+
+async fn postgres() -> Option<Subject> {
+    let server = evertask_servers::postgres()?;
+    Some(postgres_at(server.url(), Postgres::options()).await)
+}
+
+async fn postgres_at(url: String, options: PostgresOptions) -> Subject {
+    let clock = ManualClock::new();
+    // What is lost with the power of the machine is not on trial here.
+    let options = options.schema(evertask_servers::schema()).durable(false).clock(clock.clock());
+    let postgres = options.clone().connect(&url).await.expect("a new schema");
+    let reopen = move |old: Arc<dyn FullStorage>| -> BoxFuture<'static, Arc<dyn FullStorage>> {
+        drop(old);
+        let (options, url) = (options.clone(), url.clone());
+        Box::pin(async move {
+            let postgres = options.connect(url).await.expect("the same schema");
+            Arc::new(postgres) as Arc<dyn FullStorage>
+        })
+    };
+    Subject::new(postgres, clock).reopened_by(reopen)
+}
+
+evertask::storage_conformance!(postgres, super::postgres);
+
+/// The same laws where the database is closed and opened again before every step.
+async fn postgres_reopening() -> Option<Subject> {
+    Some(postgres().await?.reopening_at_every_step())
+}
+
+evertask::storage_conformance!(postgres_reopened, super::postgres_reopening);
+
+/// The same laws through a proxy that gives each transaction another session.
+async fn pgbouncer() -> Option<Subject> {
+    let proxy = evertask_servers::pgbouncer()?;
+    Some(postgres_at(proxy.url(), Postgres::options().pooled_proxy(true)).await)
+}
+
+evertask::storage_conformance!(postgres_behind_pgbouncer, super::pgbouncer);
 
 /// A law that is written but not in the list of the macro would never be tried.
 #[test]

@@ -143,6 +143,7 @@ impl Shared {
         let queues = desk.queues().iter().map(ToString::to_string).collect();
         let mut node = Node::new(registry.known(), queues);
         settings.binary.as_ref().clone_into(&mut node.binary);
+        (node.lease, node.stall_limit) = (settings.lease, settings.stall_limit);
         Arc::new(Self {
             storage,
             registry,

@@ -17,9 +17,9 @@ pub(crate) fn open(url: String) -> Result<OpenStorage, StartError> {
             Ok(Box::new(|| Box::pin(std::future::ready(Ok(memory)))))
         }
         "sqlite" => sqlite(url),
-        "postgres" | "postgresql" => Err(bad(url, "this build has no PostgreSQL storage")),
+        "postgres" | "postgresql" => postgres(url),
         "mysql" | "mariadb" => Err(bad(url, "this build has no MySQL storage")),
-        _ => Err(bad(url, "it begins with none of `sqlite:`, `memory:`")),
+        _ => Err(bad(url, "it begins with none of `sqlite:`, `postgres:`, `memory:`")),
     }
 }
 
@@ -41,6 +41,23 @@ fn sqlite(url: String) -> Result<OpenStorage, StartError> {
 #[cfg(not(feature = "sqlite"))]
 fn sqlite(url: String) -> Result<OpenStorage, StartError> {
     Err(bad(url, "this build has no SQLite storage; turn on the feature `sqlite`"))
+}
+
+#[cfg(feature = "postgres")]
+#[allow(clippy::unnecessary_wraps, reason = "what is wrong with the url is told when it is opened")]
+fn postgres(url: String) -> Result<OpenStorage, StartError> {
+    Ok(Box::new(|| {
+        Box::pin(async move {
+            let postgres = crate::storage::Postgres::connect(url).await?;
+            let storage: Arc<dyn FullStorage> = Arc::new(postgres);
+            Ok(storage)
+        })
+    }))
+}
+
+#[cfg(not(feature = "postgres"))]
+fn postgres(url: String) -> Result<OpenStorage, StartError> {
+    Err(bad(url, "this build has no PostgreSQL storage; turn on the feature `postgres`"))
 }
 
 /// The error names the url without what may be a password.
@@ -65,6 +82,11 @@ mod tests {
         let redis = said("redis://u:secret@h/0").unwrap_or_default();
         assert!(redis.contains("redis://***@h/0") && !redis.contains("secret"), "{redis}");
         assert!(said("sqlite://").unwrap_or_default().contains("a path is to follow"));
-        assert!(said("postgres://h/db").unwrap_or_default().contains("no PostgreSQL storage"));
+        if cfg!(feature = "postgres") {
+            assert_eq!(said("postgres://h/db"), None, "tried when it is opened");
+        } else {
+            let said = said("postgres://u:secret@h/db").unwrap_or_default();
+            assert!(said.contains("the feature `postgres`") && !said.contains("secret"), "{said}");
+        }
     }
 }

@@ -32,12 +32,16 @@ mod listing;
 mod memory;
 mod new_task;
 mod node;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod request;
 mod rules;
 mod settlement;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+#[cfg(feature = "postgres")]
+pub use self::postgres::{Postgres, PostgresOptions};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::{Sqlite, SqliteOptions};
 pub use self::{

@@ -23,6 +23,11 @@ pub struct Node {
     pub handlers: Arc<[Known]>,
     /// The queues it serves.
     pub queues: Vec<String>,
+    /// How long its signs of life may stand still before others take it for dead.
+    pub lease: Duration,
+    /// How long a storage that sends signs of life by itself goes on with that while the node's runtime does not
+    /// [`renew`](super::Storage::renew).
+    pub stall_limit: Duration,
 }
 
 impl Node {
@@ -36,6 +41,8 @@ impl Node {
             binary: String::new(),
             handlers,
             queues,
+            lease: Duration::from_secs(15),
+            stall_limit: Duration::from_secs(300),
         }
     }
 }

@@ -106,6 +106,7 @@ pub async fn of_many_words_at_once_one_is_stored(subject: &Subject) {
     for _ in 0..20 {
         let id = subject.store(task()).await;
         let held = node.take_one().await;
+        // Each ends its attempt in a way of its own, else one could be taken for another one repeated.
         let words = [Verdict::Complete, Verdict::Fail, Verdict::Snooze { after: seconds(60) }];
         let settling: Vec<_> = words
             .iter()

@@ -1,0 +1,331 @@
+//! One session of the server: how it is opened and set, and how statements are sent through it.
+//!
+//! Statements that belong together are sent together, without waiting for the answers in between, so a transaction costs one
+//! round trip or two. No transaction is ever left open on purpose; whoever meets an error says [`Connection::roll_back`].
+
+use std::{
+    collections::HashMap,
+    fmt,
+    pin::Pin,
+    sync::{Mutex, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_util::future::try_join_all;
+use tokio_postgres::{
+    AsyncMessage, Client, Config, NoTls, Row, Statement,
+    types::{ToSql, Type},
+};
+
+use super::error::Fault;
+
+/// A statement and the types of its parameters.
+#[derive(Debug)]
+pub(super) struct Sql {
+    pub(super) text: &'static str,
+    pub(super) types: &'static [Type],
+}
+
+/// A statement with values for its parameters.
+pub(super) type Step<'a> = (&'static Sql, &'a [&'a (dyn ToSql + Sync)]);
+
+type Sending<'a> = Pin<Box<dyn Future<Output = Result<Vec<Row>, Fault>> + Send + 'a>>;
+
+/// How a database is reached, and how sessions on it are set.
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) config: Config,
+    pub(super) schema: String,
+    pub(super) durable: bool,
+    /// Between us and the server stands something that gives each transaction another session.
+    pub(super) pooled_proxy: bool,
+    /// For people: the database without the password.
+    pub(super) place: String,
+}
+
+/// What a session is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Transitions. Its plans are held to the indexes made for them, as they are right for any number of rows.
+    Write,
+    /// Questions of people, which may well need to read a whole table.
+    Read,
+}
+
+impl Settings {
+    /// What makes a session ours, as parameters and their values.
+    fn session(&self, purpose: Purpose) -> Vec<(&'static str, String)> {
+        let mut session = vec![
+            ("search_path", quoted(&self.schema)),
+            ("default_transaction_isolation", "'read committed'".to_owned()),
+            ("client_min_messages", "warning".to_owned()),
+            ("jit", "off".to_owned()),
+        ];
+        let limits: &[(&str, &str)] = match purpose {
+            Purpose::Write => &[
+                // A transaction of ours takes milliseconds. One that stands still belongs to a stopped process, and what
+                // it has locked is wanted by others.
+                ("lock_timeout", "'5s'"),
+                ("statement_timeout", "'20s'"),
+                ("idle_in_transaction_session_timeout", "'10s'"),
+                // A plan is made once, perhaps while a table is still empty, and has to be right when it no longer is.
+                ("plan_cache_mode", "force_generic_plan"),
+                ("enable_seqscan", "off"),
+                ("enable_bitmapscan", "off"),
+                ("enable_hashjoin", "off"),
+                ("enable_mergejoin", "off"),
+                ("enable_material", "off"),
+            ],
+            Purpose::Read => {
+                &[("statement_timeout", "'60s'"), ("default_transaction_read_only", "on")]
+            }
+        };
+        session.extend(limits.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        if !self.durable {
+            session.push(("synchronous_commit", "off".to_owned()));
+        }
+        session
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The configuration holds a password.
+        f.debug_struct("Settings").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+/// A name as it can stand in a statement.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A session. It ends when this is dropped.
+pub(super) struct Connection {
+    client: Client,
+    /// `None` where statements cannot stay prepared.
+    prepared: Option<Mutex<HashMap<&'static str, Statement>>>,
+    begin: String,
+}
+
+impl Connection {
+    pub(super) async fn open(settings: &Settings, purpose: Purpose) -> Result<Self, Fault> {
+        Self::open_and_hear(settings, purpose, |_| {}).await
+    }
+
+    /// Opens a session and gives away what the server says by itself.
+    pub(super) async fn open_and_hear(
+        settings: &Settings,
+        purpose: Purpose,
+        mut hear: impl FnMut(AsyncMessage) + Send + 'static,
+    ) -> Result<Self, Fault> {
+        let (client, mut connection) = settings.config.connect(NoTls).await?;
+        let pump = move |cx: &mut Context<'_>| {
+            loop {
+                match ready!(connection.poll_message(cx)) {
+                    Some(Ok(message)) => hear(message),
+                    // Whoever waits for an answer is told of the error, too.
+                    Some(Err(_)) | None => return Poll::Ready(()),
+                }
+            }
+        };
+        tokio::spawn(std::future::poll_fn(pump));
+        let session = settings.session(purpose);
+        let set = |local: &str| {
+            let set = |(name, value): &(&str, String)| format!("SET {local} {name} = {value};");
+            session.iter().map(set).collect::<String>()
+        };
+        let mut begin = "BEGIN;".to_owned();
+        let mut prepared = None;
+        if settings.pooled_proxy {
+            begin.push_str(&set("LOCAL"));
+            begin.push_str(&set_durable(settings, "true"));
+        } else {
+            client.batch_execute(&(set("SESSION") + &set_durable(settings, "false"))).await?;
+            prepared = Some(Mutex::default());
+        }
+        Ok(Self { client, prepared, begin })
+    }
+
+    /// One statement, which is a transaction by itself.
+    pub(super) async fn one(&self, step: Step<'_>) -> Result<Vec<Row>, Fault> {
+        Ok(self.together(&[step]).await?.pop().unwrap_or_default())
+    }
+
+    /// Statements each of which could stand alone.
+    pub(super) async fn together(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, Fault> {
+        match self.prepared {
+            Some(_) => self.send(None, steps, None).await,
+            // The settings go with a transaction.
+            None => self.whole(steps).await,
+        }
+    }
+
+    /// A transaction that needs no answer before its end.
+    pub(super) async fn whole(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, Fault> {
+        self.send(Some(&self.begin), steps, Some("COMMIT")).await
+    }
+
+    /// Reads that see the same instant.
+    pub(super) async fn snapshot(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, Fault> {
+        let begin = self.begin.replacen("BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ", 1);
+        self.send(Some(&begin), steps, Some("COMMIT")).await
+    }
+
+    /// Begins a transaction with these statements.
+    pub(super) async fn begin(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, Fault> {
+        self.send(Some(&self.begin), steps, None).await
+    }
+
+    /// Goes on in a transaction.
+    pub(super) async fn go_on(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, Fault> {
+        self.send(None, steps, None).await
+    }
+
+    /// Commits a transaction after these statements.
+    pub(super) async fn commit(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, Fault> {
+        self.send(None, steps, Some("COMMIT")).await
+    }
+
+    /// Ends a transaction, if there is one, without a trace.
+    pub(super) async fn roll_back(&self) -> Result<(), Fault> {
+        Ok(self.client.batch_execute("ROLLBACK").await?)
+    }
+
+    /// Statements without parameters.
+    pub(super) async fn script(&self, text: &str) -> Result<(), Fault> {
+        Ok(self.client.batch_execute(text).await?)
+    }
+
+    /// A statement made for the occasion. It is not kept.
+    pub(super) async fn ask(
+        &self,
+        text: &str,
+        params: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<Row>, Fault> {
+        if self.prepared.is_some() {
+            return Ok(self.client.query_typed(text, params).await?);
+        }
+        self.client.batch_execute(&self.begin).await?;
+        let rows = self.client.query_typed(text, params).await?;
+        self.client.batch_execute("COMMIT").await?;
+        Ok(rows)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// Sends all of it at once and then waits for the answers.
+    ///
+    /// If a statement of a whole transaction fails, the server passes over the others, and takes the commit for a rollback.
+    async fn send(
+        &self,
+        before: Option<&str>,
+        steps: &[Step<'_>],
+        after: Option<&str>,
+    ) -> Result<Vec<Vec<Row>>, Fault> {
+        // What has to be prepared is so before anything is sent, else it would come out of order.
+        let mut statements = Vec::with_capacity(steps.len());
+        for (sql, _) in steps {
+            statements.push(self.prepare(sql).await?);
+        }
+        let mut sending = Vec::with_capacity(steps.len() + 2);
+        sending.extend(before.map(|text| self.send_script(text)));
+        for (step, statement) in steps.iter().zip(statements) {
+            sending.push(self.send_step(*step, statement));
+        }
+        sending.extend(after.map(|text| self.send_script(text)));
+        // Each is sent when it is polled first, which is in this order.
+        let mut answers = try_join_all(sending).await?;
+        if before.is_some() {
+            answers.remove(0);
+        }
+        answers.truncate(steps.len());
+        Ok(answers)
+    }
+
+    fn send_script<'a>(&'a self, text: &'a str) -> Sending<'a> {
+        Box::pin(async move {
+            self.client.batch_execute(text).await?;
+            Ok(Vec::new())
+        })
+    }
+
+    fn send_step<'a>(&'a self, step: Step<'a>, statement: Option<Statement>) -> Sending<'a> {
+        let (sql, params) = step;
+        match statement {
+            Some(statement) => {
+                Box::pin(async move { Ok(self.client.query(&statement, params).await?) })
+            }
+            None => {
+                let typed: Vec<_> = params.iter().copied().zip(sql.types.iter().cloned()).collect();
+                Box::pin(async move { Ok(self.client.query_typed(sql.text, &typed).await?) })
+            }
+        }
+    }
+
+    async fn prepare(&self, sql: &'static Sql) -> Result<Option<Statement>, Fault> {
+        let Some(prepared) = &self.prepared else { return Ok(None) };
+        let known = |kept: &Mutex<HashMap<_, Statement>>| {
+            kept.lock().unwrap_or_else(PoisonError::into_inner).get(sql.text).cloned()
+        };
+        if let Some(statement) = known(prepared) {
+            return Ok(Some(statement));
+        }
+        let statement = self.client.prepare_typed(sql.text, sql.types).await?;
+        let mut kept = prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.insert(sql.text, statement.clone());
+        Ok(Some(statement))
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("closed", &self.is_closed()).finish_non_exhaustive()
+    }
+}
+
+/// Promise 1: a commit that was answered survives a crash of the server. A stronger setting than ours stays as it is.
+fn set_durable(settings: &Settings, local: &str) -> String {
+    if !settings.durable {
+        return String::new();
+    }
+    format!(
+        "SELECT set_config('synchronous_commit', 'on', {local}) WHERE current_setting('synchronous_commit') = 'off';"
+    )
+}
+
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// The driver's settings from a url, with ours where it leaves them open.
+pub(super) fn config(url: &str) -> Result<(Config, String), String> {
+    let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+        format!("{error}{}", cause.unwrap_or_default())
+    })?;
+    if config.get_application_name().is_none() {
+        config.application_name("evertask");
+    }
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(CONNECT);
+    }
+    // A server that vanished is noticed within half a minute.
+    config.keepalives_idle(Duration::from_secs(10));
+    config.keepalives_interval(Duration::from_secs(5)).keepalives_retries(3);
+    config.tcp_user_timeout(Duration::from_secs(25));
+    let hosts: Vec<String> = config
+        .get_hosts()
+        .iter()
+        .map(|host| match host {
+            tokio_postgres::config::Host::Tcp(name) => name.clone(),
+            #[cfg(unix)]
+            tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
+        })
+        .collect();
+    let database = config.get_dbname().or(config.get_user()).unwrap_or("postgres");
+    let place = format!("the database `{database}` at `{}`", hosts.join(","));
+    Ok((config, place))
+}

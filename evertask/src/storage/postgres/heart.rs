@@ -1,0 +1,116 @@
+//! Signs of life that do not depend on the executor on which handlers run.
+//!
+//! A node's beat is sent from the storage's own thread, on a connection of its own. It goes on while a handler blocks the
+//! executor, so its tasks are not taken away for that; but not for ever: a node whose runtime has not renewed for its stall
+//! limit is left to the others.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
+use tokio_postgres::types::Type;
+
+use super::{
+    connection::{Connection, Purpose, Sql},
+    error::Fault,
+    line::{Line, Transition, jittered},
+    site::Site,
+};
+use crate::storage::{Node, NodeId};
+
+/// The longest between two beats.
+const LONGEST: Duration = Duration::from_secs(3);
+
+const BEAT: Sql = Sql {
+    text: "UPDATE nodes SET beat = beat + 1, beat_at = (extract(epoch FROM clock_timestamp()) * 1000000)::int8
+        WHERE id = ANY($1)",
+    types: &[Type::UUID_ARRAY],
+};
+
+/// The nodes of this process.
+#[derive(Debug, Default)]
+pub(super) struct Heart {
+    nodes: Mutex<HashMap<NodeId, Life>>,
+    joined: Notify,
+}
+
+#[derive(Debug)]
+struct Life {
+    /// When its runtime renewed last.
+    renewed: Instant,
+    lease: Duration,
+    stall_limit: Duration,
+}
+
+impl Heart {
+    pub(super) fn join(&self, node: &Node) {
+        let Node { lease, stall_limit, .. } = *node;
+        self.nodes().insert(node.id, Life { renewed: Instant::now(), lease, stall_limit });
+        self.joined.notify_one();
+    }
+
+    pub(super) fn renew(&self, node: NodeId) {
+        if let Some(life) = self.nodes().get_mut(&node) {
+            life.renewed = Instant::now();
+        }
+    }
+
+    pub(super) fn leave(&self, node: NodeId) {
+        self.nodes().remove(&node);
+    }
+
+    fn nodes(&self) -> MutexGuard<'_, HashMap<NodeId, Life>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn beating(&self) -> Vec<NodeId> {
+        let nodes = self.nodes();
+        let beating = nodes.iter().filter(|(_, life)| life.renewed.elapsed() < life.stall_limit);
+        beating.map(|(node, _)| *node).collect()
+    }
+
+    /// How long until the next beat.
+    fn pause(&self) -> Duration {
+        self.nodes().values().map(|life| life.lease / 5).fold(LONGEST, Duration::min)
+    }
+}
+
+/// Beats until `open` is closed.
+pub(super) async fn run(site: Arc<Site>, heart: Arc<Heart>, mut open: watch::Receiver<()>) {
+    if site.clock.is_some() {
+        // Whoever makes the time makes the beats as well.
+        return;
+    }
+    let mut line = Line::new(site, Purpose::Write);
+    loop {
+        tokio::select! {
+            () = sleep(jittered(heart.pause())) => {}
+            () = heart.joined.notified() => {}
+            _closed = open.changed() => return,
+        }
+        let nodes = heart.beating();
+        if !nodes.is_empty()
+            && let Err(fault) = line.run(&Beats(nodes)).await
+        {
+            tracing::warn!(error = %fault, "a sign of life did not reach the database");
+        }
+    }
+}
+
+struct Beats(Vec<NodeId>);
+
+impl Transition for Beats {
+    type Answer = ();
+
+    const DOING: &'static str = "cannot send a sign of life";
+
+    async fn run(&self, _site: &Site, conn: &Connection) -> Result<(), Fault> {
+        conn.one((&BEAT, &[&self.0])).await.map(drop)
+    }
+}

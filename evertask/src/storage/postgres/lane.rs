@@ -1,0 +1,137 @@
+//! Lanes: the lines in which pending tasks wait, and what this process knows of them.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use tokio_postgres::{Row, types::Type};
+
+use super::{
+    connection::{Connection, Sql},
+    error::Fault,
+    row::{get, number},
+};
+use crate::storage::Known;
+
+/// The number of a lane.
+pub(super) type LaneId = i64;
+
+/// One line of tasks that are equal in all that a claim asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Lane {
+    pub(super) queue: Arc<str>,
+    pub(super) name: Arc<str>,
+    pub(super) version: u32,
+    pub(super) priority: i16,
+    pub(super) suspect: bool,
+}
+
+/// Lanes that others have made since: numbers grow in the order in which they become visible.
+pub(super) const NEW: Sql = Sql {
+    text: "SELECT lane, queue, name, version, priority, suspect FROM lanes WHERE lane > $1 ORDER BY lane",
+    types: &[Type::INT8],
+};
+
+// Under the lock numbers are given out and become visible in the same order. Claims are not kept from reading by it.
+const LOCK: Sql = Sql { text: "LOCK TABLE lanes IN SHARE ROW EXCLUSIVE MODE", types: &[] };
+
+const MAKE: Sql = Sql {
+    text: "INSERT INTO lanes (queue, name, version, priority, suspect) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+    types: &[Type::TEXT, Type::TEXT, Type::INT8, Type::INT2, Type::BOOL],
+};
+
+/// All lanes that are known. They are never deleted or changed, so what is known stays true.
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    known: HashMap<LaneId, Arc<Lane>>,
+    numbers: HashMap<Arc<Lane>, LaneId>,
+    by_queue: HashMap<Arc<str>, BTreeMap<Reverse<i16>, Vec<LaneId>>>,
+    last: LaneId,
+}
+
+impl Lanes {
+    pub(super) fn get(&self, id: LaneId) -> Option<&Arc<Lane>> {
+        self.known.get(&id)
+    }
+
+    pub(super) fn number(&self, lane: &Lane) -> Option<LaneId> {
+        self.numbers.get(lane).copied()
+    }
+
+    /// The highest number that is known, up to which all are.
+    pub(super) fn last(&self) -> LaneId {
+        self.last
+    }
+
+    /// Learns what [`NEW`] answered.
+    pub(super) fn learn(&mut self, rows: &[Row]) -> Result<(), Fault> {
+        for row in rows {
+            let id = get(row, 0)?;
+            if self.known.contains_key(&id) {
+                continue;
+            }
+            let lane = Arc::new(lane(row)?);
+            let lanes = self.by_queue.entry(lane.queue.clone()).or_default();
+            lanes.entry(Reverse(lane.priority)).or_default().push(id);
+            self.numbers.insert(lane.clone(), id);
+            self.known.insert(id, lane);
+            self.last = self.last.max(id);
+        }
+        Ok(())
+    }
+
+    /// The lanes of a queue that hold tasks of these handlers: those of the highest priority first, each priority together.
+    pub(super) fn served(
+        &self,
+        queue: &str,
+        handlers: &Handlers<'_>,
+        suspect: bool,
+    ) -> Vec<Vec<LaneId>> {
+        let serves = |id: &LaneId| {
+            self.get(*id).is_some_and(|lane| lane.suspect == suspect && handlers.know(lane))
+        };
+        let priorities = self.by_queue.get(queue).into_iter().flat_map(BTreeMap::values);
+        let groups = priorities.map(|ids| ids.iter().copied().filter(serves).collect::<Vec<_>>());
+        groups.filter(|ids| !ids.is_empty()).collect()
+    }
+}
+
+/// Makes lanes, in a transaction of their own: one that is left without a task does no harm.
+pub(super) async fn make(conn: &Connection, lanes: &[Lane]) -> Result<(), Fault> {
+    conn.begin(&[(&LOCK, &[])]).await?;
+    for Lane { queue, name, version, priority, suspect } in lanes {
+        let version = i64::from(*version);
+        conn.go_on(&[(&MAKE, &[&&**queue, &&**name, &version, priority, suspect])]).await?;
+    }
+    conn.commit(&[]).await.map(drop)
+}
+
+/// What a node can run.
+pub(super) struct Handlers<'c>(HashMap<&'c str, u32>);
+
+impl<'c> Handlers<'c> {
+    pub(super) fn new(known: &'c [Known]) -> Self {
+        let mut handlers = HashMap::with_capacity(known.len());
+        for Known { name, version } in known {
+            let newest = handlers.entry(&**name).or_insert(*version);
+            *newest = (*newest).max(*version);
+        }
+        Self(handlers)
+    }
+
+    fn know(&self, lane: &Lane) -> bool {
+        self.0.get(&*lane.name).is_some_and(|newest| lane.version <= *newest)
+    }
+}
+
+fn lane(row: &Row) -> Result<Lane, Fault> {
+    Ok(Lane {
+        queue: get::<&str>(row, 1)?.into(),
+        name: get::<&str>(row, 2)?.into(),
+        version: number(row, 3)?,
+        priority: get(row, 4)?,
+        suspect: get(row, 5)?,
+    })
+}

@@ -1,0 +1,206 @@
+//! Nodes: who is there, who holds what, and who takes it over.
+
+use tokio_postgres::{Row, types::Type};
+use uuid::Uuid;
+
+use super::{
+    connection::{Connection, Sql},
+    error::Fault,
+    line::Transition,
+    rings::Rings,
+    row::{get, number, task_id, unsigned},
+    site::{NOW, Site, now},
+};
+use crate::storage::{Beat, Held, Life, Lost, Node, NodeId, Peer, rules};
+
+/// How many tasks one call takes over at most.
+const SEIZE_MAX: usize = 1_000;
+
+// A node that comes again, after others took it for dead, starts from a beat that nobody has seen.
+const JOIN: Sql = Sql {
+    text: r#"INSERT INTO nodes (id, beat, beat_at, joined_at, host, pid, "binary", handlers, queues)
+        SELECT $1, now, now, now, $3, $4, $5, $6, $7
+        FROM (SELECT coalesce($2, (extract(epoch FROM clock_timestamp()) * 1000000)::int8) AS now) AS clock
+        ON CONFLICT (id) DO UPDATE SET beat = nodes.beat + 1, beat_at = excluded.beat_at, host = excluded.host,
+            pid = excluded.pid, "binary" = excluded."binary", handlers = excluded.handlers, queues = excluded.queues"#,
+    types: &[Type::UUID, Type::INT8, Type::TEXT, Type::INT8, Type::TEXT, Type::TEXT, Type::TEXT],
+};
+
+const LEAVE: Sql = Sql { text: "DELETE FROM nodes WHERE id = $1", types: &[Type::UUID] };
+
+const BEAT: Sql = Sql {
+    text: "INSERT INTO nodes (id, beat, beat_at, joined_at) SELECT $1, now, now, now
+        FROM (SELECT coalesce($2, (extract(epoch FROM clock_timestamp()) * 1000000)::int8) AS now) AS clock
+        ON CONFLICT (id) DO UPDATE SET beat = nodes.beat + 1, beat_at = excluded.beat_at",
+    types: &[Type::UUID, Type::INT8],
+};
+
+// Running → running, begun. Fenced by the lease, and by the node that holds it.
+pub(super) const BEGIN: Sql = Sql {
+    text: "UPDATE tasks AS t SET begun = true, started_at = clock.now
+        FROM unnest($3, $4) AS b (id, lease),
+            (SELECT coalesce($2, (extract(epoch FROM clock_timestamp()) * 1000000)::int8) AS now) AS clock
+        WHERE t.id = b.id AND t.lease = b.lease AND t.node = $1 AND NOT t.begun",
+    types: &[Type::UUID, Type::INT8, Type::UUID_ARRAY, Type::INT8_ARRAY],
+};
+
+pub(super) const HELD: Sql = Sql {
+    text: "SELECT id, lease, claim, cancel_asked FROM tasks WHERE state = 1 AND node = $1",
+    types: &[Type::UUID],
+};
+
+pub(super) const PEERS: Sql = Sql {
+    text: "SELECT h.node, n.beat FROM (SELECT DISTINCT node FROM tasks WHERE state = 1 AND node <> $1) AS h
+        LEFT JOIN nodes AS n ON n.id = h.node",
+    types: &[Type::UUID],
+};
+
+// Running → running under another node. The new lease refuses whatever the old holder may still write. Suspects come first:
+// whether one was alone can only be seen while the others are still there.
+pub(super) const SEIZE: Sql = Sql {
+    text: "WITH begun AS (
+            SELECT count(*) AS n FROM tasks WHERE state = 1 AND node = $1 AND begun
+        ), dead AS MATERIALIZED (
+            SELECT id, begun, started_at FROM tasks WHERE state = 1 AND node = $1
+            ORDER BY begun DESC, losses >= $4 DESC, id LIMIT $3 FOR UPDATE SKIP LOCKED
+        )
+        UPDATE tasks AS t SET lease = t.lease + 1, node = $2, claim = 0, begun = false FROM dead, begun
+        WHERE t.id = dead.id AND t.node = $1
+        RETURNING t.id, t.lease, t.lane, t.spent, dead.begun, dead.started_at,
+            dead.begun AND t.losses >= $4 AND begun.n = 1, t.lost_alone",
+    types: &[Type::UUID, Type::UUID, Type::INT8, Type::INT8],
+};
+
+#[derive(Debug)]
+pub(super) struct Join(pub(super) Node);
+
+impl Transition for Join {
+    type Answer = ();
+
+    const DOING: &'static str = "cannot announce a node";
+
+    async fn run(&self, site: &Site, conn: &Connection) -> Result<(), Fault> {
+        let Node { id, host, pid, binary, handlers, queues, .. } = &self.0;
+        let handlers: Vec<(&str, u32)> =
+            handlers.iter().map(|known| (&*known.name, known.version)).collect();
+        // Texts and numbers always make JSON.
+        let handlers = serde_json::to_string(&handlers).unwrap_or_default();
+        let queues = serde_json::to_string(queues).unwrap_or_default();
+        let (host, binary) = (rules::storable_error(host), rules::storable_error(binary));
+        let (now, pid) = (site.injected(), i64::from(*pid));
+        conn.one((&JOIN, &[id, &now, &host, &pid, &binary, &handlers, &queues])).await.map(drop)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Leave(pub(super) NodeId);
+
+impl Transition for Leave {
+    type Answer = ();
+
+    const DOING: &'static str = "cannot sign off a node";
+
+    async fn run(&self, site: &Site, conn: &Connection) -> Result<(), Fault> {
+        conn.one((&LEAVE, &[&self.0])).await?;
+        // What it holds is to be taken over at once.
+        let mut rings = Rings::default();
+        rings.peers = true;
+        site.ring(rings);
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Renew(pub(super) Beat);
+
+impl Transition for Renew {
+    type Answer = Vec<Held>;
+
+    const DOING: &'static str = "cannot renew a node";
+
+    async fn run(&self, site: &Site, conn: &Connection) -> Result<Vec<Held>, Fault> {
+        let Beat { node, begun } = &self.0;
+        let now = site.injected();
+        let (ids, leases): (Vec<Uuid>, Vec<i64>) =
+            begun.iter().map(|(id, lease)| (*id.as_uuid(), lease.cast_signed())).unzip();
+        let answers = conn
+            .whole(&[
+                (&BEAT, &[node, &now]),
+                (&BEGIN, &[node, &now, &ids, &leases]),
+                (&HELD, &[node]),
+            ])
+            .await?;
+        let held = |row: &Row| {
+            Ok(Held {
+                id: task_id(row, 0)?,
+                lease: unsigned(row, 1)?,
+                claim: unsigned(row, 2)?,
+                cancel: get(row, 3)?,
+            })
+        };
+        answers.last().map_or(&[][..], Vec::as_slice).iter().map(held).collect()
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Peers(pub(super) NodeId);
+
+impl Transition for Peers {
+    type Answer = Vec<Peer>;
+
+    const DOING: &'static str = "cannot look for other nodes";
+
+    async fn run(&self, _site: &Site, conn: &Connection) -> Result<Vec<Peer>, Fault> {
+        let peer = |row: &Row| {
+            let beat: Option<i64> = get(row, 1)?;
+            let life = beat.map_or(Life::Dead, |beat| Life::Beats(beat.cast_unsigned()));
+            Ok(Peer { node: get(row, 0)?, life })
+        };
+        conn.one((&PEERS, &[&self.0])).await?.iter().map(peer).collect()
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Seize {
+    pub(super) from: NodeId,
+    pub(super) by: NodeId,
+    pub(super) limit: usize,
+}
+
+impl Transition for Seize {
+    type Answer = Vec<Lost>;
+
+    const DOING: &'static str = "cannot take over tasks";
+
+    async fn run(&self, site: &Site, conn: &Connection) -> Result<Vec<Lost>, Fault> {
+        if self.from == self.by {
+            return Ok(Vec::new());
+        }
+        let limit = i64::try_from(self.limit.min(SEIZE_MAX)).unwrap_or(i64::MAX);
+        let suspect = i64::from(crate::verdict::SUSPECT_AFTER);
+        let now = now(&conn.one((&NOW, &[&site.injected()])).await?)?;
+        let rows = conn.one((&SEIZE, &[&self.from, &self.by, &limit, &suspect])).await?;
+        let mut seized = Vec::with_capacity(rows.len());
+        for row in &rows {
+            if site.lanes().get(get(row, 2)?).is_none() {
+                site.refresh(conn).await?;
+            }
+            let lane = site.lane(get(row, 2)?)?;
+            let started: bool = get(row, 4)?;
+            let started_at = get::<Option<i64>>(row, 5)?.filter(|_| started);
+            seized.push(Lost {
+                id: task_id(row, 0)?,
+                lease: unsigned(row, 1)?,
+                name: lane.name.clone(),
+                queue: lane.queue.clone(),
+                attempt: number::<u32>(row, 3)?.saturating_add(1),
+                node: self.from,
+                started,
+                ran: started_at.map(|at| rules::between(at, now)).unwrap_or_default(),
+                alone: get(row, 6)?,
+                lost_alone: number(row, 7)?,
+            });
+        }
+        Ok(seized)
+    }
+}

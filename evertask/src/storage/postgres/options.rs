@@ -1,0 +1,135 @@
+//! How a database is to be used.
+
+use std::sync::Arc;
+
+use super::{
+    Postgres,
+    connection::{self, Connection, Settings},
+    error::Fault,
+    line::Transition,
+    migrations, safety,
+    site::Site,
+};
+use crate::storage::{Clock, StorageError, StorageErrorKind};
+
+/// The longest name of a schema in bytes: with what is put before it, it has to be the name of a channel.
+const SCHEMA_MAX: usize = 50;
+
+/// How to use a database with [`Postgres`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct PostgresOptions {
+    schema: String,
+    auto_migrate: bool,
+    durable: bool,
+    pooled_proxy: bool,
+    readers: u32,
+    clock: Option<Clock>,
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        Self {
+            schema: "evertask".to_owned(),
+            auto_migrate: true,
+            durable: true,
+            pooled_proxy: false,
+            readers: 4,
+            clock: None,
+        }
+    }
+}
+
+impl PostgresOptions {
+    /// The schema that holds the tables, and nothing but them; the default is `evertask`. Applications that name different ones
+    /// never see each other's tasks.
+    pub fn schema(mut self, schema: impl Into<String>) -> Self {
+        self.schema = schema.into();
+        self
+    }
+
+    /// False: the tables are not made or changed, only looked at, and an error says what SQL is to be run. The default is true.
+    /// See [`Postgres::migrations_sql`].
+    pub fn auto_migrate(mut self, auto_migrate: bool) -> Self {
+        self.auto_migrate = auto_migrate;
+        self
+    }
+
+    /// False: a crash of the server may take the last commits with it. The default is true, and then a server that does not
+    /// sync its commits is refused.
+    pub fn durable(mut self, durable: bool) -> Self {
+        self.durable = durable;
+        self
+    }
+
+    /// True: between the program and the server stands a proxy that gives each transaction another session, as pgbouncer does
+    /// with `pool_mode = transaction`. Nothing is prepared or listened to then; nodes look for work once a second. The default
+    /// is false.
+    pub fn pooled_proxy(mut self, pooled_proxy: bool) -> Self {
+        self.pooled_proxy = pooled_proxy;
+        self
+    }
+
+    /// How many connections read for people at the same time, 1 to 64. The default is 4; they are opened when needed.
+    ///
+    /// Besides them there are up to seven: one each to store, to claim and to settle tasks, one for what is between, one for
+    /// cancels and pruning, one for signs of life and one for notifications.
+    pub fn readers(mut self, readers: u32) -> Self {
+        self.readers = readers;
+        self
+    }
+
+    /// Where the time comes from: the server's clock by default. For tests of storages.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Connects, looks whether the server can keep our promises, and makes the tables if there are none.
+    ///
+    /// # Errors
+    /// As for [`Postgres::connect`].
+    pub async fn connect(self, url: impl AsRef<str>) -> Result<Postgres, StorageError> {
+        let wrong =
+            |kind, why: String| StorageError::new(kind, format!("cannot open the storage: {why}"));
+        let schema = &self.schema;
+        if schema.is_empty() || schema.len() > SCHEMA_MAX || schema.contains(char::is_control) {
+            let why =
+                format!("the name of a schema has 1 to {SCHEMA_MAX} bytes, `{schema}` has not");
+            return Err(wrong(StorageErrorKind::Rejected, why));
+        }
+        let (config, place) = connection::config(url.as_ref()).map_err(|why| {
+            // Without the url itself, which may hold a password.
+            wrong(
+                StorageErrorKind::Rejected,
+                format!("the url is none that PostgreSQL knows: {why}"),
+            )
+        })?;
+        let settings = Arc::new(Settings {
+            config,
+            schema: self.schema,
+            durable: self.durable,
+            pooled_proxy: self.pooled_proxy,
+            place,
+        });
+        let site = Arc::new(Site::new(settings, self.clock));
+        Postgres::open(site, Open { auto_migrate: self.auto_migrate }, self.readers).await
+    }
+}
+
+/// The first thing that is done with a database.
+#[derive(Debug)]
+pub(super) struct Open {
+    auto_migrate: bool,
+}
+
+impl Transition for Open {
+    type Answer = ();
+
+    const DOING: &'static str = "cannot open the storage";
+
+    async fn run(&self, site: &Site, conn: &Connection) -> Result<(), Fault> {
+        safety::check(conn, &site.settings).await?;
+        migrations::run(conn, &site.settings, self.auto_migrate).await
+    }
+}

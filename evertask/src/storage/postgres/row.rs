@@ -1,0 +1,98 @@
+//! How values lie in columns.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_postgres::{Row, types::FromSql};
+use uuid::Uuid;
+
+use super::error::Fault;
+use crate::{
+    body::Body,
+    storage::clock::duration_micros,
+    task::{AttemptEnd, TaskId, TaskState},
+};
+
+const STATES: [TaskState; 5] = [
+    TaskState::Pending,
+    TaskState::Running,
+    TaskState::Completed,
+    TaskState::Failed,
+    TaskState::Cancelled,
+];
+
+/// A value of a row by its place.
+pub(super) fn get<'r, T: FromSql<'r>>(row: &'r Row, column: usize) -> Result<T, Fault> {
+    Ok(row.try_get(column)?)
+}
+
+/// The stored number of a state.
+pub(super) fn state_number(state: TaskState) -> i16 {
+    match state {
+        TaskState::Pending => 0,
+        TaskState::Running => 1,
+        TaskState::Completed => 2,
+        TaskState::Failed => 3,
+        TaskState::Cancelled => 4,
+    }
+}
+
+pub(super) fn state(row: &Row, column: usize) -> Result<TaskState, Fault> {
+    let number = usize::try_from(get::<i16>(row, column)?).ok();
+    let state = number.and_then(|number| STATES.get(number)).copied();
+    state.ok_or(Fault::Damaged("a task is in a state that does not exist"))
+}
+
+/// The stored number of an attempt's end.
+pub(super) fn end_number(end: AttemptEnd) -> i16 {
+    let at = AttemptEnd::ALL.iter().position(|known| *known == end);
+    // All of them are in `ALL`.
+    at.and_then(|at| at.try_into().ok()).unwrap_or_default()
+}
+
+pub(super) fn end(row: &Row, column: usize) -> Result<AttemptEnd, Fault> {
+    let number = usize::try_from(get::<i16>(row, column)?).ok();
+    let end = number.and_then(|number| AttemptEnd::ALL.get(number)).copied();
+    end.ok_or(Fault::Damaged("an attempt ended in a way that does not exist"))
+}
+
+pub(super) fn task_id(row: &Row, column: usize) -> Result<TaskId, Fault> {
+    get::<Uuid>(row, column).map(TaskId::from_uuid)
+}
+
+/// A number that is kept in a wider column.
+pub(super) fn number<N: TryFrom<i64>>(row: &Row, column: usize) -> Result<N, Fault> {
+    N::try_from(get(row, column)?).map_err(|_| Fault::Damaged("a number is out of its range"))
+}
+
+/// A number that is kept in a wider column, if there is one.
+pub(super) fn maybe_number<N: TryFrom<i64>>(row: &Row, column: usize) -> Result<Option<N>, Fault> {
+    get::<Option<i64>>(row, column)?.map(|_| number(row, column)).transpose()
+}
+
+/// Numbers that only grow are kept in PostgreSQL's integers, whose upper half is never reached.
+pub(super) fn unsigned(row: &Row, column: usize) -> Result<u64, Fault> {
+    Ok(get::<i64>(row, column)?.cast_unsigned())
+}
+
+/// A body in two columns: codec, bytes.
+pub(super) fn body(row: &Row, codec: usize, bytes: usize) -> Result<Body, Fault> {
+    let codec = u16::try_from(get::<i32>(row, codec)?);
+    let codec = codec.map_err(|_| Fault::Damaged("a body has a codec that does not exist"))?;
+    Ok(Body { codec, bytes: Arc::from(get::<&[u8]>(row, bytes)?) })
+}
+
+/// A body in two columns, if there is one.
+pub(super) fn optional_body(row: &Row, codec: usize, bytes: usize) -> Result<Option<Body>, Fault> {
+    get::<Option<i32>>(row, codec)?.map(|_| body(row, codec, bytes)).transpose()
+}
+
+/// How a task's own timeout is stored: -1 for none at all.
+pub(super) fn timeout_number(timeout: Option<Duration>) -> i64 {
+    timeout.map_or(-1, duration_micros)
+}
+
+pub(super) fn timeout(row: &Row, column: usize) -> Result<Option<Option<Duration>>, Fault> {
+    let number = get::<Option<i64>>(row, column)?;
+    // A negative number is the one for none.
+    Ok(number.map(|micros| u64::try_from(micros).ok().map(Duration::from_micros)))
+}

@@ -1,0 +1,421 @@
+//! Running → what the verdict says.
+
+use std::collections::{HashMap, HashSet};
+
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use super::{
+    actor::Gathered,
+    columns::Value,
+    connection::{Connection, Sql, Step},
+    enqueue::{self, lane_of},
+    error::Fault,
+    lane::{Lane, LaneId},
+    outside,
+    rings::Rings,
+    row::{end, get, number, state, task_id, unsigned},
+    site::{NOW, Site, now},
+    verdicts::{Attempts, Back, Ends},
+};
+use crate::{
+    policy::Keep,
+    storage::{
+        Effect, NewTask, Settled, Settlement,
+        clock::duration_micros,
+        rules::{self, Counters, Transition},
+    },
+    task::{AttemptEnd, TaskId, TaskState},
+    verdict::Verdict,
+};
+
+// Running → completed, for what needs no look: the lease is the current one, no cancel was asked for, nothing is written down.
+// What does not fit is not touched and not answered. That it runs is told by its having a node: asked for its state, an empty
+// table would be gone through by the index of what runs, and once it has filled up still be.
+pub(super) const COMPLETE: Sql = Sql {
+    text: "UPDATE tasks AS t SET state = 2, spent = t.spent + 1,
+            started_at = CASE WHEN t.begun THEN t.started_at ELSE clock.now - s.ran END,
+            finished_at = clock.now, prune_at = clock.now + s.keep, error = NULL,
+            output_codec = s.codec, output = s.output, output_error = s.output_error,
+            node = NULL, claim = NULL, begun = false
+        FROM unnest($2, $3, $4, $5, $6, $7, $8) AS s (id, lease, ran, keep, codec, output, output_error),
+            (SELECT coalesce($1, (extract(epoch FROM clock_timestamp()) * 1000000)::int8) AS now) AS clock
+        WHERE t.id = s.id AND t.lease = s.lease AND t.node IS NOT NULL AND NOT t.cancel_asked
+        RETURNING t.id",
+    types: &[
+        Type::INT8,
+        Type::UUID_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT4_ARRAY,
+        Type::BYTEA_ARRAY,
+        Type::TEXT_ARRAY,
+    ],
+};
+
+// Locked in the order of their ids, so that two batches cannot wait for each other.
+pub(super) const FIND: Sql = Sql {
+    text: "SELECT id, lane, state, lease, spent, unreadable, losses, lost_alone, cancel_asked, begun, due_at
+        FROM tasks WHERE id = ANY($1) ORDER BY id FOR UPDATE",
+    types: &[Type::UUID_ARRAY],
+};
+
+pub(super) const WRITTEN: Sql = Sql {
+    text: "SELECT a.id, a.lease, a.outcome FROM unnest($1, $2) AS s (id, lease)
+        JOIN attempts AS a ON a.id = s.id AND a.lease = s.lease",
+    types: &[Type::UUID_ARRAY, Type::INT8_ARRAY],
+};
+
+/// Settles attempts for many callers in one transaction.
+#[derive(Debug)]
+pub(super) struct Settle;
+
+impl Gathered for Settle {
+    type Request = Vec<Settlement>;
+    type Answer = Vec<Settled>;
+
+    const DOING: &'static str = "cannot settle tasks";
+
+    fn rows(request: &Self::Request) -> usize {
+        request.len()
+    }
+
+    async fn run(
+        site: &Site,
+        conn: &Connection,
+        requests: &[&Self::Request],
+    ) -> Result<Vec<Self::Answer>, Fault> {
+        let all: Vec<&Settlement> = requests.iter().copied().flatten().collect();
+        let told = match settle(site, conn, &all).await {
+            Err(fault) if requests.len() == 1 && !fault.concerns_all() => {
+                one_by_one(site, conn, &all).await?
+            }
+            told => told?,
+        };
+        let mut told = told.into_iter();
+        Ok(requests.iter().map(|request| told.by_ref().take(request.len()).collect()).collect())
+    }
+}
+
+/// Settles each by itself, so that only the one is told that cannot be stored.
+async fn one_by_one(
+    site: &Site,
+    conn: &Connection,
+    all: &[&Settlement],
+) -> Result<Vec<Settled>, Fault> {
+    let mut told = Vec::with_capacity(all.len());
+    for settlement in all {
+        conn.roll_back().await?;
+        told.push(match settle(site, conn, &[settlement]).await {
+            Err(fault) if !fault.concerns_all() && !fault.breaks_connection() => {
+                Settled::Unstorable(format!("task {}: {fault}", settlement.id))
+            }
+            settled => settled?.pop().unwrap_or(Settled::Refused),
+        });
+    }
+    Ok(told)
+}
+
+async fn settle(
+    site: &Site,
+    conn: &Connection,
+    all: &[&Settlement],
+) -> Result<Vec<Settled>, Fault> {
+    let mut told: Vec<Option<Settled>> = vec![None; all.len()];
+    complete(site, conn, all, &mut told).await?;
+    let rest: Vec<usize> = (0..all.len()).filter(|at| told[*at].is_none()).collect();
+    if !rest.is_empty() {
+        let settlements: Vec<&Settlement> = rest.iter().map(|at| all[*at]).collect();
+        let settled = judge(site, conn, &settlements).await?;
+        for (at, settled) in rest.into_iter().zip(settled) {
+            told[at] = Some(settled);
+        }
+    }
+    Ok(told.into_iter().map(|told| told.unwrap_or(Settled::Refused)).collect())
+}
+
+/// True if nothing is to be done but to complete the task, should it still be ours and wanted.
+fn is_plain(settlement: &Settlement) -> bool {
+    settlement.verdict == Verdict::Complete
+        && settlement.attempt.is_none()
+        && settlement.effects.is_empty()
+        && settlement.keep.completed != Keep::No
+}
+
+/// Completes what simply completes, in one statement.
+async fn complete(
+    site: &Site,
+    conn: &Connection,
+    all: &[&Settlement],
+    told: &mut [Option<Settled>],
+) -> Result<(), Fault> {
+    let mut met = HashSet::new();
+    // The first word about a task counts, so only that may go this way.
+    let plain: Vec<usize> =
+        (0..all.len()).filter(|at| met.insert(all[*at].id) && is_plain(all[*at])).collect();
+    if plain.is_empty() {
+        return Ok(());
+    }
+    let plain_ones = || plain.iter().map(|at| all[*at]);
+    let id: Vec<Uuid> = plain_ones().map(|it| *it.id.as_uuid()).collect();
+    let lease: Vec<i64> = plain_ones().map(|it| it.lease.cast_signed()).collect();
+    let ran: Vec<i64> = plain_ones().map(|it| duration_micros(it.ran)).collect();
+    let keep: Vec<Option<i64>> = plain_ones()
+        .map(|it| match it.keep.completed {
+            Keep::Forever => None,
+            Keep::For(time) => Some(duration_micros(time)),
+            Keep::No => Some(0),
+        })
+        .collect();
+    let codec: Vec<Option<i32>> =
+        plain_ones().map(|it| it.output.as_ref().map(|output| output.codec.into())).collect();
+    let output: Vec<Option<&[u8]>> =
+        plain_ones().map(|it| it.output.as_ref().map(|output| &*output.bytes)).collect();
+    let output_error: Vec<Option<String>> =
+        plain_ones().map(|it| it.output_error.as_deref().map(rules::storable_error)).collect();
+    let now = site.injected();
+    let rows = conn
+        .one((&COMPLETE, &[&now, &id, &lease, &ran, &keep, &codec, &output, &output_error]))
+        .await?;
+    let mut rings = Rings::default();
+    for row in &rows {
+        rings.ended.insert(task_id(row, 0)?);
+    }
+    for at in plain {
+        if rings.ended.contains(&all[at].id) {
+            told[at] = Some(Settled::Applied(TaskState::Completed));
+        }
+    }
+    site.ring(rings);
+    Ok(())
+}
+
+/// A task as far as it matters here.
+struct Task {
+    lane: LaneId,
+    state: TaskState,
+    lease: u64,
+    counters: Counters,
+    cancel_asked: bool,
+    begun: bool,
+    due_at: i64,
+}
+
+/// Settles in one transaction what has to be looked at first.
+async fn judge(site: &Site, conn: &Connection, all: &[&Settlement]) -> Result<Vec<Settled>, Fault> {
+    // What cannot be stored is told so further on, and needs no lane.
+    let fine = all.iter().filter(|settlement| rules::check_effects(&settlement.effects).is_ok());
+    let wanted = fine.flat_map(|settlement| &settlement.effects).map(|effect| match effect {
+        Effect::Enqueue(task) => lane_of(task),
+    });
+    site.numbers(conn, wanted.collect()).await?;
+    loop {
+        match try_judge(site, conn, all).await? {
+            Judged::Settled(told) => return Ok(told),
+            // Once for each lane in the life of a database.
+            Judged::Lanes(missing) => {
+                conn.roll_back().await?;
+                site.numbers(conn, missing).await?;
+            }
+        }
+    }
+}
+
+enum Judged {
+    Settled(Vec<Settled>),
+    /// Nothing was done, since these have to be made first, outside of the transaction.
+    Lanes(Vec<Lane>),
+}
+
+async fn try_judge(site: &Site, conn: &Connection, all: &[&Settlement]) -> Result<Judged, Fault> {
+    let id: Vec<Uuid> = all.iter().map(|it| *it.id.as_uuid()).collect();
+    let lease: Vec<i64> = all.iter().map(|it| it.lease.cast_signed()).collect();
+    let injected = site.injected();
+    let looks: [Step<'_>; 3] = [(&NOW, &[&injected]), (&FIND, &[&id]), (&WRITTEN, &[&id, &lease])];
+    let answers = conn.begin(&looks).await?;
+    let [time, found, written] = answers.as_slice() else {
+        return Err(Fault::Damaged("an answer is missing"));
+    };
+    let mut writes = Writes::new(now(time)?);
+    let mut tasks: HashMap<TaskId, Task> = HashMap::new();
+    for row in found {
+        let lane = get(row, 1)?;
+        site.know(conn, lane).await?;
+        tasks.insert(
+            task_id(row, 0)?,
+            Task {
+                lane,
+                state: state(row, 2)?,
+                lease: unsigned(row, 3)?,
+                counters: Counters {
+                    spent: number(row, 4)?,
+                    unreadable: number(row, 5)?,
+                    losses: number(row, 6)?,
+                    lost_alone: number(row, 7)?,
+                },
+                cancel_asked: get(row, 8)?,
+                begun: get(row, 9)?,
+                due_at: get(row, 10)?,
+            },
+        );
+    }
+    let mut outcomes: HashMap<(TaskId, u64), AttemptEnd> = HashMap::new();
+    for row in written {
+        outcomes.insert((task_id(row, 0)?, unsigned(row, 1)?), end(row, 2)?);
+    }
+    let told = all
+        .iter()
+        .map(|settlement| writes.one(site, settlement, &mut tasks, &mut outcomes))
+        .collect();
+    if !writes.missing.is_empty() {
+        return Ok(Judged::Lanes(writes.missing));
+    }
+    writes.commit(site, conn).await?;
+    Ok(Judged::Settled(told))
+}
+
+/// What a batch comes to.
+struct Writes<'s> {
+    now: i64,
+    back: Back,
+    ends: Ends<'s>,
+    attempts: Attempts,
+    deleted: Vec<Uuid>,
+    effects: Vec<&'s NewTask>,
+    missing: Vec<Lane>,
+    rings: Rings,
+}
+
+impl<'s> Writes<'s> {
+    fn new(now: i64) -> Self {
+        Self {
+            now,
+            back: Back::default(),
+            ends: Ends::default(),
+            attempts: Attempts::default(),
+            deleted: Vec::new(),
+            effects: Vec::new(),
+            missing: Vec::new(),
+            rings: Rings::default(),
+        }
+    }
+
+    /// Notes what one settlement changes, in the tasks as well: a later one of the batch meets them as it leaves them.
+    fn one(
+        &mut self,
+        site: &Site,
+        settlement: &'s Settlement,
+        tasks: &mut HashMap<TaskId, Task>,
+        outcomes: &mut HashMap<(TaskId, u64), AttemptEnd>,
+    ) -> Settled {
+        let id = settlement.id;
+        let Some(task) = tasks.get_mut(&id) else {
+            return rules::deleted_by(settlement).map_or(Settled::Refused, Settled::Applied);
+        };
+        if task.state != TaskState::Running || task.lease != settlement.lease {
+            let written = outcomes.get(&(id, settlement.lease)).copied();
+            return match rules::repeated(settlement, task.lease, task.state, written) {
+                true => Settled::Applied(task.state),
+                false => Settled::Refused,
+            };
+        }
+        let to = Transition::of(settlement, task.cancel_asked, task.counters);
+        let completes = to.state == TaskState::Completed;
+        if let (true, Err(why)) = (completes, rules::check_effects(&settlement.effects)) {
+            return Settled::Unstorable(why);
+        }
+        let began = self.now.saturating_sub(duration_micros(settlement.ran));
+        // A task taken ahead may have begun and ended before anybody marked it.
+        let unmarked = !task.begun
+            && (settlement.attempt.is_some() || settlement.verdict == Verdict::Complete);
+        let started_at = unmarked.then_some(began);
+        let keep = rules::keep_for(&settlement.keep, to.state);
+        let gone = to.state.is_final() && keep == Keep::No;
+        if let (false, Some(attempt)) = (gone, &settlement.attempt) {
+            self.attempts.write_down(id, task.lease, task.counters.spent, attempt, began, self.now);
+            outcomes.insert((id, task.lease), attempt.end);
+        }
+        if !to.state.is_final() {
+            let due_at = to.delay.map_or(task.due_at, |delay| rules::after(self.now, delay));
+            let Some(lane) = self.lane_after(site, task.lane, &to.counters) else {
+                return Settled::Refused;
+            };
+            self.back.push(id, lane, due_at, started_at, &to);
+            self.rings.work(rules::between(self.now, due_at));
+            (task.lane, task.due_at) = (lane, due_at);
+        } else {
+            self.rings.ended.insert(id);
+            if gone {
+                self.deleted.push(*id.as_uuid());
+            } else {
+                let prune_at = rules::prune_at(keep, self.now);
+                self.ends.push(settlement, &to, started_at, self.now, prune_at);
+            }
+        }
+        if completes {
+            self.effects.extend(settlement.effects.iter().map(|effect| match effect {
+                Effect::Enqueue(task) => &**task,
+            }));
+        }
+        (task.state, task.counters, task.cancel_asked) = (to.state, to.counters, false);
+        if gone {
+            tasks.remove(&id);
+        }
+        Settled::Applied(to.state)
+    }
+
+    /// The lane in which a task waits that comes back with these counters; `None` if it has to be made first.
+    fn lane_after(&mut self, site: &Site, lane: LaneId, counters: &Counters) -> Option<LaneId> {
+        let lanes = site.lanes();
+        let was = lanes.get(lane)?;
+        if was.suspect == counters.suspect() {
+            return Some(lane);
+        }
+        let wanted = Lane { suspect: counters.suspect(), ..Lane::clone(was) };
+        let number = lanes.number(&wanted);
+        if number.is_none() {
+            self.missing.push(wanted);
+        }
+        number
+    }
+
+    async fn commit(mut self, site: &Site, conn: &Connection) -> Result<(), Fault> {
+        let back = self.back.params();
+        let ends = self.ends.params();
+        let attempts = self.attempts.params();
+        let old = self.attempts.old();
+        let mut steps: Vec<Step<'_>> = Vec::new();
+        if !self.back.is_empty() {
+            steps.push((&Back::SQL, &back));
+        }
+        if !self.ends.is_empty() {
+            steps.push((&Ends::SQL, &ends));
+        }
+        if !self.attempts.is_empty() {
+            steps.push((&Attempts::SQL, &attempts));
+        }
+        if !self.attempts.has_no_old() {
+            steps.push((&Attempts::DROP_OLDEST, &old));
+        }
+        let deleted: [Value<'_>; 1] = [&self.deleted];
+        if !self.deleted.is_empty() {
+            steps.push((&outside::DELETE, &deleted));
+        }
+        if self.effects.is_empty() {
+            conn.commit(&steps).await?;
+        } else {
+            conn.go_on(&steps).await?;
+            let lanes: Option<Vec<LaneId>> = {
+                let lanes = site.lanes();
+                self.effects.iter().map(|task| lanes.number(&lane_of(task))).collect()
+            };
+            // They were made before the transaction began.
+            let lanes = lanes.ok_or(Fault::Damaged("a lane is gone that was just made"))?;
+            enqueue::write(site, conn, &self.effects, &lanes, &mut self.rings).await?;
+            conn.commit(&[]).await?;
+        }
+        site.ring(self.rings);
+        Ok(())
+    }
+}

@@ -1,0 +1,204 @@
+//! What many processes on one PostgreSQL add: waking each other, dying, losing the connection or the server.
+
+use std::{
+    collections::HashMap,
+    process::{Command, Stdio},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use evertask::{Context, Runtime, TaskId, TaskState, storage::Postgres};
+use evertask_servers::Cluster;
+use tokio_postgres::{Client, NoTls};
+
+/// How often each task was run in this process.
+static RUNS: Mutex<Option<HashMap<TaskId, u32>>> = Mutex::new(None);
+
+#[evertask::handler(retries = 0)]
+async fn count(n: u64, ctx: Context) -> u64 {
+    *RUNS.lock().unwrap().get_or_insert_default().entry(ctx.id()).or_default() += 1;
+    n
+}
+
+#[evertask::handler]
+async fn hold(ctx: Context) {
+    ctx.cancelled().await;
+}
+
+fn runs(id: TaskId) -> u32 {
+    RUNS.lock().unwrap().get_or_insert_default().get(&id).copied().unwrap_or(0)
+}
+
+async fn connect(server: &Cluster, schema: &str) -> Postgres {
+    let options = Postgres::options().schema(schema).durable(false);
+    options.connect(server.url()).await.unwrap()
+}
+
+fn builder(storage: Postgres) -> evertask::Builder {
+    let builder = Runtime::builder().storage(storage).discover(false);
+    builder.handler::<count>().handler::<hold>()
+}
+
+async fn node(server: &Cluster, schema: &str) -> Runtime {
+    builder(connect(server, schema).await).start().await.unwrap()
+}
+
+async fn state(runtime: &Runtime, id: TaskId) -> Option<TaskState> {
+    runtime.task(id).await.ok().flatten().map(|task| task.state)
+}
+
+/// A client of the test's own, beside the storage.
+async fn sql(server: &Cluster) -> Client {
+    let (client, connection) = tokio_postgres::connect(&server.url(), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dispatch_wakes_another_process_and_its_end_wakes_back_within_milliseconds() {
+    let Some(server) = evertask_servers::postgres() else { return };
+    let schema = evertask_servers::schema();
+    let node = node(server, &schema).await;
+    // A storage of its own shares nothing with the other one but the server.
+    let client = builder(connect(server, &schema).await).client().await.unwrap();
+    let mut fastest = Duration::MAX;
+    for n in 0..20 {
+        let start = Instant::now();
+        let task = count::dispatch(n).on(&client).await.unwrap();
+        assert_eq!(task.output().await.unwrap(), n);
+        fastest = fastest.min(start.elapsed());
+    }
+    // There and back again. Without notifications it would be found by the slow look, minutes later.
+    assert!(fastest < Duration::from_millis(100), "{fastest:?}");
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_share_the_work_and_never_a_task() {
+    let Some(server) = evertask_servers::postgres() else { return };
+    let schema = evertask_servers::schema();
+    let nodes = [node(server, &schema).await, node(server, &schema).await];
+    let tasks = (0..2_000).map(count::new);
+    let tasks = evertask::dispatch_all(tasks).on(&nodes[0]).await.unwrap();
+    for task in &tasks {
+        task.output().await.unwrap();
+    }
+    assert!(tasks.iter().all(|task| runs(task.id()) == 1), "each ran once");
+    for node in nodes {
+        node.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_are_cut_lose_nothing_and_stop_no_loop() {
+    let Some(server) = evertask_servers::postgres() else { return };
+    let schema = evertask_servers::schema();
+    let killer = sql(server).await;
+    let cut = async || {
+        // Those of this test only.
+        let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE application_name = $1 AND pid <> pg_backend_pid()";
+        killer.query(cut, &[&schema]).await.unwrap().len()
+    };
+    let options = Postgres::options().schema(&schema).durable(false);
+    let url = format!("{}&application_name={schema}", server.url());
+    let node = builder(options.connect(url).await.unwrap()).start().await.unwrap();
+    let done = AtomicBool::new(false);
+    let load = async {
+        let mut tasks = Vec::new();
+        for n in 0..400 {
+            tasks.push(count::dispatch(n).on(&node).await.expect("it is repeated until it works"));
+        }
+        done.store(true, Ordering::SeqCst);
+        tasks
+    };
+    let cuts = async {
+        let mut cuts = 0;
+        while !done.load(Ordering::SeqCst) {
+            cuts += cut().await;
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        cuts
+    };
+    let (tasks, cuts) = tokio::join!(load, cuts);
+    assert!(cuts > 10, "only {cuts} connections were cut");
+    for task in tasks {
+        crate::until(async || state(&node, task.id()).await == Some(TaskState::Completed)).await;
+        assert!(runs(task.id()) >= 1);
+    }
+    let last = count::dispatch(7).on(&node).await.unwrap();
+    assert_eq!(last.output().await.unwrap(), 7);
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_crashes_keeps_what_was_stored_and_is_found_again() {
+    let Some(server) = evertask_servers::own_postgres() else { return };
+    // With every commit synced, as it is meant to be.
+    let storage = Postgres::connect(server.url()).await.unwrap();
+    let node = builder(storage).start().await.unwrap();
+    let held = hold::dispatch().on(&node).await.unwrap();
+    crate::until(async || state(&node, held.id()).await == Some(TaskState::Running)).await;
+    let mut stored = Vec::new();
+    for n in 0..50 {
+        let later = count::dispatch(n).after(Duration::from_millis(1_500));
+        stored.push(later.on(&node).await.unwrap());
+    }
+    server.crash();
+    assert!(node.task(held.id()).await.is_err(), "the server is gone");
+    server.restart();
+    for task in &stored {
+        crate::until(async || state(&node, task.id()).await == Some(TaskState::Completed)).await;
+        assert_eq!(runs(task.id()), 1);
+    }
+    // It was out of touch for less than a lease, so nobody has taken its task.
+    let info = node.task(held.id()).await.unwrap().unwrap();
+    assert_eq!((info.state, info.lease), (TaskState::Running, 1));
+    held.cancel().await.unwrap();
+    node.shutdown().await.unwrap();
+}
+
+const HOLDER: &str = "EVERTASK_HOLDER_SCHEMA";
+const LEASE: Duration = Duration::from_secs(3);
+
+/// Not a test by itself: a process that holds a task until it is killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn holder() {
+    let Ok(schema) = std::env::var(HOLDER) else { return };
+    let storage = connect(evertask_servers::postgres().unwrap(), &schema).await;
+    let _node = builder(storage).lease(LEASE).start().await.unwrap();
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_process_is_missed_within_a_lease_and_its_task_runs_again() {
+    let Some(server) = evertask_servers::postgres() else { return };
+    let schema = evertask_servers::schema();
+    let client = builder(connect(server, &schema).await).client().await.unwrap();
+    let task = hold::dispatch().on(&client).await.unwrap();
+    let info = async || task.info().await.unwrap().unwrap();
+    let mut holder = Command::new(std::env::current_exe().unwrap())
+        .args(["postgres::holder", "--exact", "--test-threads=1"])
+        .env(HOLDER, &schema)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    crate::until(async || info().await.state == TaskState::Running).await;
+    let storage = connect(server, &schema).await;
+    let node = builder(storage).lease(LEASE).start().await.unwrap();
+    assert_eq!(info().await.lease, 1, "while it lives nobody takes its task");
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    let died = Instant::now();
+    crate::until(async || info().await.lease == 3 && info().await.state == TaskState::Running)
+        .await;
+    let took = died.elapsed();
+    assert!(took < LEASE * 4, "{took:?}");
+    assert_eq!(info().await.losses, 1);
+    node.cancel(task.id()).await.unwrap();
+    node.shutdown().await.unwrap();
+}

