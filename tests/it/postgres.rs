@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    future::IntoFuture,
     process::{Command, Stdio},
     sync::{
         Mutex,
@@ -10,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use evertask::{Context, Runtime, TaskId, TaskState, storage::Postgres};
+use evertask::{Context, Dispatched, Runtime, TaskId, TaskState, storage::Postgres};
 use evertask_servers::Cluster;
 use tokio_postgres::{Client, NoTls};
 
@@ -90,6 +91,40 @@ async fn two_nodes_share_the_work_and_never_a_task() {
     for node in nodes {
         node.shutdown().await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_processes_that_dispatch_one_key_one_creates_the_task_and_all_get_its_id() {
+    const KEYS: u64 = 50;
+    let Some(server) = evertask_servers::postgres() else { return };
+    let schema = evertask_servers::schema();
+    let mut dispatching = Vec::new();
+    for turn in 0..4 {
+        let client = builder(connect(server, &schema).await).client().await.unwrap();
+        dispatching.push(tokio::spawn(async move {
+            // In opposite orders, so that each waits for keys that the other has.
+            let keys = (0..KEYS).map(|n| if turn % 2 == 0 { n } else { KEYS - 1 - n });
+            let keyed = keys.map(|n| count::dispatch(n).key(n.to_string()).on(&client));
+            let handles: Vec<_> =
+                keyed.map(|dispatch| tokio::spawn(dispatch.into_future())).collect();
+            let mut told = Vec::new();
+            for handle in handles {
+                let task = handle.await.unwrap().expect("no loser of the race sees an error");
+                let info = task.info().await.unwrap().expect("the id it got is stored");
+                told.push((info.key.unwrap(), task.id(), task.dispatched()));
+            }
+            told
+        }));
+    }
+    let mut ids: HashMap<String, TaskId> = HashMap::new();
+    let mut created = 0;
+    for dispatched in dispatching {
+        for (key, id, how) in dispatched.await.unwrap() {
+            assert_eq!(*ids.entry(key).or_insert(id), id, "one key, one task");
+            created += u64::from(how == Dispatched::Created);
+        }
+    }
+    assert_eq!(created, KEYS);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -78,7 +78,7 @@ impl Settings {
                 ("enable_material", "off"),
             ],
             Purpose::Read => {
-                &[("statement_timeout", "'60s'"), ("default_transaction_read_only", "on")]
+                &[("statement_timeout", "'20s'"), ("default_transaction_read_only", "on")]
             }
         };
         session.extend(limits.iter().map(|(name, value)| (*name, (*value).to_owned())));

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio_postgres::config::SslMode;
+
 use super::{
     Postgres,
     connection::{self, Connection, Settings},
@@ -105,6 +107,13 @@ impl PostgresOptions {
                 format!("the url is none that PostgreSQL knows: {why}"),
             )
         })?;
+        if config.get_ssl_mode() == SslMode::Require {
+            let why = format!(
+                "the url asks for TLS, which evertask does not speak to PostgreSQL yet: reach {place} over a private network, a \
+                 tunnel or a proxy on this machine, with `sslmode=disable`"
+            );
+            return Err(wrong(StorageErrorKind::Rejected, why));
+        }
         let settings = Arc::new(Settings {
             config,
             schema: self.schema,

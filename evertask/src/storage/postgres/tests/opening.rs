@@ -86,9 +86,15 @@ async fn what_cannot_be_reached_is_unavailable_and_the_password_is_not_told() {
     let said = format!("{error} {error:?}");
     assert!(said.contains("nowhere") && said.contains("127.0.0.1"), "{said}");
     assert!(!said.contains("secret"), "{said}");
-    let error = Postgres::connect("postgres://user:secret@h:x/db").await.unwrap_err();
-    assert_eq!(error.kind(), StorageErrorKind::Rejected);
-    assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
+    for (url, why) in [
+        ("postgres://user:secret@h:x/db", "port"),
+        ("postgres://user:secret@h/db?sslmode=require", "TLS"),
+    ] {
+        let error = Postgres::connect(url).await.unwrap_err();
+        assert_eq!(error.kind(), StorageErrorKind::Rejected);
+        let said = format!("{error} {error:?}");
+        assert!(said.contains(why) && !said.contains("secret"), "{said}");
+    }
 }
 
 #[tokio::test]
