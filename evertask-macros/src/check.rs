@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenTree;
 use quote::ToTokens as _;
-use syn::{ReturnType, Safety, Type};
+use syn::{GenericArgument, PathArguments, ReturnType, Safety, Type};
 
 use crate::{
     errors::Errors,
@@ -55,6 +55,12 @@ fn unnamed_types(item: &ItemFn, errors: &mut Errors) {
     if let Some(Type::Never(never)) = output {
         errors.at(never, "handlers return; a task that never ends is never completed");
     }
+    if let Some(borrow) = output.and_then(borrowed_output) {
+        errors.at(
+            borrow,
+            "what a handler returns is stored and cannot be borrowed; return an owned value, such as `String` or `Vec`",
+        );
+    }
     for ty in params.chain([output]).flatten() {
         let wrong = find(ty.to_token_stream(), &|token, _| match token {
             TokenTree::Ident(ident) if ident == "impl" => {
@@ -68,6 +74,23 @@ fn unnamed_types(item: &ItemFn, errors: &mut Errors) {
         if let Some((place, message)) = wrong {
             errors.at(place, message);
         }
+    }
+}
+
+/// The reference in what is recorded: the output itself, or what stands first in a `Result` or another path. An error may be one.
+fn borrowed_output(output: &Type) -> Option<&Type> {
+    match output {
+        Type::Reference(_) => Some(output),
+        Type::Group(group) => borrowed_output(&group.elem),
+        Type::Paren(paren) => borrowed_output(&paren.elem),
+        Type::Path(path) => match &path.path.segments.last()?.arguments {
+            PathArguments::AngleBracketed(list) => match list.args.first()? {
+                GenericArgument::Type(first) => borrowed_output(first),
+                _ => None,
+            },
+            _ => None,
+        },
+        _ => None,
     }
 }
 
