@@ -312,3 +312,38 @@ fn a_handler_that_blocks_the_executor_is_named_and_after_a_limit_its_node_given_
 async fn block(gate: State<std::sync::Mutex<std::sync::mpsc::Receiver<()>>>) {
     gate.lock().unwrap().recv().unwrap();
 }
+
+#[test]
+fn an_executor_that_is_dropped_leaves_its_tasks_to_others_and_lets_go_of_the_storage() {
+    let executor = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (memory, log) = (Memory::new(), Log::default());
+    let first = executor();
+    let canary = std::sync::Arc::new(());
+    let (runtime, task) = first.block_on(async {
+        let builder = Runtime::builder().storage(memory.clone()).discover(false);
+        let builder = builder.handler::<polite>().state(log.clone()).state(canary.clone());
+        let runtime = builder.start().await.unwrap();
+        let task = polite::dispatch().on(&runtime).await.unwrap().id();
+        crate::until(async || log.len() == 1).await;
+        (runtime, task)
+    });
+    drop(first);
+    executor().block_on(async {
+        let is_dead = async || {
+            let peers = memory.peers(NodeId::nil()).await.unwrap();
+            peers.iter().any(|peer| peer.life == Life::Dead)
+        };
+        crate::until(is_dead).await;
+        crate::until(async || polite::dispatch().on(&runtime).await.is_err()).await;
+        let again = node(&memory, &log).await;
+        crate::until(async || log.len() == 2).await;
+        again.cancel(task).await.unwrap();
+        again.shutdown().await.unwrap();
+    });
+    assert_eq!(log.taken(), ["begun", "begun", "told"]);
+    // Neither what was cut off nor the thread that watched keeps hold of the runtime.
+    drop(runtime);
+    while std::sync::Arc::strong_count(&canary) > 1 {
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}

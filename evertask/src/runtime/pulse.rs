@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use crate::{
     event::{Event, EventKind},
-    runtime::{Shared, health::Stall},
+    runtime::{Shared, health::Stall, shutdown},
 };
 
 /// How often the thread knocks. A stall shows after two knocks without an answer.
@@ -27,12 +27,19 @@ const LEAVE: Duration = Duration::from_secs(5);
 pub(crate) struct Pulse {
     knock: Notify,
     answers: AtomicU64,
+    /// The executor was dropped, and everything that ran on it.
+    gone: AtomicBool,
     stalled: Mutex<Option<(Instant, Vec<Arc<str>>)>>,
 }
 
 impl Pulse {
     pub(crate) fn new() -> Self {
-        Self { knock: Notify::new(), answers: AtomicU64::new(0), stalled: Mutex::new(None) }
+        Self {
+            knock: Notify::new(),
+            answers: AtomicU64::new(0),
+            gone: AtomicBool::new(false),
+            stalled: Mutex::new(None),
+        }
     }
 
     pub(crate) fn stall(&self) -> Option<Stall> {
@@ -44,12 +51,24 @@ impl Pulse {
 
 /// The task that answers.
 pub(crate) async fn run(shared: Arc<Shared>) {
+    let _notice = Notice(&shared);
     loop {
         tokio::select! {
             () = shared.pulse.knock.notified() => {
                 shared.pulse.answers.fetch_add(1, Ordering::Relaxed);
             }
             () = shared.left.wait() => return,
+        }
+    }
+}
+
+/// Nobody drops the task that answers before the node has left, unless the executor itself is dropped.
+struct Notice<'s>(&'s Shared);
+
+impl Drop for Notice<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() && !self.0.left.is_set() {
+            self.0.pulse.gone.store(true, Ordering::Relaxed);
         }
     }
 }
@@ -68,6 +87,15 @@ fn look(shared: &Weak<Shared>) {
     let mut seen = Seen { answers: 0, at: Instant::now(), given_up: false };
     while let Some(shared) = shared.upgrade() {
         if shared.left.is_set() {
+            return;
+        }
+        if shared.pulse.gone.load(Ordering::Relaxed) {
+            tracing::warn!(
+                node = %shared.node.id,
+                "the executor was dropped before evertask was shut down; what ran was cut off and is pending again once another node lives"
+            );
+            leave(&shared);
+            shutdown::abandon(&shared);
             return;
         }
         seen.heed(&shared);
@@ -110,7 +138,7 @@ impl Seen {
         }
         let mut stalled = shared.pulse.stalled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((since, _)) = stalled.take() {
-            tracing::info!(for_ = ?since.elapsed(), "the executor moves again");
+            tracing::info!(stood_still = ?since.elapsed(), "the executor moves again");
         }
     }
 
@@ -131,11 +159,16 @@ impl Seen {
     }
 }
 
-/// Declares the node dead, so that others may take what it holds. It cannot do so itself: its executor stands still. So this
-/// thread has one of its own for the moment.
+/// Declares the node dead, so that others may take what it holds.
 fn give_up(shared: &Shared) {
     let limit = shared.settings.stall_limit;
     tracing::error!(node = %shared.node.id, ?limit, "the executor has stood still for too long; other nodes may take the tasks of this one");
+    leave(shared);
+}
+
+/// Signs the node off. It cannot do so itself: its executor stands still or is gone. So this thread has one of its own for the
+/// moment.
+fn leave(shared: &Shared) {
     let own = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
         Ok(own) => own,
         Err(error) => {

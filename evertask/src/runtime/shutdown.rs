@@ -29,11 +29,22 @@ pub(crate) async fn shutdown(shared: &Arc<Shared>) -> Result<(), ShutdownError> 
         return Ok(());
     }
     let result = if shared.runs { stop_node(shared).await } else { Ok(()) };
+    close(shared);
+    result
+}
+
+fn close(shared: &Shared) {
     shared.closed.set();
     shared.left.set();
     ambient::withdraw(shared);
     shared.events.close();
-    result
+}
+
+/// The end of a node whose executor is gone: nothing runs any more, and nobody can be waited for.
+pub(crate) fn abandon(shared: &Shared) {
+    // What was cut off could not leave the desk by itself, and its contexts hold this runtime.
+    shared.desk.abandon();
+    close(shared);
 }
 
 async fn stop_node(shared: &Arc<Shared>) -> Result<(), ShutdownError> {

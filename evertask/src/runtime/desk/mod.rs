@@ -292,6 +292,14 @@ impl Desk {
             }
         }
     }
+
+    /// Lets go of everything: the executor on which it ran is gone.
+    pub(crate) fn abandon(&self) {
+        drop(self.drain());
+        let held = std::mem::take(&mut self.state().held);
+        drop(held);
+        self.empty.notify_waiters();
+    }
 }
 
 impl State {
