@@ -99,7 +99,13 @@ impl Call {
         let now = Instant::now();
         let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
         match &result {
-            Ok(_) => *record = Record { succeeded: Some(now), ..Record::default() },
+            Ok(_) => {
+                if let (Some((since, _)), Some(_)) = (&record.failing, record.told) {
+                    let (what, failed_for) = (self.name, since.elapsed());
+                    tracing::info!(what, ?failed_for, "the storage works again");
+                }
+                *record = Record { succeeded: Some(now), ..Record::default() };
+            }
             Err(error) => {
                 let since = record.failing.take().map_or(now, |(since, _)| since);
                 record.failing = Some((since, error.to_string()));

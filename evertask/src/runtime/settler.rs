@@ -232,16 +232,17 @@ fn applied(shared: &Arc<Shared>, ending: Ending, state: TaskState) {
 
 fn log(ending: &Ending, kind: EventKind, delay: Option<Duration>) {
     let (id, name, attempt) = (ending.settlement.id, &*ending.name, ending.attempt);
+    let again_in = delay.unwrap_or_default();
     let took = ending.settlement.ran;
     let error = ending.failure.as_ref().map_or("", |failure| failure.message.as_str());
     match kind {
         EventKind::Completed => tracing::debug!(%id, name, attempt, ?took, "completed"),
         EventKind::Retrying => {
-            tracing::warn!(%id, name, attempt, ?took, error, again_in = ?delay, "failed, will be tried again");
+            tracing::warn!(%id, name, attempt, ?took, error, ?again_in, "failed, will be tried again");
         }
         EventKind::Failed => tracing::error!(%id, name, attempt, ?took, error, "failed for good"),
         EventKind::Unreadable => {
-            tracing::warn!(%id, name, error, again_in = ?delay, "payload cannot be read")
+            tracing::warn!(%id, name, error, ?again_in, "payload cannot be read")
         }
         EventKind::Cancelled => tracing::info!(%id, name, attempt, "cancelled"),
         EventKind::Interrupted => {
