@@ -20,7 +20,7 @@ pub(super) fn storage_error(path: &Path, doing: &str, error: &Arc<Error>) -> Sto
             format!("{doing}: no room left for `{file}`; nothing was lost, make room on its disk")
         }
         StorageErrorKind::ReadOnly if was_moved(error) => format!(
-            "{doing}: `{file}` was moved or deleted while it was open, and what is written now would be lost; put it back or \
+            "{doing}: `{file}` was moved, deleted or emptied while it was open, and what is written now would be lost; put it back or \
              start the program again"
         ),
         StorageErrorKind::ReadOnly => {
@@ -32,6 +32,10 @@ pub(super) fn storage_error(path: &Path, doing: &str, error: &Arc<Error>) -> Sto
         StorageErrorKind::Corrupt => format!(
             "{doing}: `{file}` is damaged ({error}); stop all programs that use it and restore it from a backup, or \
              save what can be read with `sqlite3 {file} .recover`"
+        ),
+        _ if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => format!(
+            "{doing}: `{file}` cannot be opened or made; check the rights on it and its directory, and how many files may be \
+             open"
         ),
         StorageErrorKind::Rejected => format!("{doing}: `{file}` does not take it: {error}"),
         _ => format!("{doing}: `{file}`: {error}"),

@@ -19,12 +19,14 @@ pub(super) fn network<'m>(
     Ok(filesystem_of(mountinfo, &place).filter(|kind| is_network(kind)))
 }
 
-/// What tells a file from all others while it exists, where the platform says so.
+/// What tells a file from all others while it exists, where the platform says so. An emptied file is none: SQLite would go on from
+/// what it remembers, into a log that fits nothing any more.
 pub(super) fn identity(file: &Path) -> Option<(u64, u64)> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        file.metadata().ok().map(|file| (file.dev(), file.ino()))
+        let file = file.metadata().ok().filter(|file| file.len() > 0)?;
+        Some((file.dev(), file.ino()))
     }
     #[cfg(not(unix))]
     {

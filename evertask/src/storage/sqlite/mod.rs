@@ -144,7 +144,8 @@ impl Inner {
             };
             let file = self.path.display();
             let message = format!(
-                "the lock files in `{file}-nodes`, which tell the nodes that live, cannot be used: {error}"
+                "the lock files in `{file}-nodes`, which tell the nodes that live, cannot be used: {error}; check the rights on \
+                 that directory"
             );
             StorageError::new(kind, message).caused_by(error)
         })

@@ -234,6 +234,17 @@ async fn a_full_disk_loses_nothing_and_is_forgotten_once_there_is_room() {
 
 #[cfg(unix)]
 #[tokio::test]
+async fn a_file_that_was_emptied_takes_nothing() {
+    let place = Place::new();
+    let sqlite = place.open().await;
+    std::fs::write(place.file(), "").unwrap();
+    let error = sqlite.enqueue(vec![task("a")]).await.unwrap_err();
+    assert_eq!(error.kind(), StorageErrorKind::ReadOnly);
+    assert!(error.to_string().contains("emptied"), "{error}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
 async fn a_file_that_was_moved_away_takes_nothing() {
     let place = Place::new();
     let sqlite = place.open().await;
@@ -241,7 +252,7 @@ async fn a_file_that_was_moved_away_takes_nothing() {
     std::fs::rename(place.file(), &elsewhere).unwrap();
     let error = sqlite.enqueue(vec![task("a")]).await.unwrap_err();
     assert_eq!(error.kind(), StorageErrorKind::ReadOnly);
-    assert!(error.to_string().contains("was moved or deleted"), "{error}");
+    assert!(error.to_string().contains("was moved, deleted or emptied"), "{error}");
     std::fs::rename(&elsewhere, place.file()).unwrap();
     sqlite.enqueue(vec![task("a")]).await.unwrap();
     assert_eq!(number(&sqlite, "SELECT count(*) FROM evertask_tasks").await, 1);
