@@ -77,19 +77,22 @@ fn unnamed_types(item: &ItemFn, errors: &mut Errors) {
     }
 }
 
-/// The reference in what is recorded: the output itself, or what stands first in a `Result` or another path. An error may be one.
+/// The reference in what is recorded: the output itself, or what stands first in one of std's wrappers. An error may be one; and
+/// what a type of the user's own does with its parameters cannot be seen from here, so that is left to the compiler.
 fn borrowed_output(output: &Type) -> Option<&Type> {
     match output {
         Type::Reference(_) => Some(output),
         Type::Group(group) => borrowed_output(&group.elem),
         Type::Paren(paren) => borrowed_output(&paren.elem),
-        Type::Path(path) => match &path.path.segments.last()?.arguments {
-            PathArguments::AngleBracketed(list) => match list.args.first()? {
-                GenericArgument::Type(first) => borrowed_output(first),
+        Type::Path(path) => {
+            let last = path.path.segments.last()?;
+            let PathArguments::AngleBracketed(list) = &last.arguments else { return None };
+            let wraps = ["Result", "Option", "Vec", "Box"].iter().any(|name| last.ident == name);
+            match list.args.first()? {
+                GenericArgument::Type(first) if wraps => borrowed_output(first),
                 _ => None,
-            },
-            _ => None,
-        },
+            }
+        }
         _ => None,
     }
 }

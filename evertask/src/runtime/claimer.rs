@@ -23,11 +23,15 @@ use crate::{
 /// How long to sleep at most while nothing is known to become due: against all that a hint can miss.
 const SAFETY: Duration = Duration::from_secs(120);
 
+/// How long a node lives before it runs a suspect.
+const PROOF: Duration = Duration::from_secs(1);
+
 /// The loop.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut work = shared.storage.bell().listen_work();
     let mut patience = Patience::new();
     let mut suspects = Suspects::default();
+    let proven = Instant::now() + PROOF;
     // A claim whose reply did not come: it may have been carried out, so it is asked again before any other.
     let mut unanswered: Option<Claim> = None;
     let mut asking = None;
@@ -66,7 +70,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             match shared.calls.claim.make(shared.storage.claim(claim.clone())).await {
                 Ok(claimed) => {
                     patience = Patience::new();
-                    suspects.saw(&claim, &claimed);
+                    suspects.saw(&claim, &claimed, proven);
                     if !claim.suspect && !claimed.more {
                         shared.desk.seen(&claim.queues);
                         // Of queues that had no room this time it was said before.
@@ -92,7 +96,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         }
         drop(until_taken);
         let announced = hint.soonest.filter(|at| *at > looked);
-        let timers = [look_at, announced, hold].into_iter().flatten();
+        let timers = [look_at, announced, hold, suspects.proof()].into_iter().flatten();
         let look = timers.fold(Instant::now() + jittered(SAFETY), Instant::min);
         tokio::select! {
             rung = work.changed() => {
@@ -138,11 +142,14 @@ pub(crate) fn tell_expired(shared: &Arc<Shared>, expired: Vec<Ended>) {
 
 /// Sees to it that a task which may have killed its node runs alone: nothing is claimed until the desk is clear, or has had a
 /// lease's time to clear, and nothing while it runs, for as long again. So a crash tells whether it is to blame, and a harmless
-/// suspect costs a bounded pause.
+/// suspect costs a bounded pause. And none runs before the node has lived a moment without: nodes that die as soon as they
+/// start die of something else.
 #[derive(Debug, Default)]
 enum Suspects {
     #[default]
     None,
+    /// One is due, and the node has yet to live without it until then.
+    Proving { until: Instant },
     /// One is due, and the desk is to clear first.
     Clearing { since: Instant },
     /// One runs.
@@ -150,9 +157,13 @@ enum Suspects {
 }
 
 impl Suspects {
-    /// The one that ran has ended.
+    /// The one that ran has ended, or there is no more need to wait for any.
     fn over(&mut self, shared: &Shared) -> bool {
         match self {
+            Self::Proving { until } if Instant::now() >= *until => {
+                *self = Self::None;
+                true
+            }
             Self::Running { id, lease, .. } if !shared.desk.holds(*id, *lease) => {
                 *self = Self::None;
                 true
@@ -164,7 +175,7 @@ impl Suspects {
     /// Until when nothing ordinary is to be claimed.
     fn hold(&self, shared: &Shared) -> Option<Instant> {
         let until = match self {
-            Self::None => return None,
+            Self::None | Self::Proving { .. } => return None,
             Self::Clearing { since } | Self::Running { since, .. } => {
                 *since + shared.settings.lease
             }
@@ -172,15 +183,23 @@ impl Suspects {
         (Instant::now() < until).then_some(until)
     }
 
+    /// Until when none is to run.
+    fn proof(&self) -> Option<Instant> {
+        match self {
+            Self::Proving { until } => Some(*until),
+            Self::None | Self::Clearing { .. } | Self::Running { .. } => None,
+        }
+    }
+
     /// A suspect is to be claimed now.
     fn are_next(&self, shared: &Shared) -> bool {
         match self {
             Self::Clearing { .. } => shared.desk.used() == 0 || self.hold(shared).is_none(),
-            Self::None | Self::Running { .. } => false,
+            Self::None | Self::Proving { .. } | Self::Running { .. } => false,
         }
     }
 
-    fn saw(&mut self, claim: &Claim, claimed: &Claimed) {
+    fn saw(&mut self, claim: &Claim, claimed: &Claimed, proven: Instant) {
         let since = Instant::now();
         if claim.suspect {
             *self = claimed.tasks.first().map_or(Self::None, |task| Self::Running {
@@ -189,7 +208,11 @@ impl Suspects {
                 lease: task.lease,
             });
         } else if claimed.suspect_due && matches!(self, Self::None) {
-            *self = Self::Clearing { since };
+            *self = if since < proven {
+                Self::Proving { until: proven }
+            } else {
+                Self::Clearing { since }
+            };
         }
     }
 }
