@@ -72,6 +72,9 @@ async fn child() {
         });
     }
     dispatchers.join_all().await;
+    let storage = Sqlite::open(directory.join("tasks.db")).await.unwrap();
+    crate::until(async || all_ended(&storage).await).await;
+    say("idle");
     std::future::pending::<()>().await;
 }
 
@@ -81,6 +84,10 @@ async fn tell_completed(mut events: EventStream) {
             say(&format!("done {}", event.id));
         }
     }
+}
+
+async fn all_ended(storage: &Sqlite) -> bool {
+    storage.counts().await.unwrap().iter().all(|count| count.state.is_final())
 }
 
 async fn count(directory: &Path) -> usize {
@@ -106,11 +113,7 @@ async fn processes_killed_at_random_lose_nothing_and_finish_nothing_twice() {
         lines.push(format!("stored {}", task.id()));
     }
     let storage = Sqlite::open(directory.path().join("tasks.db")).await.unwrap();
-    crate::until(async || {
-        let counts = storage.counts().await.unwrap();
-        counts.iter().all(|count| count.state.is_final())
-    })
-    .await;
+    crate::until(async || all_ended(&storage).await).await;
     let tasks = all(&storage).await;
     runtime.shutdown().await.unwrap();
     check(&lines, &tasks);
@@ -127,7 +130,9 @@ fn live_and_die(directory: &Path, up_to: usize, after: usize) -> Vec<String> {
         .spawn()
         .unwrap();
     let mut said = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let mut lines: Vec<_> = said.by_ref().take(after).collect();
+    // One with nothing left to do says no more, however long one listens.
+    let busy = |line: &String| !line.ends_with("@idle");
+    let mut lines: Vec<_> = said.by_ref().take_while(busy).take(after).collect();
     child.kill().unwrap();
     // What it had said before it died is still in the pipe.
     lines.extend(said);
