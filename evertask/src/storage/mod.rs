@@ -28,10 +28,13 @@ mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
+mod handlers;
 mod listing;
 mod memory;
 mod new_task;
 mod node;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod numbers;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod request;

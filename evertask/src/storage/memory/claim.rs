@@ -1,12 +1,11 @@
 //! Pending, due → running.
 
 use super::{
-    lanes::Handlers,
     row::{Hold, Row},
     table::Table,
 };
 use crate::{
-    storage::{Claim, Claimed, ClaimedTask, Room, rules},
+    storage::{Claim, Claimed, ClaimedTask, Room, handlers::Handlers, rules},
     task::{TaskId, TaskState},
 };
 

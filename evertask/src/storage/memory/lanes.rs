@@ -15,7 +15,7 @@ use std::{
 use uuid::Uuid;
 
 use super::row::Row;
-use crate::{storage::Known, task::TaskId};
+use crate::{storage::handlers::Handlers, task::TaskId};
 
 /// The place of a task in its lane.
 type Place = (i64, TaskId);
@@ -116,9 +116,8 @@ impl Lanes {
     ) -> impl Iterator<Item = (Lane, &'a BTreeSet<Place>)> + use<'a, 'h> {
         let names = self.queues.get(queue);
         handlers
-            .0
             .iter()
-            .filter_map(move |(name, version)| Some((names?.get(*name)?, *version)))
+            .filter_map(move |(name, version)| Some((names?.get(name)?, version)))
             .flat_map(|(lanes, known)| {
                 lanes.iter().take_while(move |(lane, _)| lane.version <= known)
             })
@@ -143,20 +142,6 @@ impl Lanes {
     #[cfg(feature = "conformance")]
     pub(super) fn looked_at(&self) -> u64 {
         self.looked_at.load(Ordering::Relaxed)
-    }
-}
-
-/// The newest version of each handler that a node can run.
-pub(super) struct Handlers<'a>(BTreeMap<&'a str, u32>);
-
-impl<'a> Handlers<'a> {
-    pub(super) fn new(known: &'a [Known]) -> Self {
-        let mut newest = BTreeMap::new();
-        for handler in known {
-            let version = newest.entry(&*handler.name).or_default();
-            *version = handler.version.max(*version);
-        }
-        Self(newest)
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     columns::Value,
     connection::{Connection, Sql, Step},
     error::Fault,
-    lane::{self, Handlers, LaneId},
+    lane::{self, LaneId},
     rings::Rings,
     row::{body, get, maybe_number, number, state, task_id, timeout, unsigned},
     site::Site,
@@ -17,7 +17,9 @@ use super::{
 use crate::{
     bounds::BATCH_MAX,
     policy::Keep,
-    storage::{Claim, Claimed, ClaimedTask, Ended, clock::duration_micros, rules},
+    storage::{
+        Claim, Claimed, ClaimedTask, Ended, clock::duration_micros, handlers::Handlers, rules,
+    },
     task::TaskState,
 };
 

@@ -11,7 +11,7 @@ use super::{
     connection::{Connection, Sql},
     error::Fault,
     line::Transition,
-    row::{body, end, get, number, optional_body, state, state_number, task_id, unsigned},
+    row::{body, end, get, number, optional_body, state, task_id, unsigned},
     site::{NOW, Site, now},
 };
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     storage::{
         Backlog, Count, Page, TaskFilter,
         clock::{from_micros, to_micros},
+        numbers::state_number,
         rules,
     },
     task::{AttemptInfo, TaskId, TaskInfo, TaskState},

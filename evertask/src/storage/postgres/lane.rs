@@ -13,7 +13,7 @@ use super::{
     error::Fault,
     row::{get, number},
 };
-use crate::storage::Known;
+use crate::storage::handlers::Handlers;
 
 /// The number of a lane.
 pub(super) type LaneId = i64;
@@ -90,7 +90,9 @@ impl Lanes {
         suspect: bool,
     ) -> Vec<Vec<LaneId>> {
         let serves = |id: &LaneId| {
-            self.get(*id).is_some_and(|lane| lane.suspect == suspect && handlers.know(lane))
+            self.get(*id).is_some_and(|lane| {
+                lane.suspect == suspect && handlers.know(&lane.name, lane.version)
+            })
         };
         let priorities = self.by_queue.get(queue).into_iter().flat_map(BTreeMap::values);
         let groups = priorities.map(|ids| ids.iter().copied().filter(serves).collect::<Vec<_>>());
@@ -106,24 +108,6 @@ pub(super) async fn make(conn: &Connection, lanes: &[Lane]) -> Result<(), Fault>
         conn.go_on(&[(&MAKE, &[&&**queue, &&**name, &version, priority, suspect])]).await?;
     }
     conn.commit(&[]).await.map(drop)
-}
-
-/// What a node can run.
-pub(super) struct Handlers<'c>(HashMap<&'c str, u32>);
-
-impl<'c> Handlers<'c> {
-    pub(super) fn new(known: &'c [Known]) -> Self {
-        let mut handlers = HashMap::with_capacity(known.len());
-        for Known { name, version } in known {
-            let newest = handlers.entry(&**name).or_insert(*version);
-            *newest = (*newest).max(*version);
-        }
-        Self(handlers)
-    }
-
-    fn know(&self, lane: &Lane) -> bool {
-        self.0.get(&*lane.name).is_some_and(|newest| lane.version <= *newest)
-    }
 }
 
 fn lane(row: &Row) -> Result<Lane, Fault> {

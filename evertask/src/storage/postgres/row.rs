@@ -8,50 +8,25 @@ use uuid::Uuid;
 use super::error::Fault;
 use crate::{
     body::Body,
-    storage::clock::duration_micros,
+    storage::{
+        clock::duration_micros,
+        numbers::{end_of, state_of},
+    },
     task::{AttemptEnd, TaskId, TaskState},
 };
-
-const STATES: [TaskState; 5] = [
-    TaskState::Pending,
-    TaskState::Running,
-    TaskState::Completed,
-    TaskState::Failed,
-    TaskState::Cancelled,
-];
 
 /// A value of a row by its place.
 pub(super) fn get<'r, T: FromSql<'r>>(row: &'r Row, column: usize) -> Result<T, Fault> {
     Ok(row.try_get(column)?)
 }
 
-/// The stored number of a state.
-pub(super) fn state_number(state: TaskState) -> i16 {
-    match state {
-        TaskState::Pending => 0,
-        TaskState::Running => 1,
-        TaskState::Completed => 2,
-        TaskState::Failed => 3,
-        TaskState::Cancelled => 4,
-    }
-}
-
 pub(super) fn state(row: &Row, column: usize) -> Result<TaskState, Fault> {
-    let number = usize::try_from(get::<i16>(row, column)?).ok();
-    let state = number.and_then(|number| STATES.get(number)).copied();
+    let state = state_of(get::<i16>(row, column)?);
     state.ok_or(Fault::Damaged("a task is in a state that does not exist"))
 }
 
-/// The stored number of an attempt's end.
-pub(super) fn end_number(end: AttemptEnd) -> i16 {
-    let at = AttemptEnd::ALL.iter().position(|known| *known == end);
-    // All of them are in `ALL`.
-    at.and_then(|at| at.try_into().ok()).unwrap_or_default()
-}
-
 pub(super) fn end(row: &Row, column: usize) -> Result<AttemptEnd, Fault> {
-    let number = usize::try_from(get::<i16>(row, column)?).ok();
-    let end = number.and_then(|number| AttemptEnd::ALL.get(number)).copied();
+    let end = end_of(get::<i16>(row, column)?);
     end.ok_or(Fault::Damaged("an attempt ended in a way that does not exist"))
 }
 

@@ -3,16 +3,12 @@
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
-use super::{
-    columns::Value,
-    connection::Sql,
-    lane::LaneId,
-    row::{end_number, state_number},
-};
+use super::{columns::Value, connection::Sql, lane::LaneId};
 use crate::{
     bounds::ATTEMPTS_KEPT,
     storage::{
         AttemptRecord, Settlement,
+        numbers::{end_number, state_number},
         rules::{self, Counters, Transition},
     },
     task::{TaskId, TaskState},
@@ -152,7 +148,7 @@ impl<'s> Ends<'s> {
         let output = settlement.output.as_ref().filter(|_| completes);
         let output_error = settlement.output_error.as_deref().filter(|_| completes);
         self.id.push(*settlement.id.as_uuid());
-        self.state.push(state_number(to.state));
+        self.state.push(state_number(to.state).into());
         self.counts.push(&to.counters);
         self.started_at.push(started_at);
         self.finished_at.push(now);
@@ -249,7 +245,7 @@ impl Attempts {
         self.binary.push(String::from(&*binary));
         self.started_at.push(began);
         self.ended_at.push(now);
-        self.outcome.push(end_number(end));
+        self.outcome.push(end_number(end).into());
         self.error.push(error);
         self.fingerprint.push(fingerprint.map(u64::cast_signed));
         self.kept = i64::try_from(ATTEMPTS_KEPT).unwrap_or(i64::MAX);

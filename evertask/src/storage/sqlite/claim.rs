@@ -5,13 +5,13 @@ use std::{collections::VecDeque, sync::Arc};
 use rusqlite::{Row, params};
 
 use super::{
-    lane::{Handlers, Lane, LaneId, Next},
+    lane::{Lane, LaneId, Next},
     row::{body, task_id, timeout, unsigned},
     transaction::{Place, Transaction},
 };
 use crate::{
     bounds::BATCH_MAX,
-    storage::{Claim, Claimed, ClaimedTask, Room, rules},
+    storage::{Claim, Claimed, ClaimedTask, Room, handlers::Handlers, rules},
     task::TaskId,
 };
 

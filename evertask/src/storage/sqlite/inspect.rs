@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter, types::Value};
 
-use super::row::{body, end, optional_body, state, state_number, task_id, unsigned, uuid};
+use super::row::{body, end, optional_body, state, task_id, unsigned, uuid};
 use crate::{
     bounds::PAGE_MAX,
     storage::{
         Backlog, Count, Page, TaskFilter,
         clock::{from_micros, to_micros},
+        numbers::state_number,
         rules,
     },
     task::{AttemptInfo, TaskId, TaskInfo, TaskState},

@@ -8,7 +8,7 @@ use std::{
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::storage::Known;
+use crate::storage::handlers::Handlers;
 
 /// The number of a lane.
 pub(super) type LaneId = i64;
@@ -148,7 +148,9 @@ impl Lanes {
         suspect: bool,
     ) -> Vec<Vec<LaneId>> {
         let serves = |id: &LaneId| {
-            self.get(*id).is_some_and(|lane| lane.suspect == suspect && handlers.know(lane))
+            self.get(*id).is_some_and(|lane| {
+                lane.suspect == suspect && handlers.know(&lane.name, lane.version)
+            })
         };
         let priorities = self.by_queue.get(queue).into_iter().flat_map(BTreeMap::values);
         let groups = priorities.map(|ids| ids.iter().copied().filter(serves).collect::<Vec<_>>());
@@ -163,24 +165,6 @@ pub(super) const NEXT: &str = "SELECT due_at FROM evertask_tasks INDEXED BY ever
 /// Who is first in it of those who are not due yet.
 pub(super) const LATER: &str = "SELECT due_at FROM evertask_tasks INDEXED BY evertask_pending
      WHERE state = 0 AND lane = ?1 AND due_at > ?2 ORDER BY due_at LIMIT 1";
-
-/// What a node can run.
-pub(super) struct Handlers<'c>(HashMap<&'c str, u32>);
-
-impl<'c> Handlers<'c> {
-    pub(super) fn new(known: &'c [Known]) -> Self {
-        let mut handlers = HashMap::with_capacity(known.len());
-        for Known { name, version } in known {
-            let newest = handlers.entry(&**name).or_insert(*version);
-            *newest = (*newest).max(*version);
-        }
-        Self(handlers)
-    }
-
-    fn know(&self, lane: &Lane) -> bool {
-        self.0.get(&*lane.name).is_some_and(|newest| lane.version <= *newest)
-    }
-}
 
 fn lane(row: &Row<'_>) -> rusqlite::Result<Lane> {
     Ok(Lane {

@@ -8,47 +8,20 @@ use uuid::Uuid;
 use super::error::damaged;
 use crate::{
     body::Body,
-    storage::clock::duration_micros,
+    storage::{
+        clock::duration_micros,
+        numbers::{end_of, state_of},
+    },
     task::{AttemptEnd, TaskId, TaskState},
 };
 
-const STATES: [TaskState; 5] = [
-    TaskState::Pending,
-    TaskState::Running,
-    TaskState::Completed,
-    TaskState::Failed,
-    TaskState::Cancelled,
-];
-
-/// The stored number of a state.
-pub(super) fn state_number(state: TaskState) -> i64 {
-    match state {
-        TaskState::Pending => 0,
-        TaskState::Running => 1,
-        TaskState::Completed => 2,
-        TaskState::Failed => 3,
-        TaskState::Cancelled => 4,
-    }
-}
-
 pub(super) fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<TaskState> {
-    let number = row.get::<_, u8>(column)?;
-    STATES
-        .get(usize::from(number))
-        .copied()
-        .ok_or_else(|| damaged("a task is in a state that does not exist"))
-}
-
-/// The stored number of an attempt's end.
-pub(super) fn end_number(end: AttemptEnd) -> i64 {
-    let at = AttemptEnd::ALL.iter().position(|known| *known == end);
-    // All of them are in `ALL`.
-    at.and_then(|at| at.try_into().ok()).unwrap_or_default()
+    let state = state_of(row.get::<_, i64>(column)?);
+    state.ok_or_else(|| damaged("a task is in a state that does not exist"))
 }
 
 pub(super) fn end(row: &Row<'_>, column: usize) -> rusqlite::Result<AttemptEnd> {
-    let number = row.get::<_, u8>(column)?;
-    let end = AttemptEnd::ALL.get(usize::from(number)).copied();
+    let end = end_of(row.get::<_, i64>(column)?);
     end.ok_or_else(|| damaged("an attempt ended in a way that does not exist"))
 }
 

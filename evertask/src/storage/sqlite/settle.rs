@@ -6,7 +6,7 @@ use super::{
     enqueue::enqueue_one,
     error::concerns_all,
     lane::Lane,
-    row::{end, end_number, state, state_number, unsigned},
+    row::{end, state, unsigned},
     transaction::{Place, Transaction},
 };
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     storage::{
         AttemptRecord, Effect, Settled, Settlement,
         clock::duration_micros,
+        numbers::{end_number, state_number},
         rules::{self, Counters, Transition},
     },
     task::{AttemptEnd, TaskId, TaskState},

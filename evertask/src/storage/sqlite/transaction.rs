@@ -4,13 +4,10 @@ use std::time::Duration;
 
 use rusqlite::{CachedStatement, Connection, Params};
 
-use super::{
-    lane::{Lane, LaneId, Lanes},
-    row::state_number,
-};
+use super::lane::{Lane, LaneId, Lanes};
 use crate::{
     policy::Keep,
-    storage::{Bell, Ended, rules},
+    storage::{Bell, Ended, numbers::state_number, rules},
     task::{TaskId, TaskState},
 };
 
