@@ -186,7 +186,7 @@ impl Context {
         &self,
         dispatch: Dispatch<T>,
     ) -> Result<TaskId, DispatchError> {
-        let task = dispatch.into_task()?;
+        let (_, task) = dispatch.prepare()?;
         let id = task.id;
         let mut effects = self.0.effects.lock().unwrap_or_else(PoisonError::into_inner);
         if effects.len() >= EFFECTS_MAX {

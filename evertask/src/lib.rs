@@ -108,6 +108,7 @@ mod stop;
 pub mod storage;
 mod task;
 pub mod verdict;
+mod within;
 
 #[doc = include_str!("../docs/handler.md")]
 pub use evertask_macros::handler;
@@ -127,6 +128,7 @@ pub use self::{
     runtime::{Builder, Health, LoopHealth, QueueBuilder, RunningTask, Runtime, Stall},
     storage::{Cancel, Dispatched, Page, StorageError, StorageErrorKind, TaskFilter},
     task::{AttemptEnd, AttemptInfo, BadTaskId, TaskId, TaskInfo, TaskState},
+    within::{DispatchAllWithin, DispatchWithin},
 };
 
 #[cfg(doctest)]

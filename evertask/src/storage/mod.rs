@@ -13,7 +13,7 @@
 //!
 //! The laws are executable: `evertask::storage::conformance` (feature `conformance`) tests any storage against all of them.
 
-use std::{fmt, future::Future, pin::Pin};
+use std::{any::Any, fmt, future::Future, pin::Pin};
 
 use uuid::Uuid;
 
@@ -29,6 +29,7 @@ mod clock;
 pub mod conformance;
 mod error;
 mod handlers;
+mod join;
 mod listing;
 mod memory;
 mod new_task;
@@ -43,6 +44,7 @@ mod settlement;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+pub(crate) use self::join::{Join, JoinError, Joined};
 #[cfg(feature = "postgres")]
 pub use self::postgres::{Postgres, PostgresOptions};
 #[cfg(feature = "sqlite")]
@@ -52,6 +54,7 @@ pub use self::{
     claim::{Claim, Claimed, ClaimedTask, Ended, Room},
     clock::{Clock, ManualClock},
     error::{StorageError, StorageErrorKind},
+    join::JoinTx,
     listing::{Backlog, Count, Page, TaskFilter},
     memory::Memory,
     new_task::{Dispatched, Due, Enqueued, NewTask},
@@ -192,6 +195,8 @@ pub trait Inspect: fmt::Debug + Send + Sync + 'static {
 }
 
 /// A storage that can be read as well, as all of ours can.
-pub trait FullStorage: Storage + Inspect {}
+///
+/// As [`Any`] it can be asked whether it is the one that a caller's transaction belongs to.
+pub trait FullStorage: Storage + Inspect + Any {}
 
 impl<T: Storage + Inspect> FullStorage for T {}

@@ -28,6 +28,7 @@ mod enqueue;
 mod error;
 mod heart;
 mod inspect;
+mod join;
 mod lane;
 mod line;
 mod migrations;
@@ -40,6 +41,8 @@ mod row;
 mod safety;
 mod settle;
 mod site;
+#[cfg(feature = "sqlx")]
+mod sqlx;
 #[cfg(test)]
 mod tests;
 mod thread;

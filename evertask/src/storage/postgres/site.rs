@@ -29,12 +29,22 @@ pub(super) struct Site {
     pub(super) bell: Arc<Bell>,
     pub(super) crier: Crier,
     lanes: Mutex<Lanes>,
+    /// What tells this database from others, once it has been asked.
+    identity: Mutex<Option<String>>,
 }
 
 impl Site {
     pub(super) fn new(settings: Arc<Settings>, clock: Option<Clock>) -> Self {
         let (bell, crier, lanes) = (Arc::new(Bell::new()), Crier::default(), Mutex::default());
-        Self { settings, clock, bell, crier, lanes }
+        Self { settings, clock, bell, crier, lanes, identity: Mutex::default() }
+    }
+
+    pub(super) fn identity(&self) -> Option<String> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn identify(&self, identity: String) {
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Some(identity);
     }
 
     /// What the injected clock says, in microseconds; `None` where it is the server's that counts.

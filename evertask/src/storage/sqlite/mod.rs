@@ -27,6 +27,7 @@ mod enqueue;
 mod error;
 mod filesystem;
 mod inspect;
+mod join;
 mod lane;
 mod liveness;
 mod migrations;
