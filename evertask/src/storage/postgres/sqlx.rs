@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
-use sqlx::{AssertSqlSafe, PgConnection, Row};
+use sqlx::{
+    AssertSqlSafe, PgConnection, Row,
+    postgres::{PgConnectOptions, PgSslMode},
+};
+use tokio_postgres::config::Host;
 
 use super::{
+    connection::Settings,
     join::{self, Answer, Call, DOING, Place, Session, WHERE},
     site::Site,
 };
@@ -61,5 +66,36 @@ impl Session for PgConnection {
         }
         .await;
         told.map_err(|error| join::tell(error, &site.settings.place, DOING))
+    }
+}
+
+impl Settings {
+    /// The same database for `sqlx`, one for each host that may have it.
+    pub(super) fn for_sqlx(&self) -> Vec<PgConnectOptions> {
+        let config = &self.config;
+        let mut common = PgConnectOptions::new_without_pgpass().ssl_mode(PgSslMode::Disable);
+        if let Some(user) = config.get_user() {
+            common = common.username(user);
+        }
+        if let Some(password) = config.get_password() {
+            common = common.password(&String::from_utf8_lossy(password));
+        }
+        if let Some(database) = config.get_dbname().or(config.get_user()) {
+            common = common.database(database);
+        }
+        if let Some(name) = config.get_application_name() {
+            common = common.application_name(name);
+        }
+        if self.pooled_proxy {
+            common = common.statement_cache_capacity(0);
+        }
+        let (hosts, ports) = (config.get_hosts(), config.get_ports());
+        let port = |at: usize| ports.get(at).or(ports.first()).copied().unwrap_or(5432);
+        let at = |(at, host): (usize, &Host)| match host {
+            Host::Tcp(name) => common.clone().host(name).port(port(at)),
+            #[cfg(unix)]
+            Host::Unix(path) => common.clone().socket(path).port(port(at)),
+        };
+        hosts.iter().enumerate().map(at).collect()
     }
 }
