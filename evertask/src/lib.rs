@@ -107,6 +107,7 @@ mod signature;
 mod stop;
 pub mod storage;
 mod task;
+mod tx;
 pub mod verdict;
 mod within;
 
@@ -128,6 +129,7 @@ pub use self::{
     runtime::{Builder, Health, LoopHealth, QueueBuilder, RunningTask, Runtime, Stall},
     storage::{Cancel, Dispatched, Page, StorageError, StorageErrorKind, TaskFilter},
     task::{AttemptEnd, AttemptInfo, BadTaskId, TaskId, TaskInfo, TaskState},
+    tx::Tx,
     within::{DispatchAllWithin, DispatchWithin},
 };
 

@@ -15,6 +15,7 @@ mod model;
 mod postgres;
 mod sqlite;
 mod survive;
+mod tx;
 mod within;
 
 /// Waits until something is so. On paused time this costs nothing; elsewhere it looks every few milliseconds.

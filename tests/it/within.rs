@@ -32,7 +32,7 @@ fn builder() -> evertask::Builder {
     Runtime::builder().discover(false).handler::<double>().handler::<stay>()
 }
 
-async fn sqlx(server: &Cluster) -> PgConnection {
+pub(crate) async fn sqlx(server: &Cluster) -> PgConnection {
     let url = server.url();
     let (_, socket) = url.split_once("host=").unwrap();
     let options = PgConnectOptions::new_without_pgpass().socket(socket);

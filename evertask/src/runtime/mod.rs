@@ -32,6 +32,7 @@ mod health;
 mod hooks;
 mod keeper;
 mod latch;
+mod own;
 mod pace;
 mod patience;
 mod probe;

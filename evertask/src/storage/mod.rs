@@ -43,8 +43,8 @@ mod rules;
 mod settlement;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod transactional;
 
-pub(crate) use self::join::{Join, JoinError, Joined};
 #[cfg(feature = "postgres")]
 pub use self::postgres::{Postgres, PostgresOptions};
 #[cfg(feature = "sqlite")]
@@ -61,6 +61,11 @@ pub use self::{
     node::{Beat, Held, Known, Life, Lost, Node, Peer},
     request::{Cancel, Pruned, Revive},
     settlement::{AttemptRecord, Effect, KeepBy, Settled, Settlement},
+    transactional::Transactional,
+};
+pub(crate) use self::{
+    join::{Join, JoinError, Joined},
+    transactional::Completion,
 };
 
 /// A boxed future, as the methods of these traits return it.
