@@ -240,3 +240,6 @@ impl<S: Transactional> OwnTransaction for Slot<S> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! ∅ → pending in a transaction of the caller, through whatever driver it was begun.
 //!
-//! A function in the schema does it ([the second step](super::migrations)), which other programs and triggers use as well. So the
+//! A function in the schema does it ([a step of the migrations](super::migrations)), which other programs and triggers use as well. So the
 //! settings of the caller's session, its search path above all, are neither needed nor touched.
 
 use std::sync::Arc;
@@ -119,6 +119,7 @@ fn given(tasks: &[NewTask], lanes: &[LaneId]) -> String {
             "codec": task.payload.codec,
             "retries": task.retries,
             "timeout": task.timeout.map(row::timeout_number),
+            "tick": task.tick.map(to_micros),
             "key": task.key,
             "tags": task.tags,
         })

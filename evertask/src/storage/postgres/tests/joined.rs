@@ -9,9 +9,10 @@ use crate::{
     bounds::BATCH_MAX,
     policy::Keep,
     storage::{
-        Backlog, Beat, Bell, Cancel, Claim, Claimed, Count, Enqueued, FullStorage, Held, Inspect,
-        Join, JoinError, Lost, ManualClock, NewTask, Node, NodeId, Page, Peer, Postgres, Pruned,
-        Reply, Revive, Settled, Settlement, Storage, StorageError, StorageErrorKind, TaskFilter,
+        Backlog, Beat, Bell, Cancel, Claim, Claimed, Count, DueSchedules, Enqueued, FullStorage,
+        Held, Inspect, Join, JoinError, Known, Lost, ManualClock, NewTask, Node, NodeId, Page,
+        Peer, Postgres, Pruned, Reply, Revive, ScheduleChange, ScheduleChanged, SchedulePage,
+        Settled, Settlement, Storage, StorageError, StorageErrorKind, StoredSchedule, TaskFilter,
         conformance::Subject,
     },
     task::{TaskId, TaskInfo},
@@ -36,7 +37,6 @@ impl Joined {
             match tx.join(Arc::clone(&storage), tasks.clone()).await {
                 Ok(joined) => {
                     tx.commit().await.unwrap();
-                    storage.bell().all();
                     return Ok(joined.enqueued);
                 }
                 Err(JoinError::Storage(error)) if error.is_transient() => {}
@@ -55,6 +55,8 @@ async fn joined() -> Option<Subject> {
     let clock = ManualClock::new();
     let options = options.clock(clock.clock());
     let postgres = Arc::new(options.connect(&url).await.unwrap());
+    // From here on it hears of commits, which is what it is woken by.
+    postgres.bell().listen_work().wait_for(|work| work.rung > 0).await.unwrap();
     Some(Subject::new(Joined { postgres }, clock))
 }
 
@@ -97,6 +99,19 @@ impl Storage for Joined {
         self.postgres.seize(from, by, limit)
     }
 
+    fn change_schedules(&self, changes: Vec<ScheduleChange>) -> Reply<'_, Vec<ScheduleChanged>> {
+        self.postgres.change_schedules(changes)
+    }
+
+    fn due_schedules(
+        &self,
+        handlers: Arc<[Known]>,
+        format: u32,
+        limit: usize,
+    ) -> Reply<'_, DueSchedules> {
+        self.postgres.due_schedules(handlers, format, limit)
+    }
+
     fn cancel(&self, id: TaskId, keep: Keep) -> Reply<'_, Cancel> {
         self.postgres.cancel(id, keep)
     }
@@ -125,6 +140,14 @@ impl Inspect for Joined {
 
     fn counts(&self) -> Reply<'_, Vec<Count>> {
         self.postgres.counts()
+    }
+
+    fn schedule(&self, name: String, key: String) -> Reply<'_, Option<StoredSchedule>> {
+        self.postgres.schedule(name, key)
+    }
+
+    fn schedules(&self, page: SchedulePage) -> Reply<'_, Vec<StoredSchedule>> {
+        self.postgres.schedules(page)
     }
 
     fn backlog(&self) -> Reply<'_, Vec<Backlog>> {

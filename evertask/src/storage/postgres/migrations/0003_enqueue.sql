@@ -25,11 +25,11 @@ BEGIN
         SELECT * FROM ROWS FROM (
             jsonb_to_recordset(given) AS (
                 id uuid, lane bigint, queue text, name text, version bigint, priority smallint, at bigint, delay bigint,
-                expires bigint, codec integer, retries bigint, timeout bigint, key text, tags jsonb
+                expires bigint, codec integer, retries bigint, timeout bigint, tick bigint, key text, tags jsonb
             ),
             unnest(payloads)
         ) WITH ORDINALITY AS n (
-            id, lane, queue, name, version, priority, at, delay, expires, codec, retries, timeout, key, tags, payload, place
+            id, lane, queue, name, version, priority, at, delay, expires, codec, retries, timeout, tick, key, tags, payload, place
         )
         ORDER BY n.name COLLATE "C", n.key COLLATE "C" NULLS FIRST, n.place
     LOOP
@@ -78,18 +78,19 @@ BEGIN
         due := greatest(coalesce(one.at, instant + one.delay, instant), instant);
         IF one.key IS NULL THEN
             stored := one.id;
-            INSERT INTO tasks (id, lane, created_at, due_at, expires_at, codec, payload, retries, timeout)
-            VALUES (one.id, wanted, instant, due, instant + one.expires, one.codec, one.payload, one.retries, one.timeout)
+            INSERT INTO tasks (id, lane, created_at, due_at, expires_at, codec, payload, retries, timeout, tick)
+            VALUES (one.id, wanted, instant, due, instant + one.expires, one.codec, one.payload, one.retries, one.timeout, one.tick)
             ON CONFLICT (id) DO NOTHING;
             written := FOUND;
         ELSE
-            INSERT INTO tasks (id, lane, created_at, due_at, expires_at, codec, payload, retries, timeout, key_name, key, request)
-            VALUES (one.id, wanted, instant, due, instant + one.expires, one.codec, one.payload, one.retries, one.timeout,
+            INSERT INTO tasks (id, lane, created_at, due_at, expires_at, codec, payload, retries, timeout, tick,
+                key_name, key, request)
+            VALUES (one.id, wanted, instant, due, instant + one.expires, one.codec, one.payload, one.retries, one.timeout, one.tick,
                 one.name, one.key, one.id)
             ON CONFLICT (key_name, key) WHERE key IS NOT NULL AND state < 2 DO UPDATE SET
                 lane = excluded.lane, due_at = excluded.due_at, expires_at = excluded.expires_at, codec = excluded.codec,
-                payload = excluded.payload, retries = excluded.retries, timeout = excluded.timeout, request = excluded.request,
-                spent = 0, unreadable = 0, losses = 0, lost_alone = 0, error = NULL
+                payload = excluded.payload, retries = excluded.retries, timeout = excluded.timeout, tick = excluded.tick,
+                request = excluded.request, spent = 0, unreadable = 0, losses = 0, lost_alone = 0, error = NULL
             WHERE tasks.state = 0
             RETURNING tasks.id INTO stored;
             written := FOUND;
