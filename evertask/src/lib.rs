@@ -103,6 +103,7 @@ mod hooks;
 mod policy;
 mod registry;
 mod runtime;
+pub mod schedule;
 mod signature;
 mod stop;
 pub mod storage;
