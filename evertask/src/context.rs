@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::SystemTime,
 };
 
 use tokio::task::JoinSet;
@@ -34,6 +35,7 @@ struct Attempt {
     attempt: u32,
     name: Arc<str>,
     queue: Arc<str>,
+    tick: Option<SystemTime>,
     states: Arc<States>,
     runtime: Option<Arc<Shared>>,
     stop: StopSignal,
@@ -61,18 +63,20 @@ struct NewContext {
     attempt: u32,
     name: Arc<str>,
     queue: Arc<str>,
+    tick: Option<SystemTime>,
     states: Arc<States>,
     runtime: Option<Arc<Shared>>,
 }
 
 impl Context {
     fn new(new: NewContext) -> Self {
-        let NewContext { id, attempt, name, queue, states, runtime } = new;
+        let NewContext { id, attempt, name, queue, tick, states, runtime } = new;
         Self(Arc::new(Attempt {
             id,
             attempt,
             name,
             queue,
+            tick,
             states,
             runtime,
             stop: StopSignal::default(),
@@ -90,9 +94,10 @@ impl Context {
         attempt: u32,
         name: Arc<str>,
         queue: Arc<str>,
+        tick: Option<SystemTime>,
     ) -> Self {
         let (states, runtime) = (Arc::clone(&runtime.states), Some(Arc::clone(runtime)));
-        Self::new(NewContext { id, attempt, name, queue, states, runtime })
+        Self::new(NewContext { id, attempt, name, queue, tick, states, runtime })
     }
 
     /// A context for calling a handler as the plain fn it is: first attempt of a task named `test`, never cancelled.
@@ -103,6 +108,7 @@ impl Context {
             attempt: 1,
             name: "test".into(),
             queue: "default".into(),
+            tick: None,
             states: Arc::default(),
             runtime: None,
         })
@@ -130,6 +136,13 @@ impl Context {
     #[must_use]
     pub fn queue(&self) -> &str {
         &self.0.queue
+    }
+
+    /// The instant of the schedule that made this task: when it was meant to run, whenever it really does. `None` for a task
+    /// that was dispatched.
+    #[must_use]
+    pub fn scheduled_for(&self) -> Option<SystemTime> {
+        self.0.tick
     }
 
     /// Text that is the same in every attempt of this task and in no other task: for services that take an idempotency key.

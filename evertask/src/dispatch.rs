@@ -362,6 +362,7 @@ impl Options {
             payload: body,
             retries: self.retries,
             timeout: self.timeout.map(Some),
+            tick: None,
         })
     }
 }

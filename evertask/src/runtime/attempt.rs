@@ -101,7 +101,7 @@ pub(crate) fn cancel_unstarted(shared: &Arc<Shared>, task: &ClaimedTask) {
 
 fn context(shared: &Arc<Shared>, task: &ClaimedTask) -> Context {
     let (name, queue) = (Arc::clone(&task.name), Arc::clone(&task.queue));
-    Context::of(shared, task.id, task.attempt, name, queue)
+    Context::of(shared, task.id, task.attempt, name, queue, task.tick)
 }
 
 fn cancelled() -> Outcome {

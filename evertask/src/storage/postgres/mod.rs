@@ -12,9 +12,10 @@ use crate::{
     bounds::BATCH_MAX,
     policy::Keep,
     storage::{
-        Backlog, Beat, Bell, Cancel, Claim, Claimed, Count, Enqueued, Held, Inspect, Lost, NewTask,
-        Node, NodeId, Page, Peer, Pruned, Reply, Revive, Settled, Settlement, Storage,
-        StorageError, StorageErrorKind, TaskFilter, rules,
+        Backlog, Beat, Bell, Cancel, Claim, Claimed, Count, DueSchedules, Enqueued, Held, Inspect,
+        Known, Lost, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive, ScheduleChange,
+        ScheduleChanged, SchedulePage, Settled, Settlement, Storage, StorageError,
+        StorageErrorKind, StoredSchedule, TaskFilter, rules,
     },
     task::{TaskId, TaskInfo},
 };
@@ -38,6 +39,7 @@ mod pool;
 mod rings;
 mod row;
 mod safety;
+mod schedules;
 mod settle;
 mod site;
 #[cfg(test)]
@@ -215,6 +217,28 @@ impl Storage for Postgres {
         Box::pin(async move { self.lines()?.outside.run(outside::Prune(limit)).await })
     }
 
+    fn change_schedules(&self, changes: Vec<ScheduleChange>) -> Reply<'_, Vec<ScheduleChanged>> {
+        Box::pin(async move {
+            rules::check_changes(&changes)?;
+            if changes.is_empty() {
+                return Ok(Vec::new());
+            }
+            self.lines()?.between.run(schedules::Change(changes)).await
+        })
+    }
+
+    fn due_schedules(
+        &self,
+        handlers: Arc<[Known]>,
+        format: u32,
+        limit: usize,
+    ) -> Reply<'_, DueSchedules> {
+        Box::pin(async move {
+            let due = schedules::Due { handlers, format, limit };
+            self.lines()?.between.run(due).await
+        })
+    }
+
     fn leave(&self, node: NodeId) -> Reply<'_, ()> {
         Box::pin(async move {
             self.0.heart.leave(node);
@@ -240,5 +264,13 @@ impl Inspect for Postgres {
 
     fn backlog(&self) -> Reply<'_, Vec<Backlog>> {
         Box::pin(async move { self.lines()?.readers.run(inspect::ReadBacklog).await })
+    }
+
+    fn schedule(&self, name: String, key: String) -> Reply<'_, Option<StoredSchedule>> {
+        Box::pin(async move { self.lines()?.readers.run(schedules::ReadOne { name, key }).await })
+    }
+
+    fn schedules(&self, page: SchedulePage) -> Reply<'_, Vec<StoredSchedule>> {
+        Box::pin(async move { self.lines()?.readers.run(schedules::List(page)).await })
     }
 }
