@@ -101,12 +101,15 @@ mod handle;
 mod handler;
 mod hooks;
 mod policy;
+mod recurring;
 mod registry;
 mod runtime;
+pub mod schedule;
 mod signature;
 mod stop;
 pub mod storage;
 mod task;
+mod tick;
 mod tx;
 pub mod verdict;
 mod within;
@@ -118,7 +121,7 @@ pub use self::{
     body::{Body, BodyError},
     context::Context,
     dispatch::{Dispatch, DispatchAll, DispatchStream, dispatch, dispatch_all, dispatch_stream},
-    error::{DispatchError, OutputError, RetryError, ShutdownError, StartError},
+    error::{DispatchError, OutputError, RetryError, ScheduleFault, ShutdownError, StartError},
     event::{Event, EventKind, EventStream},
     extract::{FromContext, MissingState, State, States},
     failure::{Failure, ResultExt, Retry, TaskError},
@@ -126,9 +129,14 @@ pub use self::{
     handler::{Handler, HandlerDef, HandlerOptions, Location},
     hooks::{Hook, HookCall, HookReturned, Hooks},
     policy::{Backoff, Keep, Retention, Setting},
-    runtime::{Builder, Health, LoopHealth, QueueBuilder, RunningTask, Runtime, Stall},
+    recurring::Recurring,
+    runtime::{
+        Builder, Health, LoopHealth, QueueBuilder, RunningTask, Runtime, ScheduleInfo, Schedules,
+        Stall,
+    },
     storage::{Cancel, Dispatched, Page, StorageError, StorageErrorKind, TaskFilter},
     task::{AttemptEnd, AttemptInfo, BadTaskId, TaskId, TaskInfo, TaskState},
+    tick::{Missed, ON_TIME, Overlap, SCHEDULE_TAG, ScheduleState},
     tx::Tx,
     within::{DispatchAllWithin, DispatchWithin},
 };
