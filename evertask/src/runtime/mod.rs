@@ -42,6 +42,7 @@ pub(crate) mod settings;
 mod settler;
 mod shutdown;
 mod url;
+mod watch;
 
 pub use self::{
     builder::{Builder, QueueBuilder},
