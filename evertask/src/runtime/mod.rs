@@ -44,6 +44,7 @@ mod settler;
 mod shutdown;
 mod ticker;
 mod url;
+mod watch;
 
 pub use self::{
     builder::{Builder, QueueBuilder},

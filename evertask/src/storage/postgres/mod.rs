@@ -25,6 +25,7 @@ mod claim;
 mod columns;
 mod connection;
 mod crier;
+mod doubt;
 mod enqueue;
 mod error;
 mod heart;

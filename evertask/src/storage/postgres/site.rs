@@ -8,6 +8,7 @@ use super::{
     columns::only,
     connection::{Connection, Settings, Sql},
     crier::Crier,
+    doubt::Doubt,
     error::Fault,
     lane::{self, Lane, LaneId, Lanes},
     rings::Rings,
@@ -28,6 +29,7 @@ pub(super) struct Site {
     pub(super) clock: Option<Clock>,
     pub(super) bell: Arc<Bell>,
     pub(super) crier: Crier,
+    pub(super) doubt: Doubt,
     lanes: Mutex<Lanes>,
     /// What tells this database from others, once it has been asked.
     identity: Mutex<Option<String>>,
@@ -35,8 +37,9 @@ pub(super) struct Site {
 
 impl Site {
     pub(super) fn new(settings: Arc<Settings>, clock: Option<Clock>) -> Self {
-        let (bell, crier, lanes) = (Arc::new(Bell::new()), Crier::default(), Mutex::default());
-        Self { settings, clock, bell, crier, lanes, identity: Mutex::default() }
+        let (bell, lanes) = (Arc::new(Bell::new()), Mutex::default());
+        let (crier, doubt, identity) = (Crier::default(), Doubt::default(), Mutex::default());
+        Self { settings, clock, bell, crier, doubt, lanes, identity }
     }
 
     pub(super) fn identity(&self) -> Option<String> {
