@@ -92,7 +92,7 @@ fn offset(zone: Tz, at: i64) -> i64 {
 fn the_same_instants_as_croner_save_next_to_a_change_of_the_clocks() {
     let mut random = fastrand::Rng::with_seed(2026);
     let (mut triples, mut compared, mut stated) = (0, 0, 0);
-    while triples < 30_000 {
+    while triples < 20_000 {
         let expression = expression(&mut random);
         let zone = ZONES[random.usize(..ZONES.len())];
         let start = random.i64(946_684_800..2_145_916_800);
@@ -104,7 +104,7 @@ fn the_same_instants_as_croner_save_next_to_a_change_of_the_clocks() {
         let theirs = croner::Cron::from_str(&expression).unwrap();
         triples += 1;
         let mut last = start;
-        for _ in 0..3 {
+        for _ in 0..2 {
             let Some(our) = ours.next(instant(last)).map(seconds) else { break };
             let after = DateTime::<Utc>::from_timestamp(last, 0).unwrap().with_timezone(&zone);
             let Ok(their) = theirs.find_next_occurrence(&after, false) else { break };
@@ -122,7 +122,7 @@ fn the_same_instants_as_croner_save_next_to_a_change_of_the_clocks() {
             last = our;
         }
     }
-    assert!(compared > 80_000 && stated < compared / 100, "{compared} compared, {stated} differ");
+    assert!(compared > 35_000 && stated < compared / 100, "{compared} compared, {stated} differ");
 }
 
 /// And at the changes themselves, where the rules are the same: an hour that is named by one number each.

@@ -4,6 +4,7 @@ mod clocks;
 mod cron;
 mod croner;
 mod fluent;
+mod lessons;
 mod properties;
 mod stored;
 mod words;

@@ -46,7 +46,7 @@ const WRITTEN: &[(&str, &str, &str)] = &[
     (
         "v1 days 3 from 2024-02-29T13:14:15Z at 00:00 tz UTC",
         "every 3 days at 00:00 from 2024-02-29T13:14:15Z (UTC)",
-        "2026-03-31 00:00",
+        "2026-03-29 00:00",
     ),
     ("v1 days 1 at *:45:00 tz UTC", "every hour at minute 45 (UTC)", "2026-03-29 00:45"),
     (
@@ -63,7 +63,7 @@ const WRITTEN: &[(&str, &str, &str)] = &[
     (
         "v1 weeks 1 on Mon,Wed,Sun at 00:00 tz UTC",
         "every week on Monday, Wednesday and Sunday at 00:00 (UTC)",
-        "2026-03-30 00:00",
+        "2026-03-29 00:00",
     ),
     (
         "v1 months 1 on 1,15 at 00:00 tz UTC",
