@@ -72,7 +72,8 @@ impl Dates {
                 )
             }
             Self::Cron { years, months, days } => in_months(
-                from,
+                // What is before its years is not searched.
+                years.first().and_then(|year| january(*year)).map_or(from, |day| day.max(from)),
                 |month| {
                     if !years.is_empty() && years.binary_search(&month.year).is_err() {
                         let later = years.get(years.partition_point(|year| *year < month.year));
@@ -97,6 +98,11 @@ fn week_of(day: Day) -> (i64, u32) {
 
 fn monday(week: i64) -> Day {
     week * 7 - 3
+}
+
+/// The first day of a year.
+fn january(year: i32) -> Option<Day> {
+    Some(MonthOf { year, month: 0 }.shape()?.first)
 }
 
 /// The first day from `from` on that `days` holds, in a month for which `away` is 0. For others, it says after how many months
