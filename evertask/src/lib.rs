@@ -37,6 +37,8 @@
 //! [`.tag(..)`](Dispatch::tag), [`.retries(..)`](Dispatch::retries) and [`.timeout(..)`](Dispatch::timeout).
 //! [`dispatch_all`] stores many in one transaction, [`dispatch_stream`] any number.
 //!
+//! [`.within(&mut tx)`](Dispatch::within) stores it in a transaction of yours.
+//!
 //! When a dispatch returns `Ok`, the task is as durable as a commit of the storage. A dispatch is safe to repeat: transient
 //! errors are retried under the same id.
 //!
@@ -62,7 +64,8 @@
 //!
 //! *At least once*: an attempt that was cut off is made again, so handlers must be repeatable;
 //! [`Context::idempotency_key`] helps where other services are involved. *Finished once*: each claim has a lease number, and
-//! only the current one may write. Never "exactly once".
+//! only the current one may write. Never "exactly once", except for what a handler writes in the transaction that completes its
+//! task: see [`Tx`].
 //!
 //! # Finding out
 //!
@@ -82,6 +85,7 @@
 //!
 //! - `sqlite` (default): [`storage::Sqlite`].
 //! - `postgres`: `storage::Postgres`, for many processes and machines on one database.
+//! - `sqlx`: with `postgres`, dispatches [within](Dispatch::within) transactions of `sqlx`, and [`Tx`].
 //! - `conformance`: `storage::conformance`, the laws for those who write a storage.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
