@@ -25,14 +25,14 @@ async fn tick(what: String, ctx: Context, log: State<Log>) {
 
 #[evertask::handler(retries = 0)]
 async fn slow(log: State<Log>) {
-    log.add("begun".to_owned());
+    log.add("begun");
     tokio::time::sleep(150 * SECOND).await;
-    log.add("ended".to_owned());
+    log.add("ended");
 }
 
 #[evertask::handler(retries = 0)]
 async fn fails(log: State<Log>) -> Result<(), String> {
-    log.add("failed".to_owned());
+    log.add("failed");
     Err("no".to_owned())
 }
 

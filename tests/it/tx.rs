@@ -38,6 +38,8 @@ async fn write(
         ("poison once", 1) => {
             sqlx::query("SELECT 1 / 0").execute(tx.get().await?).await.unwrap_err();
         }
+        // As one that was leaked, and never dropped.
+        #[allow(clippy::mem_forget)]
         ("keep it once", 1) => std::mem::forget(tx),
         ("wait", _) => std::future::pending().await,
         ("wait for the cancel", _) => {

@@ -17,7 +17,7 @@ use crate::{
 /// How many schedules are looked at in one go.
 const AT_ONCE: usize = 100;
 /// How often to look where nothing rings.
-const SAFETY: Duration = Duration::from_secs(60);
+const SAFETY: Duration = Duration::from_secs(120);
 /// Least time between two looks for which nothing had come up: whoever rings need not mean us.
 const PAUSE: Duration = Duration::from_millis(50);
 
