@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use evertask::{Health, Page, Runtime, TaskFilter, TaskState};
+use evertask::{Health, Page, Runtime, TaskFilter, TaskHandle, TaskState};
 
 use crate::{
     LEASE,
@@ -63,6 +63,33 @@ impl Scene {
 
     fn directory(&self) -> &Path {
         self.place.path()
+    }
+
+    /// Gives the nodes tasks to hold: more than one of them has room for, so that one of the first two has some.
+    async fn hold(&self) -> Vec<TaskHandle<work>> {
+        let held: Vec<_> = (0..14).map(|_| work::new("held")).collect();
+        let held = evertask::dispatch_all(held).on(&self.client).await.unwrap();
+        until("all of them are held", async || {
+            let mut running = TaskFilter::default();
+            running.state = Some(TaskState::Running);
+            let page = Page { before: None, limit: 100 };
+            let running = self.client.tasks(running, page).await.unwrap();
+            held.iter().all(|held| running.iter().any(|it| it.id == held.id()))
+        })
+        .await;
+        held
+    }
+
+    /// Those who held them have them still.
+    async fn let_go(self, held: Vec<TaskHandle<work>>) -> Inquest {
+        for held in held {
+            let info = held.info().await.unwrap().unwrap();
+            assert_eq!(info.lease, 1, "its node was alive all the time: {info:?}");
+            held.cancel().await.unwrap();
+        }
+        let inquest = self.end().await;
+        assert!(inquest.robbed().is_empty(), "nobody died");
+        inquest
     }
 
     async fn end(self) -> Inquest {
@@ -154,16 +181,7 @@ async fn at_work_again(client: &Runtime) -> Duration {
 
 async fn half_open_connections_cost_no_lease_and_are_given_up_soon(server: Arc<impl Server>) {
     let scene = Scene::new(&*server, 7).await;
-    // More than one node has room for, so that at least one of the two below has some.
-    let held: Vec<_> = (0..14).map(|_| work::new("held")).collect();
-    let held = evertask::dispatch_all(held).on(&scene.client).await.unwrap();
-    until("all of them are held", async || {
-        let mut running = TaskFilter::default();
-        running.state = Some(TaskState::Running);
-        let running = scene.client.tasks(running, Page { before: None, limit: 100 }).await.unwrap();
-        held.iter().all(|held| running.iter().any(|it| it.id == held.id()))
-    })
-    .await;
+    let held = scene.hold().await;
     // Two of them cannot be heard over what they have, and the third one listens.
     scene.wires[..2].iter().for_each(Wire::half_open);
     tokio::time::sleep(LEASE * 2).await;
@@ -171,13 +189,7 @@ async fn half_open_connections_cost_no_lease_and_are_given_up_soon(server: Arc<i
     let took = at_work_again(&scene.client).await;
     // A beat is given up after half a second here, and what else is silent three seconds later.
     assert!(took < Duration::from_secs(10), "{took:?}");
-    for held in held {
-        let info = held.info().await.unwrap().unwrap();
-        assert_eq!(info.lease, 1, "its node was alive all the time: {info:?}");
-        held.cancel().await.unwrap();
-    }
-    let inquest = scene.end().await;
-    assert!(inquest.robbed().is_empty(), "nobody died");
+    scene.let_go(held).await;
     println!("half open everywhere: at work again after {took:?}");
 }
 
@@ -197,9 +209,7 @@ async fn a_node_that_has_become_deaf_notices_it(server: Arc<impl Server>) {
 
 async fn an_outage_of_any_length_is_reported_and_survived(server: Arc<impl Server>) {
     let scene = Scene::new(&*server, 8).await;
-    let held = work::dispatch("held").on(&scene.client).await.unwrap();
-    let info = async || held.info().await.unwrap().unwrap();
-    until("the task runs", async || info().await.state == TaskState::Running).await;
+    let held = scene.hold().await;
     let before: Vec<u64> = scene.nodes.iter().map(Node::memory).collect();
     // Longer than a lease, for all: silence proves nothing about anybody.
     let start = Instant::now();
@@ -219,15 +229,15 @@ async fn an_outage_of_any_length_is_reported_and_survived(server: Arc<impl Serve
         .zip(&before)
         .map(|(node, before)| node.memory().saturating_sub(*before))
         .collect();
-    scene.wires.iter().for_each(|wire| wire.set(Weather::Clear));
+    // One comes back before the others, and has not seen what became of them.
+    scene.wires[2].set(Weather::Clear);
     let back = Instant::now();
     until("the node is well", async || scene.own.health().await.ok).await;
     let took = back.elapsed();
+    tokio::time::sleep((LEASE / 2).saturating_sub(took)).await;
+    scene.wires.iter().for_each(|wire| wire.set(Weather::Clear));
     tokio::time::sleep(LEASE * 2).await;
-    assert_eq!(info().await.lease, 1, "its node was alive all the time");
-    held.cancel().await.unwrap();
-    let inquest = scene.end().await;
-    assert!(inquest.robbed().is_empty(), "nobody died");
+    let inquest = scene.let_go(held).await;
     let troubles = inquest.troubles.len();
     println!(
         "three leases without a database: well {took:?} after, {troubles} troubles told, grown by {grown:?} KiB"

@@ -24,13 +24,13 @@ on_every_server!(killed_stopped_and_skewed_nodes_lose_nothing_and_overlap_nowher
 async fn killed_and_stopped_processes_on_one_file_lose_nothing_and_overlap_nowhere() {
     let place = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", place.path().join("tasks.db").display());
-    chaos(&url, 8, 0).await;
+    chaos(&url, 6, 0).await;
 }
 
 async fn killed_stopped_and_skewed_nodes_lose_nothing_and_overlap_nowhere(
     server: Arc<impl Server>,
 ) {
-    chaos(&server.url(), 16, 1).await;
+    chaos(&server.url(), 13, 1).await;
 }
 
 /// A process that was killed, and when.
@@ -67,7 +67,7 @@ async fn chaos(url: &str, seconds: u64, hours: i32) {
         });
         let n = random.usize(..NODES);
         match random.u32(..10) {
-            0..4 => {
+            0..3 => {
                 wake.retain(|(sleeper, _)| *sleeper != n);
                 let (pid, clean) = (nodes[n].0.pid(), !nodes[n].1);
                 let skew = hours * random.i32(-1..=1);
@@ -76,11 +76,11 @@ async fn chaos(url: &str, seconds: u64, hours: i32) {
                 nodes[n] = spawn(url, directory, &mut random, skew);
                 deaths.push(Death { pid, at, clean });
             }
-            4..6 if !nodes[n].0.is_stopped() => {
+            3..7 if !nodes[n].0.is_stopped() => {
                 nodes[n].0.stop();
                 nodes[n].1 = true;
                 stops.push(nodes[n].0.pid());
-                wake.push((n, Instant::now() + LEASE.mul_f64(1.1 + random.f64())));
+                wake.push((n, Instant::now() + LEASE.mul_f64(1.2 + random.f64() / 2.0)));
             }
             _ => {}
         }
