@@ -50,6 +50,11 @@ async fn hold(ctx: Context) {
     ctx.cancelled().await;
 }
 
+#[evertask::handler]
+async fn stay() {
+    std::future::pending::<()>().await;
+}
+
 fn runs(id: TaskId) -> u32 {
     RUNS.lock().unwrap().get_or_insert_default().get(&id).copied().unwrap_or(0)
 }
@@ -61,7 +66,7 @@ async fn connect(server: &Cluster, schema: &str) -> Postgres {
 
 fn builder(storage: Postgres) -> evertask::Builder {
     let builder = Runtime::builder().storage(storage).discover(false);
-    builder.handler::<count>().handler::<hold>()
+    builder.handler::<count>().handler::<hold>().handler::<stay>().handler::<slow_to_end>()
 }
 
 async fn node(server: &Cluster, schema: &str) -> Runtime {
@@ -284,8 +289,7 @@ async fn slow_to_end() {
 async fn a_cancel_from_elsewhere_is_stored_only_after_the_handler_is_gone() {
     let Some(server) = evertask_servers::postgres() else { return };
     let schema = evertask_servers::schema();
-    let node = builder(connect(server, &schema).await).handler::<slow_to_end>();
-    let node = node.start().await.unwrap();
+    let node = node(server, &schema).await;
     let client = builder(connect(server, &schema).await).client().await.unwrap();
     let (open, gate) = channel();
     *GATE.lock().unwrap() = Some(gate);
@@ -308,7 +312,7 @@ async fn a_shutdown_spends_no_attempt_and_keeps_the_place_in_the_line() {
     let client = builder(connect(server, &schema).await).client().await.unwrap();
     let node = builder(connect(server, &schema).await).shutdown_timeout(Duration::ZERO);
     let node = node.start().await.unwrap();
-    let task = hold::dispatch().on(&client).await.unwrap();
+    let task = stay::dispatch().on(&client).await.unwrap();
     let info = async || task.info().await.unwrap().unwrap();
     let due = info().await.due;
     crate::until(async || info().await.state == TaskState::Running).await;
