@@ -18,6 +18,7 @@ pub(super) struct Rings {
     soonest: Option<Duration>,
     pub(super) orders: bool,
     pub(super) peers: bool,
+    pub(super) schedules: bool,
     pub(super) ended: BTreeSet<TaskId>,
 }
 
@@ -47,6 +48,7 @@ impl Rings {
         }
         self.orders |= other.orders;
         self.peers |= other.peers;
+        self.schedules |= other.schedules;
         self.ended.extend(&other.ended);
     }
 
@@ -62,6 +64,9 @@ impl Rings {
         }
         if self.peers {
             bell.peers();
+        }
+        if self.schedules {
+            bell.schedules();
         }
         bell.ended(self.ended);
     }
@@ -84,6 +89,9 @@ impl Rings {
         }
         if self.peers {
             word("peers".to_owned());
+        }
+        if self.schedules {
+            word("schedules".to_owned());
         }
         let mut texts = Vec::new();
         let ended: Vec<_> = self.ended.iter().collect();
@@ -113,6 +121,7 @@ impl Rings {
                 }
                 ("orders", _) => rings.orders = true,
                 ("peers", _) => rings.peers = true,
+                ("schedules", _) => rings.schedules = true,
                 ("ended", ids) => rings.ended.extend(
                     // A text of other bytes than hexadecimal digits is none of ours.
                     ids.as_bytes()
@@ -137,7 +146,7 @@ mod tests {
         assert!(rings.is_empty() && rings.write().is_empty());
         rings.work(Duration::ZERO);
         rings.work(Duration::from_micros(77));
-        (rings.orders, rings.peers) = (true, true);
+        (rings.orders, rings.peers, rings.schedules) = (true, true, true);
         rings.ended.extend((0..500).map(|_| TaskId::new()));
         let texts = rings.write();
         assert!(texts.len() == 3 && texts.iter().all(|text| text.len() < 8_000));
