@@ -7,14 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use evertask::{Health, Page, Runtime, TaskFilter, TaskHandle, TaskState};
+use evertask::{Health, Runtime, TaskHandle};
 
 use crate::{
     LEASE,
     inquest::Inquest,
-    journal::Journal,
+    journal::{self, Journal},
     load::{self, work},
-    node::Node,
+    node::{Node, living},
     on_every_server,
     server::Server,
     until,
@@ -37,6 +37,12 @@ struct Scene {
     client: Runtime,
 }
 
+/// A task that runs until it is cancelled, and under which lease it does.
+struct Held {
+    task: TaskHandle<work>,
+    lease: u64,
+}
+
 impl Scene {
     async fn new(server: &impl Server, seed: u64) -> Self {
         let place = tempfile::tempdir().unwrap();
@@ -49,9 +55,8 @@ impl Scene {
         tokio::spawn(load::dispatch(own.clone(), journal.clone(), directory.to_owned(), seed));
         let client = load::builder(&server.url(), &journal).client().await.unwrap();
         let scene = Self { wires, nodes, own, client, place };
-        let journal = scene.directory().to_owned();
         until("all nodes live", async || {
-            crate::journal::read(&journal)
+            journal::read(scene.directory())
                 .iter()
                 .filter(|(_, line)| line.starts_with("node"))
                 .count()
@@ -66,26 +71,33 @@ impl Scene {
     }
 
     /// Gives the nodes tasks to hold: more than one of them has room for, so that one of the first two has some.
-    async fn hold(&self) -> Vec<TaskHandle<work>> {
+    async fn hold(&self) -> Vec<Held> {
         let held: Vec<_> = (0..14).map(|_| work::new("held")).collect();
         let held = evertask::dispatch_all(held).on(&self.client).await.unwrap();
-        until("all of them are held", async || {
-            let mut running = TaskFilter::default();
-            running.state = Some(TaskState::Running);
-            let page = Page { before: None, limit: 100 };
-            let running = self.client.tasks(running, page).await.unwrap();
-            held.iter().all(|held| running.iter().any(|it| it.id == held.id()))
+        // One that was only taken ahead may be given back.
+        until("all of them have begun", async || {
+            let lines = journal::read(self.directory());
+            let begun = |task: &TaskHandle<work>| {
+                let begin = format!("begin {}", task.id());
+                lines.iter().any(|(_, line)| line.starts_with(&begin))
+            };
+            held.iter().all(begun)
         })
         .await;
-        held
+        let mut with_leases = Vec::new();
+        for task in held {
+            let lease = task.info().await.unwrap().unwrap().lease;
+            with_leases.push(Held { task, lease });
+        }
+        with_leases
     }
 
     /// Those who held them have them still.
-    async fn let_go(self, held: Vec<TaskHandle<work>>) -> Inquest {
-        for held in held {
-            let info = held.info().await.unwrap().unwrap();
-            assert_eq!(info.lease, 1, "its node was alive all the time: {info:?}");
-            held.cancel().await.unwrap();
+    async fn let_go(self, held: Vec<Held>) -> Inquest {
+        for Held { task, lease } in held {
+            let info = task.info().await.unwrap().unwrap();
+            assert_eq!(info.lease, lease, "its node was alive all the time: {info:?}");
+            task.cancel().await.unwrap();
         }
         let inquest = self.end().await;
         assert!(inquest.robbed().is_empty(), "nobody died");
@@ -94,9 +106,7 @@ impl Scene {
 
     async fn end(self) -> Inquest {
         self.wires.iter().for_each(|wire| wire.set(Weather::Clear));
-        std::fs::write(load::drain(self.directory()), "").unwrap();
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        until("everything has ended", async || load::all_ended(&self.client).await).await;
+        load::finish(self.directory(), &living(&self.nodes), &self.client).await;
         until("the node is well", async || self.own.health().await.ok).await;
         let Self { place, nodes, own, client, .. } = self;
         let inquest = Inquest::hold(place.path(), &client).await;

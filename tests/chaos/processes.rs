@@ -11,7 +11,13 @@ use std::{
 };
 
 use crate::{
-    LEASE, inquest::Inquest, journal::Journal, load, node::Node, on_every_server, server::Server,
+    LEASE,
+    inquest::Inquest,
+    journal::Journal,
+    load,
+    node::{Node, living},
+    on_every_server,
+    server::Server,
 };
 
 /// How many processes there are beside the one of the test.
@@ -88,10 +94,7 @@ async fn chaos(url: &str, seconds: u64, hours: i32) {
     for (node, _) in nodes.iter_mut().filter(|(node, _)| node.is_stopped()) {
         node.go_on();
     }
-    std::fs::write(load::drain(directory), "").unwrap();
-    // What is being dispatched at this moment is dispatched before the end.
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    crate::until("everything has ended", async || load::all_ended(&witness).await).await;
+    load::finish(directory, &living(nodes.iter().map(|(node, _)| node)), &witness).await;
     let worst_lag = lag.worst();
     drop(nodes);
     let inquest = Inquest::hold(directory, &witness).await;
