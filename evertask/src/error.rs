@@ -7,7 +7,7 @@ use crate::{
     bounds::BadText,
     extract::MissingState,
     handler::Location,
-    storage::StorageError,
+    storage::{JoinError, StorageError},
     task::{TaskId, TaskState},
 };
 
@@ -150,6 +150,21 @@ pub enum DispatchError {
         /// Why the next ones were not.
         source: Box<Self>,
     },
+    /// A transaction of another database than that of the runtime's storage.
+    #[error(
+        "nothing was stored: the transaction {transaction}, and the runtime keeps its tasks {storage}; begin it on that database, or name the right runtime with `.on(&runtime)`"
+    )]
+    AnotherDatabase {
+        /// Where the transaction is.
+        transaction: String,
+        /// Where the tasks are.
+        storage: String,
+    },
+    /// `.now()` on a transaction of a driver that does not block.
+    #[error(
+        "nothing was stored: the transaction's driver does not block; await the dispatch in place of `.now()`"
+    )]
+    NotBlocking,
     /// The storage refused; nothing was stored.
     #[error("nothing was stored: {0}")]
     Storage(#[source] StorageError),
@@ -166,6 +181,17 @@ pub enum DispatchError {
         /// The last error of the storage.
         last: String,
     },
+}
+
+impl From<JoinError> for DispatchError {
+    fn from(error: JoinError) -> Self {
+        match error {
+            JoinError::Elsewhere { transaction, storage } => {
+                Self::AnotherDatabase { transaction, storage }
+            }
+            JoinError::Storage(error) => Self::Storage(error),
+        }
+    }
 }
 
 /// Why there is no output to be had.

@@ -108,7 +108,9 @@ mod signature;
 mod stop;
 pub mod storage;
 mod task;
+mod tx;
 pub mod verdict;
+mod within;
 
 #[doc = include_str!("../docs/handler.md")]
 pub use evertask_macros::handler;
@@ -128,6 +130,8 @@ pub use self::{
     runtime::{Builder, Health, LoopHealth, QueueBuilder, RunningTask, Runtime, Stall},
     storage::{Cancel, Dispatched, Page, StorageError, StorageErrorKind, TaskFilter},
     task::{AttemptEnd, AttemptInfo, BadTaskId, TaskId, TaskInfo, TaskState},
+    tx::Tx,
+    within::{DispatchAllWithin, DispatchWithin},
 };
 
 #[cfg(doctest)]

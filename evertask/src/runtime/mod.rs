@@ -32,14 +32,17 @@ mod health;
 mod hooks;
 mod keeper;
 mod latch;
+mod own;
 mod pace;
 mod patience;
+mod probe;
 mod pulse;
 mod rescue;
 pub(crate) mod settings;
 mod settler;
 mod shutdown;
 mod url;
+mod watch;
 
 pub use self::{
     builder::{Builder, QueueBuilder},
@@ -52,6 +55,7 @@ use self::{
     desk::Desk,
     gate::Gate,
     latch::Latch,
+    probe::Probe,
     pulse::Pulse,
     settings::Settings,
     settler::Settler,
@@ -117,6 +121,7 @@ pub(crate) struct Shared {
     claiming: Gate,
     calls: Calls,
     pulse: Pulse,
+    probe: Probe,
     claim_next: AtomicU64,
     /// It runs tasks; a client does not.
     runs: bool,
@@ -157,6 +162,7 @@ impl Shared {
             claiming: Gate::default(),
             calls: Calls::new(),
             pulse: Pulse::new(),
+            probe: Probe::default(),
             claim_next: AtomicU64::new(1),
             settings,
             runs,
@@ -166,6 +172,11 @@ impl Shared {
             closed: Latch::new(),
             shutting_down: tokio::sync::Mutex::new(()),
         })
+    }
+
+    /// Nothing can be dispatched any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.is_set()
     }
 
     /// A background loop could not do its work: told once when it begins and then now and then, not at every try.

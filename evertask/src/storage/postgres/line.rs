@@ -40,6 +40,9 @@ pub(super) trait Transition: Send + Sync {
 pub(super) struct Line {
     site: Arc<Site>,
     purpose: Purpose,
+    /// The longest a transition may take here, and the longest wait between two tries to connect.
+    limit: Duration,
+    longest: Duration,
     conn: Option<Connection>,
     /// Since when connecting fails and how long to wait before the next try.
     failing: Option<(Instant, Duration)>,
@@ -47,7 +50,12 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn new(site: Arc<Site>, purpose: Purpose) -> Self {
-        Self { site, purpose, conn: None, failing: None }
+        Self { site, purpose, limit: LIMIT, longest: LONGEST, conn: None, failing: None }
+    }
+
+    /// Gives up sooner, and tries again sooner, from now on.
+    pub(super) fn hasten(&mut self, limit: Duration) {
+        (self.limit, self.longest) = (limit, limit / 8);
     }
 
     /// Runs a transition and leaves no transaction open behind it.
@@ -64,14 +72,18 @@ impl Line {
     }
 
     async fn once<T: Transition>(&mut self, transition: &T) -> Result<T::Answer, Fault> {
-        let site = Arc::clone(&self.site);
+        let (site, limit) = (Arc::clone(&self.site), self.limit);
         let conn = self.connection().await?;
-        let ran = timeout(LIMIT, transition.run(&site, conn)).await;
-        let fault = match ran.unwrap_or(Err(Fault::Silence(LIMIT))) {
+        let ran = tokio::select! {
+            ran = timeout(limit, transition.run(&site, conn)) => ran.unwrap_or(Err(Fault::Silence(limit))),
+            waited = site.doubt.outlasted() => Err(Fault::Silence(waited)),
+        };
+        let fault = match ran {
             Ok(answer) => return Ok(answer),
             Err(fault) => fault,
         };
-        let clean = !fault.breaks_connection() && conn.roll_back().await.is_ok();
+        let clean = !fault.breaks_connection()
+            && timeout(limit, conn.roll_back()).await.is_ok_and(|done| done.is_ok());
         if !clean {
             self.conn = None;
         }
@@ -85,7 +97,7 @@ impl Line {
         if self.conn.is_none() {
             self.conn = Some(self.connect().await?);
         }
-        self.conn.as_ref().ok_or(Fault::Silence(LIMIT))
+        self.conn.as_ref().ok_or(Fault::Silence(self.limit))
     }
 
     async fn connect(&mut self) -> Result<Connection, Fault> {
@@ -94,13 +106,13 @@ impl Line {
             sleep((since + jittered(wait)).saturating_duration_since(Instant::now())).await;
         }
         let open = Connection::open(&self.site.settings, self.purpose);
-        match timeout(LIMIT, open).await.unwrap_or(Err(Fault::Silence(LIMIT))) {
+        match timeout(self.limit, open).await.unwrap_or(Err(Fault::Silence(self.limit))) {
             Ok(conn) => {
                 self.failing = None;
                 Ok(conn)
             }
             Err(fault) => {
-                let wait = self.failing.map_or(FIRST, |(_, wait)| (wait * 2).min(LONGEST));
+                let wait = self.failing.map_or(FIRST, |(_, wait)| (wait * 2).min(self.longest));
                 self.failing = Some((Instant::now(), wait));
                 Err(fault)
             }
