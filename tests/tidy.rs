@@ -50,15 +50,28 @@ const ABSENCES: &[(&[&str], &[&str], &str)] = &[
     ),
 ];
 
-/// Words that may stand in these files only.
+/// Words that may stand in these files only. `storage/join.rs` names drivers in what the compiler says, and nowhere else.
 const CONFINED: &[(&str, &[&str], &str)] = &[
     (
         "linkme",
         &["registry.rs", "__private.rs"],
         "only the registry and the door for generated code know how handlers are gathered",
     ),
-    ("rusqlite", &["storage/sqlite/"], "only `storage/sqlite/` speaks to SQLite"),
-    ("tokio_postgres", &["storage/postgres/"], "only `storage/postgres/` speaks to PostgreSQL"),
+    (
+        "rusqlite",
+        &["storage/sqlite/", "storage/join.rs"],
+        "only `storage/sqlite/` speaks to SQLite",
+    ),
+    (
+        "sqlx::",
+        &["storage/postgres/", "storage/join.rs", "tx.rs"],
+        "only the storages of servers speak through `sqlx`",
+    ),
+    (
+        "tokio_postgres",
+        &["storage/postgres/", "storage/join.rs"],
+        "only `storage/postgres/` speaks to PostgreSQL",
+    ),
     (
         "allow(unsafe_code)",
         &["registry.rs"],

@@ -7,6 +7,7 @@ use crate::{
     bounds::BadText,
     extract::MissingState,
     handler::Location,
+    schedule::ScheduleError,
     storage::{JoinError, StorageError},
     task::{TaskId, TaskState},
 };
@@ -150,6 +151,28 @@ pub enum DispatchError {
         /// Why the next ones were not.
         source: Box<Self>,
     },
+    /// The schedule makes no sense.
+    #[error("no schedule was stored: {0}")]
+    Schedule(#[from] ScheduleError),
+    /// A schedule needs a key.
+    #[error(
+        "no schedule was stored: it needs a key, or each start of the program would store one more; add `.key(\"..\")`"
+    )]
+    ScheduleWithoutKey,
+    /// A schedule that would never make a task.
+    #[error("no schedule was stored: it would never make a task: {why}")]
+    NeverRuns {
+        /// Why not.
+        why: &'static str,
+    },
+    /// A schedule that cannot be written.
+    #[error("the schedule of `{name}` cannot be written: {why}")]
+    BadSchedule {
+        /// The handler.
+        name: String,
+        /// Why not.
+        why: String,
+    },
     /// A transaction of another database than that of the runtime's storage.
     #[error(
         "nothing was stored: the transaction {transaction}, and the runtime keeps its tasks {storage}; begin it on that database, or name the right runtime with `.on(&runtime)`"
@@ -181,6 +204,29 @@ pub enum DispatchError {
         /// The last error of the storage.
         last: String,
     },
+}
+
+/// Why a schedule was not changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScheduleFault {
+    /// No such schedule is stored.
+    #[error("no schedule {key:?} of `{name}` is stored")]
+    Unknown {
+        /// The handler.
+        name: String,
+        /// The key.
+        key: String,
+    },
+    /// It makes no tasks any more.
+    #[error("schedule {0:?} is over; store it again to let it go on")]
+    Over(String),
+    /// What is stored of it cannot be read.
+    #[error("what is stored of the schedule cannot be read: {0}; store it again under its key")]
+    Broken(String),
+    /// The storage refused.
+    #[error("the schedule was not changed: {0}")]
+    Storage(#[from] StorageError),
 }
 
 impl From<JoinError> for DispatchError {

@@ -43,7 +43,7 @@ const LONG: Duration = Duration::from_secs(5);
 use evertask::{Tx, storage::Postgres};
 
 #[evertask::handler]
-async fn book(order: i64, amount: i64, #[extract] mut tx: Tx<Postgres>) -> Result<(), anyhow::Error> {
+async fn book(order: i64, amount: i64, #[extract] mut tx: Tx<Postgres>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     sqlx::query("INSERT INTO bookings (order_id, amount) VALUES ($1, $2)")
         .bind(order)
         .bind(amount)

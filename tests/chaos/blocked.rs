@@ -63,8 +63,8 @@ async fn who_blocks_the_executor_for_longer_than_a_lease_keeps_its_tasks_and_is_
         .await;
     // Another node watches from now on, and would take what it may.
     let start = Instant::now();
-    let (_never, other_gate) = channel();
-    let other = builder(&url).state(Arc::new(Mutex::new(other_gate)) as Gate);
+    let (_, open_gate) = channel();
+    let other = builder(&url).state(Arc::new(Mutex::new(open_gate)) as Gate);
     let other = other.start().await.unwrap();
     let stalled = async || blocked.health().await.stalled.expect("it still stands still");
     until("more than two leases have passed", async || {

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use evertask::{Health, Runtime, TaskState};
+use evertask::{Health, Page, Runtime, TaskFilter, TaskState};
 
 use crate::{
     LEASE,
@@ -24,6 +24,7 @@ use crate::{
 on_every_server!(
     in_any_weather_nothing_is_lost_and_nobody_alive_is_robbed,
     half_open_connections_cost_no_lease_and_are_given_up_soon,
+    a_node_that_has_become_deaf_notices_it,
     an_outage_of_any_length_is_reported_and_survived,
 );
 
@@ -140,28 +141,58 @@ async fn in_any_weather_nothing_is_lost_and_nobody_alive_is_robbed(server: Arc<i
     assert!(inquest.robbed().is_empty(), "nobody died in {storms:?}");
 }
 
-async fn half_open_connections_cost_no_lease_and_are_given_up_soon(server: Arc<impl Server>) {
-    let scene = Scene::new(&*server, 7).await;
-    let held = work::dispatch("held").on(&scene.client).await.unwrap();
-    let info = async || held.info().await.unwrap().unwrap();
-    until("the task runs", async || info().await.state == TaskState::Running).await;
-    scene.wires.iter().for_each(Wire::half_open);
+/// Dispatches until somebody answers at once; how long that takes.
+async fn at_work_again(client: &Runtime) -> Duration {
     let start = Instant::now();
-    // Woken by the client's dispatch: so claims, settlements and notifications work again.
     until("the nodes work again", async || {
-        let task = work::dispatch("quick").on(&scene.client).await.unwrap();
+        let task = work::dispatch("quick").priority(9).on(client).await.unwrap();
         tokio::time::timeout(Duration::from_millis(500), task.output()).await.is_ok()
     })
     .await;
-    let took = start.elapsed();
+    start.elapsed()
+}
+
+async fn half_open_connections_cost_no_lease_and_are_given_up_soon(server: Arc<impl Server>) {
+    let scene = Scene::new(&*server, 7).await;
+    // More than one node has room for, so that at least one of the two below has some.
+    let held: Vec<_> = (0..14).map(|_| work::new("held")).collect();
+    let held = evertask::dispatch_all(held).on(&scene.client).await.unwrap();
+    until("all of them are held", async || {
+        let mut running = TaskFilter::default();
+        running.state = Some(TaskState::Running);
+        let running = scene.client.tasks(running, Page { before: None, limit: 100 }).await.unwrap();
+        held.iter().all(|held| running.iter().any(|it| it.id == held.id()))
+    })
+    .await;
+    // Two of them cannot be heard over what they have, and the third one listens.
+    scene.wires[..2].iter().for_each(Wire::half_open);
+    tokio::time::sleep(LEASE * 2).await;
+    scene.wires[2].half_open();
+    let took = at_work_again(&scene.client).await;
     // A beat is given up after half a second here, and what else is silent three seconds later.
     assert!(took < Duration::from_secs(10), "{took:?}");
-    tokio::time::sleep((LEASE * 2).saturating_sub(start.elapsed())).await;
-    assert_eq!(info().await.lease, 1, "its node was alive all the time");
-    held.cancel().await.unwrap();
+    for held in held {
+        let info = held.info().await.unwrap().unwrap();
+        assert_eq!(info.lease, 1, "its node was alive all the time: {info:?}");
+        held.cancel().await.unwrap();
+    }
     let inquest = scene.end().await;
     assert!(inquest.robbed().is_empty(), "nobody died");
     println!("half open everywhere: at work again after {took:?}");
+}
+
+async fn a_node_that_has_become_deaf_notices_it(server: Arc<impl Server>) {
+    let (place, wire) = (tempfile::tempdir().unwrap(), Wire::to(server.target()));
+    let journal = Journal::open(place.path());
+    let client = load::builder(&server.url(), &journal).client().await.unwrap();
+    let url = server.url_at(wire.port());
+    let node = load::builder(&url, &journal).start().await.unwrap();
+    at_work_again(&client).await;
+    wire.half_open();
+    // Nothing is asked of it, so nothing but a notification can tell it that there is work.
+    let took = at_work_again(&client).await;
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    node.shutdown().await.unwrap();
 }
 
 async fn an_outage_of_any_length_is_reported_and_survived(server: Arc<impl Server>) {

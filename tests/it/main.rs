@@ -13,6 +13,7 @@ mod log;
 mod memory;
 mod model;
 mod postgres;
+mod schedules;
 mod sqlite;
 mod survive;
 mod tx;

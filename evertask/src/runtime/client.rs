@@ -71,7 +71,7 @@ impl Shared {
         }
     }
 
-    fn tell_dispatched(&self, tasks: &[NewTask], enqueued: &[Enqueued]) {
+    pub(super) fn tell_dispatched(&self, tasks: &[NewTask], enqueued: &[Enqueued]) {
         for (task, Enqueued { id, how }) in tasks.iter().zip(enqueued) {
             tracing::debug!(%id, name = &*task.name, queue = &*task.queue, ?how, "dispatched");
             self.events.tell(|| {

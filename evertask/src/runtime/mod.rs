@@ -38,9 +38,11 @@ mod patience;
 mod probe;
 mod pulse;
 mod rescue;
+mod schedules;
 pub(crate) mod settings;
 mod settler;
 mod shutdown;
+mod ticker;
 mod url;
 mod watch;
 
@@ -49,6 +51,7 @@ pub use self::{
     calls::LoopHealth,
     desk::RunningTask,
     health::{Health, Stall},
+    schedules::{ScheduleInfo, Schedules},
 };
 use self::{
     calls::{Call, Calls},

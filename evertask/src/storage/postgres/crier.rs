@@ -156,7 +156,7 @@ impl Ear {
             tokio::select! {
                 () = site.crier.wake.notified() => {}
                 () = sleep_until(ask_at) => {}
-                () = site.doubt.raised() => ask_at = Instant::now(),
+                () = site.doubt.raised() => return Err(Fault::Silence(Duration::ZERO)),
                 _closed = open.changed() => closed = true,
                 _broken = self.broken.changed() => return Err(Fault::Silence(Duration::ZERO)),
             }

@@ -19,7 +19,6 @@ use super::{
 };
 use crate::storage::{
     BoxFuture, Dispatched, Due, Enqueued, FullStorage, JoinTx, NewTask, StorageError,
-    StorageErrorKind,
     clock::{duration_micros, to_micros},
     join::{Join, JoinError, Joined, storage_of},
     rules,
@@ -44,8 +43,6 @@ pub(super) struct Call<'c> {
     pub(super) given: String,
     pub(super) payloads: Vec<&'c [u8]>,
     pub(super) clock: Option<i64>,
-    /// Between us and the server may stand something that knows no prepared statements.
-    pub(super) pooled_proxy: bool,
 }
 
 /// A session in which a transaction of the caller is under way.
@@ -89,7 +86,6 @@ pub(super) async fn join(
         given: given(&tasks, &lanes),
         payloads: tasks.iter().map(|task| &*task.payload.bytes).collect(),
         clock: site.injected(),
-        pooled_proxy: site.settings.pooled_proxy,
     };
     let mut answers = session.call(site, call).await?;
     answers.sort_unstable_by_key(|(place, ..)| *place);
@@ -225,15 +221,4 @@ impl Session for tokio_postgres::Transaction<'_> {
         .await;
         told.map_err(|fault| fault.tell(&site.settings.place, DOING))
     }
-}
-
-/// A caller's transaction met this error of the driver.
-#[cfg(feature = "sqlx")]
-pub(super) fn tell(error: sqlx::Error, place: &str, doing: &str) -> StorageError {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    let kind = match code {
-        Some(code) => super::error::kind_of(&tokio_postgres::error::SqlState::from_code(&code)),
-        None => StorageErrorKind::Unavailable,
-    };
-    StorageError::new(kind, format!("{doing}: {place}: {error}")).caused_by(error)
 }

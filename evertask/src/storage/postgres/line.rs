@@ -15,6 +15,8 @@ use super::{
 
 /// The longest a transition may take before its connection is given up. Server-side limits come first.
 const LIMIT: Duration = Duration::from_secs(25);
+/// The longest it may take until a connection is made and its session set.
+const OPEN: Duration = Duration::from_secs(10);
 /// How often a transition is tried again at once that another one stood in the way of.
 const COLLISIONS: u32 = 5;
 /// Waits between two tries to connect, doubling.
@@ -44,13 +46,15 @@ pub(super) struct Line {
     limit: Duration,
     longest: Duration,
     conn: Option<Connection>,
+    /// How often doubt about connections had been raised when this one was made.
+    doubts: u64,
     /// Since when connecting fails and how long to wait before the next try.
     failing: Option<(Instant, Duration)>,
 }
 
 impl Line {
     pub(super) fn new(site: Arc<Site>, purpose: Purpose) -> Self {
-        Self { site, purpose, limit: LIMIT, longest: LONGEST, conn: None, failing: None }
+        Self { site, purpose, limit: LIMIT, longest: LONGEST, conn: None, doubts: 0, failing: None }
     }
 
     /// Gives up sooner, and tries again sooner, from now on.
@@ -91,10 +95,12 @@ impl Line {
     }
 
     async fn connection(&mut self) -> Result<&Connection, Fault> {
-        if self.conn.as_ref().is_some_and(Connection::is_closed) {
+        let doubts = self.site.doubt.times();
+        if doubts != self.doubts || self.conn.as_ref().is_some_and(Connection::is_closed) {
             self.conn = None;
         }
         if self.conn.is_none() {
+            self.doubts = doubts;
             self.conn = Some(self.connect().await?);
         }
         self.conn.as_ref().ok_or(Fault::Silence(self.limit))
@@ -106,7 +112,8 @@ impl Line {
             sleep((since + jittered(wait)).saturating_duration_since(Instant::now())).await;
         }
         let open = Connection::open(&self.site.settings, self.purpose);
-        match timeout(self.limit, open).await.unwrap_or(Err(Fault::Silence(self.limit))) {
+        let limit = self.limit.min(OPEN);
+        match timeout(limit, open).await.unwrap_or(Err(Fault::Silence(limit))) {
             Ok(conn) => {
                 self.failing = None;
                 Ok(conn)

@@ -1,4 +1,4 @@
-//! The transactions of `sqlx`, in which tasks can be stored.
+//! `sqlx` on the same database: its transactions, in which tasks can be stored, how it connects, and what its errors are.
 
 use std::sync::Arc;
 
@@ -6,15 +6,16 @@ use sqlx::{
     AssertSqlSafe, PgConnection, Row,
     postgres::{PgConnectOptions, PgSslMode},
 };
-use tokio_postgres::config::Host;
+use tokio_postgres::{config::Host, error::SqlState};
 
 use super::{
     connection::Settings,
+    error::kind_of,
     join::{self, Answer, Call, DOING, Place, Session, WHERE},
     site::Site,
 };
 use crate::storage::{
-    BoxFuture, FullStorage, JoinTx, NewTask, StorageError,
+    BoxFuture, FullStorage, JoinTx, NewTask, StorageError, StorageErrorKind,
     join::{Join, JoinError, Joined},
 };
 
@@ -50,13 +51,14 @@ impl Session for PgConnection {
             let row = row.fetch_one(&mut *self).await?;
             Ok((row.try_get(0)?, row.try_get(1)?))
         };
-        told.await.map_err(|error| join::tell(error, &site.settings.place, DOING))
+        told.await.map_err(|error| tell(error, &site.settings.place, DOING))
     }
 
     async fn call(&mut self, site: &Site, call: Call<'_>) -> Result<Vec<Answer>, StorageError> {
         let told: Result<Vec<Answer>, sqlx::Error> = async {
             // Its only part that is not written here is the name of the schema, and that is quoted.
-            let query = sqlx::query(AssertSqlSafe(call.sql)).persistent(!call.pooled_proxy);
+            let query =
+                sqlx::query(AssertSqlSafe(call.sql)).persistent(!site.settings.pooled_proxy);
             let query = query.bind(call.given).bind(call.payloads).bind(call.clock);
             let rows = query.fetch_all(&mut *self).await?;
             let read = |row: &sqlx::postgres::PgRow| {
@@ -65,7 +67,7 @@ impl Session for PgConnection {
             rows.iter().map(read).collect()
         }
         .await;
-        told.map_err(|error| join::tell(error, &site.settings.place, DOING))
+        told.map_err(|error| tell(error, &site.settings.place, DOING))
     }
 }
 
@@ -98,4 +100,14 @@ impl Settings {
         };
         hosts.iter().enumerate().map(at).collect()
     }
+}
+
+/// The driver met this error.
+pub(super) fn tell(error: sqlx::Error, place: &str, doing: &str) -> StorageError {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    let kind = match code {
+        Some(code) => kind_of(&SqlState::from_code(&code)),
+        None => StorageErrorKind::Unavailable,
+    };
+    StorageError::new(kind, format!("{doing}: {place}: {error}")).caused_by(error)
 }

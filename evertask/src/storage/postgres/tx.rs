@@ -12,10 +12,10 @@ use super::{
     Postgres,
     connection::{CONNECT, quoted, set_durable},
     error::closed,
-    join::tell,
     rings::Rings,
     settle::{COMPLETE, kept},
     site::Site,
+    sqlx::tell,
 };
 use crate::storage::{
     BoxFuture, Effect, FullStorage, Reply, Settlement, StorageError, StorageErrorKind,
