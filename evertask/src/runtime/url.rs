@@ -60,15 +60,19 @@ fn postgres(url: String) -> Result<OpenStorage, StartError> {
     Err(bad(url, "this build has no PostgreSQL storage; turn on the feature `postgres`"))
 }
 
-/// The error names the url without what may be a password.
+/// The error names the url without what may be a password: all between the scheme and the last `@`, and the parameters.
 fn bad(url: String, why: &str) -> StartError {
-    let url = match (url.find("://"), url.find('@')) {
-        (Some(start), Some(end)) if start < end => {
-            format!("{}***{}", &url[..start + 3], &url[end..])
-        }
-        _ => url,
+    let (shown, parameters) = match url.split_once('?') {
+        // A password may hold a question mark.
+        Some((shown, rest)) if !rest.contains('@') => (shown, "?***"),
+        _ => (&*url, ""),
     };
-    StartError::BadUrl { url, why: why.to_owned() }
+    let hidden = shown.split_once(':').and_then(|(scheme, rest)| {
+        let slashes = if rest.starts_with("//") { "//" } else { "" };
+        rest.rsplit_once('@').map(|(_, host)| format!("{scheme}:{slashes}***@{host}"))
+    });
+    let shown = hidden.unwrap_or_else(|| shown.to_owned());
+    StartError::BadUrl { url: shown + parameters, why: why.to_owned() }
 }
 
 #[cfg(test)]
@@ -81,6 +85,12 @@ mod tests {
         assert_eq!(said("memory:"), None);
         let redis = said("redis://u:secret@h/0").unwrap_or_default();
         assert!(redis.contains("redis://***@h/0") && !redis.contains("secret"), "{redis}");
+        for url in
+            ["redis:u:secret@h", "u:secret@h", "r://u:a@secret?@h/0", "r://h?password=secret"]
+        {
+            let said = said(url).unwrap_or_default();
+            assert!(said.contains('h') && !said.contains("secret"), "{said}");
+        }
         assert!(said("sqlite://").unwrap_or_default().contains("a path is to follow"));
         if cfg!(feature = "postgres") {
             assert_eq!(said("postgres://h/db"), None, "tried when it is opened");
