@@ -18,8 +18,8 @@ pub(crate) fn open(url: String) -> Result<OpenStorage, StartError> {
         }
         "sqlite" => sqlite(url),
         "postgres" | "postgresql" => postgres(url),
-        "mysql" | "mariadb" => Err(bad(url, "this build has no MySQL storage")),
-        _ => Err(bad(url, "it begins with none of `sqlite:`, `postgres:`, `memory:`")),
+        "mysql" | "mariadb" => Err(bad(&url, "this build has no MySQL storage")),
+        _ => Err(bad(&url, "it begins with none of `sqlite:`, `postgres:`, `memory:`")),
     }
 }
 
@@ -28,7 +28,7 @@ fn sqlite(url: String) -> Result<OpenStorage, StartError> {
     let path = url.strip_prefix("sqlite:").unwrap_or(&url);
     let path = path.strip_prefix("//").unwrap_or(path).to_owned();
     if path.is_empty() || path.contains('?') {
-        return Err(bad(url, "a path is to follow, as in `sqlite://tasks.db`, without parameters"));
+        return Err(bad(&url, "a path is to follow, as in `sqlite://tasks.db`, without parameters"));
     }
     Ok(Box::new(|| {
         Box::pin(async move {
@@ -40,7 +40,7 @@ fn sqlite(url: String) -> Result<OpenStorage, StartError> {
 
 #[cfg(not(feature = "sqlite"))]
 fn sqlite(url: String) -> Result<OpenStorage, StartError> {
-    Err(bad(url, "this build has no SQLite storage; turn on the feature `sqlite`"))
+    Err(bad(&url, "this build has no SQLite storage; turn on the feature `sqlite`"))
 }
 
 #[cfg(feature = "postgres")]
@@ -57,15 +57,15 @@ fn postgres(url: String) -> Result<OpenStorage, StartError> {
 
 #[cfg(not(feature = "postgres"))]
 fn postgres(url: String) -> Result<OpenStorage, StartError> {
-    Err(bad(url, "this build has no PostgreSQL storage; turn on the feature `postgres`"))
+    Err(bad(&url, "this build has no PostgreSQL storage; turn on the feature `postgres`"))
 }
 
 /// The error names the url without what may be a password: all between the scheme and the last `@`, and the parameters.
-fn bad(url: String, why: &str) -> StartError {
+fn bad(url: &str, why: &str) -> StartError {
     let (shown, parameters) = match url.split_once('?') {
         // A password may hold a question mark.
         Some((shown, rest)) if !rest.contains('@') => (shown, "?***"),
-        _ => (&*url, ""),
+        _ => (url, ""),
     };
     let hidden = shown.split_once(':').and_then(|(scheme, rest)| {
         let slashes = if rest.starts_with("//") { "//" } else { "" };
