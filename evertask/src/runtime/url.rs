@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The storage this url names, still to be opened.
-pub(crate) fn open(url: String) -> Result<OpenStorage, StartError> {
+pub(crate) fn open(url: &str) -> Result<OpenStorage, StartError> {
     let scheme = url.split(':').next().unwrap_or_default();
     match scheme {
         "memory" => {
@@ -18,17 +18,17 @@ pub(crate) fn open(url: String) -> Result<OpenStorage, StartError> {
         }
         "sqlite" => sqlite(url),
         "postgres" | "postgresql" => postgres(url),
-        "mysql" | "mariadb" => Err(bad(&url, "this build has no MySQL storage")),
-        _ => Err(bad(&url, "it begins with none of `sqlite:`, `postgres:`, `memory:`")),
+        "mysql" | "mariadb" => Err(bad(url, "this build has no MySQL storage")),
+        _ => Err(bad(url, "it begins with none of `sqlite:`, `postgres:`, `memory:`")),
     }
 }
 
 #[cfg(feature = "sqlite")]
-fn sqlite(url: String) -> Result<OpenStorage, StartError> {
-    let path = url.strip_prefix("sqlite:").unwrap_or(&url);
+fn sqlite(url: &str) -> Result<OpenStorage, StartError> {
+    let path = url.strip_prefix("sqlite:").unwrap_or(url);
     let path = path.strip_prefix("//").unwrap_or(path).to_owned();
     if path.is_empty() || path.contains('?') {
-        return Err(bad(&url, "a path is to follow, as in `sqlite://tasks.db`, without parameters"));
+        return Err(bad(url, "a path is to follow, as in `sqlite://tasks.db`, without parameters"));
     }
     Ok(Box::new(|| {
         Box::pin(async move {
@@ -39,13 +39,14 @@ fn sqlite(url: String) -> Result<OpenStorage, StartError> {
 }
 
 #[cfg(not(feature = "sqlite"))]
-fn sqlite(url: String) -> Result<OpenStorage, StartError> {
-    Err(bad(&url, "this build has no SQLite storage; turn on the feature `sqlite`"))
+fn sqlite(url: &str) -> Result<OpenStorage, StartError> {
+    Err(bad(url, "this build has no SQLite storage; turn on the feature `sqlite`"))
 }
 
 #[cfg(feature = "postgres")]
 #[allow(clippy::unnecessary_wraps, reason = "what is wrong with the url is told when it is opened")]
-fn postgres(url: String) -> Result<OpenStorage, StartError> {
+fn postgres(url: &str) -> Result<OpenStorage, StartError> {
+    let url = url.to_owned();
     Ok(Box::new(|| {
         Box::pin(async move {
             let postgres = crate::storage::Postgres::connect(url).await?;
@@ -56,8 +57,8 @@ fn postgres(url: String) -> Result<OpenStorage, StartError> {
 }
 
 #[cfg(not(feature = "postgres"))]
-fn postgres(url: String) -> Result<OpenStorage, StartError> {
-    Err(bad(&url, "this build has no PostgreSQL storage; turn on the feature `postgres`"))
+fn postgres(url: &str) -> Result<OpenStorage, StartError> {
+    Err(bad(url, "this build has no PostgreSQL storage; turn on the feature `postgres`"))
 }
 
 /// The error names the url without what may be a password: all between the scheme and the last `@`, and the parameters.
@@ -81,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_url_that_names_no_storage_says_so_and_hides_the_password() {
-        let said = |url: &str| open(url.to_owned()).err().map(|error| error.to_string());
+        let said = |url: &str| open(url).err().map(|error| error.to_string());
         assert_eq!(said("memory:"), None);
         let redis = said("redis://u:secret@h/0").unwrap_or_default();
         assert!(redis.contains("redis://***@h/0") && !redis.contains("secret"), "{redis}");
