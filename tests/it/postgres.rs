@@ -196,6 +196,33 @@ async fn a_server_that_crashes_keeps_what_was_stored_and_is_found_again() {
     node.shutdown().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn health_tells_who_keeps_dead_rows_from_being_cleared_away() {
+    let Some(server) = evertask_servers::postgres() else { return };
+    let schema = evertask_servers::schema();
+    let client = builder(connect(server, &schema).await).client().await.unwrap();
+    let analyst = sql(server).await;
+    let pid: i32 = analyst.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+    let report = "SELECT count(*) AS rows_of_a_long_report FROM pg_class";
+    let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ; {report}");
+    analyst.batch_execute(&begin).await.unwrap();
+    let found = async || {
+        let health = client.health().await;
+        assert_eq!(health.storage_error, None);
+        let hindrances = health.hindrances.into_iter();
+        hindrances.into_iter().find(|it| it.pid == Some(pid.cast_unsigned()))
+    };
+    assert_eq!(found().await, None, "it has only just begun");
+    crate::until(async || found().await.is_some()).await;
+    let hindrance = found().await.unwrap();
+    assert!(hindrance.query.as_deref().is_some_and(|it| it.contains("a_long_report")));
+    assert!(hindrance.lasts > Duration::from_secs(1), "{hindrance:?}");
+    let end = format!("SELECT pg_terminate_backend({pid})");
+    assert!(hindrance.what.contains("`postgres`") && hindrance.what.contains(&end));
+    analyst.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(found().await, None, "it is over");
+}
+
 const HOLDER: &str = "EVERTASK_HOLDER_SCHEMA";
 const LEASE: Duration = Duration::from_secs(3);
 

@@ -29,6 +29,7 @@ mod clock;
 pub mod conformance;
 mod error;
 mod handlers;
+mod hindrance;
 mod listing;
 mod memory;
 mod new_task;
@@ -52,6 +53,7 @@ pub use self::{
     claim::{Claim, Claimed, ClaimedTask, Ended, Room},
     clock::{Clock, ManualClock},
     error::{StorageError, StorageErrorKind},
+    hindrance::Hindrance,
     listing::{Backlog, Count, Page, TaskFilter},
     memory::Memory,
     new_task::{Dispatched, Due, Enqueued, NewTask},
@@ -189,6 +191,11 @@ pub trait Inspect: fmt::Debug + Send + Sync + 'static {
 
     /// What is due and not running, by queue and handler, whoever may know them.
     fn backlog(&self) -> Reply<'_, Vec<Backlog>>;
+
+    /// What stands in its way from outside, the longest first; by default nothing that it knows of.
+    fn hindrances(&self) -> Reply<'_, Vec<Hindrance>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
 }
 
 /// A storage that can be read as well, as all of ours can.

@@ -51,6 +51,9 @@ pub(crate) async fn pinned(server: &Cluster) {
         held.as_secs(),
         crate::median(tail) / free
     );
+    for hindrance in node.health().await.hindrances {
+        println!("    health: {hindrance:?}");
+    }
     analyst.batch_execute("COMMIT").await.expect("the end of it");
     node.shutdown().await.expect("a shutdown");
 }

@@ -94,14 +94,14 @@ async fn look(site: &Site, open: &mut watch::Receiver<()>) {
 async fn speak(site: &Arc<Site>, open: &mut watch::Receiver<()>) -> Result<(), Fault> {
     let (alive, mut broken) = watch::channel(());
     let us = Arc::new(AtomicI32::new(0));
-    let (bell, own) = (Arc::clone(&site.bell), Arc::clone(&us));
+    let (hearer, own) = (Arc::clone(site), Arc::clone(&us));
     let hear = move |message| {
         let _alive = &alive;
         // What this process has told itself it has heard before.
         if let AsyncMessage::Notification(told) = message
             && told.process_id() != own.load(Ordering::Relaxed)
         {
-            Rings::read(told.payload()).ring(&bell);
+            hearer.hear(Rings::read(told.payload()));
         }
     };
     let conn = Connection::open_and_hear(&site.settings, Purpose::Write, hear).await?;

@@ -12,14 +12,15 @@ use crate::{
     bounds::BATCH_MAX,
     policy::Keep,
     storage::{
-        Backlog, Beat, Bell, Cancel, Claim, Claimed, Count, Enqueued, Held, Inspect, Lost, NewTask,
-        Node, NodeId, Page, Peer, Pruned, Reply, Revive, Settled, Settlement, Storage,
-        StorageError, StorageErrorKind, TaskFilter, rules,
+        Backlog, Beat, Bell, Cancel, Claim, Claimed, Count, Enqueued, Held, Hindrance, Inspect,
+        Lost, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive, Settled, Settlement,
+        Storage, StorageError, StorageErrorKind, TaskFilter, rules,
     },
     task::{TaskId, TaskInfo},
 };
 
 mod actor;
+mod bookmark;
 mod claim;
 mod columns;
 mod connection;
@@ -27,6 +28,7 @@ mod crier;
 mod enqueue;
 mod error;
 mod heart;
+mod hindrances;
 mod inspect;
 mod lane;
 mod line;
@@ -240,5 +242,9 @@ impl Inspect for Postgres {
 
     fn backlog(&self) -> Reply<'_, Vec<Backlog>> {
         Box::pin(async move { self.lines()?.readers.run(inspect::ReadBacklog).await })
+    }
+
+    fn hindrances(&self) -> Reply<'_, Vec<Hindrance>> {
+        Box::pin(async move { self.lines()?.readers.run(hindrances::Hindrances).await })
     }
 }

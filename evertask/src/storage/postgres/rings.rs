@@ -16,6 +16,8 @@ pub(super) struct Rings {
     due: bool,
     /// The soonest of what will be due.
     soonest: Option<Duration>,
+    /// Something is pending again in the place it had before.
+    pub(super) back: bool,
     pub(super) orders: bool,
     pub(super) peers: bool,
     pub(super) ended: BTreeSet<TaskId>,
@@ -45,6 +47,7 @@ impl Rings {
         if let Some(soonest) = other.soonest {
             self.work(soonest);
         }
+        self.back |= other.back;
         self.orders |= other.orders;
         self.peers |= other.peers;
         self.ended.extend(&other.ended);
@@ -79,6 +82,9 @@ impl Rings {
         if let Some(soonest) = self.soonest {
             word(format!("soon:{}", soonest.as_micros()));
         }
+        if self.back {
+            word("back".to_owned());
+        }
         if self.orders {
             word("orders".to_owned());
         }
@@ -111,6 +117,7 @@ impl Rings {
                         rings.work(Duration::from_micros(micros));
                     }
                 }
+                ("back", _) => rings.back = true,
                 ("orders", _) => rings.orders = true,
                 ("peers", _) => rings.peers = true,
                 ("ended", ids) => rings.ended.extend(
@@ -137,7 +144,7 @@ mod tests {
         assert!(rings.is_empty() && rings.write().is_empty());
         rings.work(Duration::ZERO);
         rings.work(Duration::from_micros(77));
-        (rings.orders, rings.peers) = (true, true);
+        (rings.back, rings.orders, rings.peers) = (true, true, true);
         rings.ended.extend((0..500).map(|_| TaskId::new()));
         let texts = rings.write();
         assert!(texts.len() == 3 && texts.iter().all(|text| text.len() < 8_000));

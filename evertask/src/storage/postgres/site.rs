@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_postgres::types::Type;
 
 use super::{
+    bookmark::Bookmarks,
     columns::only,
     connection::{Connection, Settings, Sql},
     crier::Crier,
@@ -29,12 +30,14 @@ pub(super) struct Site {
     pub(super) bell: Arc<Bell>,
     pub(super) crier: Crier,
     lanes: Mutex<Lanes>,
+    bookmarks: Mutex<Bookmarks>,
 }
 
 impl Site {
     pub(super) fn new(settings: Arc<Settings>, clock: Option<Clock>) -> Self {
-        let (bell, crier, lanes) = (Arc::new(Bell::new()), Crier::default(), Mutex::default());
-        Self { settings, clock, bell, crier, lanes }
+        let (bell, crier) = (Arc::new(Bell::new()), Crier::default());
+        let (lanes, bookmarks) = (Mutex::default(), Mutex::default());
+        Self { settings, clock, bell, crier, lanes, bookmarks }
     }
 
     /// What the injected clock says, in microseconds; `None` where it is the server's that counts.
@@ -45,6 +48,11 @@ impl Site {
     /// Not to be held across an await.
     pub(super) fn lanes(&self) -> MutexGuard<'_, Lanes> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Not to be held across an await.
+    pub(super) fn bookmarks(&self) -> MutexGuard<'_, Bookmarks> {
+        self.bookmarks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The numbers of these lanes; those there are not yet are made. Not to be called inside a transaction.
@@ -104,6 +112,14 @@ impl Site {
     /// Tells this process, and soon the others, what has been committed.
     pub(super) fn ring(&self, rings: Rings) {
         self.crier.tell(&rings);
+        self.hear(rings);
+    }
+
+    /// Acts on what was committed here or by another process.
+    pub(super) fn hear(&self, rings: Rings) {
+        if rings.back {
+            self.bookmarks().forget();
+        }
         rings.ring(&self.bell);
     }
 }

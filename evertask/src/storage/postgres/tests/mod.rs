@@ -2,6 +2,7 @@
 
 use super::{Postgres, PostgresOptions, connection::Connection, connection::Purpose};
 
+mod bookmark;
 mod heart;
 mod opening;
 mod plans;
