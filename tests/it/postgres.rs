@@ -223,6 +223,52 @@ async fn health_tells_who_keeps_dead_rows_from_being_cleared_away() {
     assert_eq!(found().await, None, "it is over");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_a_server_proves_as_much_as_the_url_asks_for() {
+    let Some(server) = evertask_servers::postgres_with_tls() else { return };
+    let root = format!("&sslrootcert={}", server.authority().display());
+    let open = async |host: &str, parameters: &str| {
+        let options = Postgres::options().durable(false);
+        options.connect(server.tls_url(host, parameters)).await
+    };
+    let speaking = sql(&server).await;
+    let encrypted = async || -> i64 {
+        let count = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+            WHERE ssl AND application_name = 'evertask'";
+        speaking.query_one(count, &[]).await.unwrap().get(0)
+    };
+    let postgres = open("localhost", "sslmode=disable").await.unwrap();
+    assert_eq!(encrypted().await, 0);
+    postgres.close().await;
+    for (host, parameters) in [
+        ("localhost", "sslmode=prefer".to_owned()),
+        ("127.0.0.1", "sslmode=require".to_owned()),
+        ("127.0.0.1", format!("sslmode=require{root}")),
+        ("127.0.0.1", format!("sslmode=verify-ca{root}")),
+        ("localhost", format!("sslmode=verify-full{root}")),
+    ] {
+        let postgres = open(host, &parameters).await.unwrap();
+        let node = builder(postgres.clone()).start().await.unwrap();
+        let task = count::dispatch(7).on(&node).await.unwrap();
+        assert_eq!(task.output().await.unwrap(), 7, "{parameters}");
+        assert!(encrypted().await > 0, "{parameters}");
+        node.shutdown().await.unwrap();
+        postgres.close().await;
+        crate::until(async || encrypted().await == 0).await;
+    }
+    let other = "&sslrootcert=/etc/hostname";
+    for (host, parameters, why) in [
+        ("127.0.0.1", format!("sslmode=verify-full{root}"), "certificate"),
+        ("localhost", "sslmode=verify-full".to_owned(), "certificate"),
+        ("localhost", "sslmode=verify-ca".to_owned(), "certificate"),
+        ("localhost", format!("sslmode=verify-full{other}"), "holds no certificate"),
+        ("localhost", "sslmode=verify-full&sslrootcert=/none".to_owned(), "`/none`"),
+    ] {
+        let error = open(host, &parameters).await.unwrap_err();
+        assert!(error.to_string().contains(why), "{parameters}: {error}");
+    }
+}
+
 const HOLDER: &str = "EVERTASK_HOLDER_SCHEMA";
 const LEASE: Duration = Duration::from_secs(3);
 

@@ -5,6 +5,7 @@
 
 mod account;
 mod binaries;
+mod certificate;
 mod cluster;
 mod proxy;
 
@@ -27,12 +28,28 @@ pub fn postgres() -> Option<&'static Cluster> {
     SHARED.get_or_init(|| or_say(binaries::postgres().and_then(Cluster::shared))).as_ref()
 }
 
+/// The PostgreSQL server of this major version that is shared by all who ask for it.
+///
+/// # Panics
+/// As [`postgres`].
+pub fn postgres_of(major: &str) -> Option<Cluster> {
+    or_say(binaries::postgres_of(Some(major)).and_then(Cluster::shared))
+}
+
 /// A PostgreSQL server for one test alone, which may stop and kill it; with every commit synced to the disk.
 ///
 /// # Panics
 /// As [`postgres`].
 pub fn own_postgres() -> Option<Cluster> {
     or_say(binaries::postgres().and_then(Cluster::own))
+}
+
+/// A PostgreSQL server for one test alone that speaks TLS on a port of `localhost`, under a certificate for that name.
+///
+/// # Panics
+/// As [`postgres`].
+pub fn postgres_with_tls() -> Option<Cluster> {
+    or_say(binaries::postgres().and_then(Cluster::own_with_tls))
 }
 
 /// A pgbouncer in front of the shared PostgreSQL server, which gives each transaction another session.

@@ -55,6 +55,19 @@ impl Crier {
         }
     }
 
+    /// Waits for something to tell; if it is to be `due`, for a task that is due now.
+    async fn untold(&self, due: bool) {
+        loop {
+            {
+                let untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+                if untold.due || !due && !untold.is_empty() {
+                    return;
+                }
+            }
+            self.wake.notified().await;
+        }
+    }
+
     fn take(&self) -> Rings {
         std::mem::take(&mut self.untold.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -116,7 +129,7 @@ async fn speak(site: &Arc<Site>, open: &mut watch::Receiver<()>) -> Result<(), F
     site.bell.all();
     loop {
         let closed = tokio::select! {
-            () = site.crier.wake.notified() => false,
+            () = site.crier.untold(false) => false,
             _closed = open.changed() => true,
             _broken = broken.changed() => return Err(Fault::Silence(Duration::ZERO)),
         };
@@ -131,6 +144,10 @@ async fn speak(site: &Arc<Site>, open: &mut watch::Receiver<()>) -> Result<(), F
         if closed {
             return Ok(());
         }
-        sleep(GATHER).await;
+        // A task that is due does not wait for what else happens, unless one has just been told of.
+        tokio::select! {
+            () = sleep(GATHER) => {}
+            () = site.crier.untold(true), if !rings.due => {}
+        }
     }
 }

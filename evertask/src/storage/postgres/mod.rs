@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod actor;
+mod address;
 mod bookmark;
 mod claim;
 mod columns;
@@ -45,6 +46,8 @@ mod site;
 #[cfg(test)]
 mod tests;
 mod thread;
+#[cfg_attr(not(feature = "postgres-tls"), path = "no_tls.rs")]
+mod tls;
 mod verdicts;
 
 pub use self::options::PostgresOptions;

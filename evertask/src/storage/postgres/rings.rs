@@ -13,7 +13,7 @@ const IDS: usize = 200;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Rings {
     /// Something is due now.
-    due: bool,
+    pub(super) due: bool,
     /// The soonest of what will be due.
     soonest: Option<Duration>,
     /// Something is pending again in the place it had before.
