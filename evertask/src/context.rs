@@ -1,11 +1,13 @@
 //! What an attempt knows about itself.
 
 use std::{
+    fmt,
     future::Future,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::SystemTime,
 };
 
 use tokio::task::JoinSet;
@@ -14,12 +16,14 @@ use crate::{
     bounds::EFFECTS_MAX,
     dispatch::Dispatch,
     error::DispatchError,
+    event::{Event, EventKind},
     extract::{State, States},
     handler::Handler,
     runtime::{Runtime, Shared, ambient},
     stop::StopSignal,
     storage::Effect,
     task::TaskId,
+    tx::OwnTransaction,
 };
 
 /// The running attempt, seen from inside: who it is, whether it is to stop, what belongs to it.
@@ -34,6 +38,7 @@ struct Attempt {
     attempt: u32,
     name: Arc<str>,
     queue: Arc<str>,
+    tick: Option<SystemTime>,
     states: Arc<States>,
     runtime: Option<Arc<Shared>>,
     stop: StopSignal,
@@ -43,6 +48,16 @@ struct Attempt {
     polled: AtomicBool,
     children: Mutex<Children>,
     effects: Mutex<Vec<Effect>>,
+    /// What the handler writes in one transaction with its completion, if it takes a [`Tx`](crate::Tx).
+    transaction: Mutex<Option<OwnTx>>,
+}
+
+struct OwnTx(Arc<dyn OwnTransaction>);
+
+impl fmt::Debug for OwnTx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OwnTx")
+    }
 }
 
 /// What a handler runs beside itself.
@@ -61,18 +76,20 @@ struct NewContext {
     attempt: u32,
     name: Arc<str>,
     queue: Arc<str>,
+    tick: Option<SystemTime>,
     states: Arc<States>,
     runtime: Option<Arc<Shared>>,
 }
 
 impl Context {
     fn new(new: NewContext) -> Self {
-        let NewContext { id, attempt, name, queue, states, runtime } = new;
+        let NewContext { id, attempt, name, queue, tick, states, runtime } = new;
         Self(Arc::new(Attempt {
             id,
             attempt,
             name,
             queue,
+            tick,
             states,
             runtime,
             stop: StopSignal::default(),
@@ -80,6 +97,7 @@ impl Context {
             polled: AtomicBool::new(false),
             children: Mutex::default(),
             effects: Mutex::default(),
+            transaction: Mutex::default(),
         }))
     }
 
@@ -90,9 +108,10 @@ impl Context {
         attempt: u32,
         name: Arc<str>,
         queue: Arc<str>,
+        tick: Option<SystemTime>,
     ) -> Self {
         let (states, runtime) = (Arc::clone(&runtime.states), Some(Arc::clone(runtime)));
-        Self::new(NewContext { id, attempt, name, queue, states, runtime })
+        Self::new(NewContext { id, attempt, name, queue, tick, states, runtime })
     }
 
     /// A context for calling a handler as the plain fn it is: first attempt of a task named `test`, never cancelled.
@@ -103,6 +122,7 @@ impl Context {
             attempt: 1,
             name: "test".into(),
             queue: "default".into(),
+            tick: None,
             states: Arc::default(),
             runtime: None,
         })
@@ -130,6 +150,13 @@ impl Context {
     #[must_use]
     pub fn queue(&self) -> &str {
         &self.0.queue
+    }
+
+    /// The instant of the schedule that made this task: when it was meant to run, whenever it really does. `None` for a task
+    /// that was dispatched.
+    #[must_use]
+    pub fn scheduled_for(&self) -> Option<SystemTime> {
+        self.0.tick
     }
 
     /// Text that is the same in every attempt of this task and in no other task: for services that take an idempotency key.
@@ -186,7 +213,7 @@ impl Context {
         &self,
         dispatch: Dispatch<T>,
     ) -> Result<TaskId, DispatchError> {
-        let task = dispatch.into_task()?;
+        let (_, task) = dispatch.prepare()?;
         let id = task.id;
         let mut effects = self.0.effects.lock().unwrap_or_else(PoisonError::into_inner);
         if effects.len() >= EFFECTS_MAX {
@@ -229,6 +256,29 @@ impl Context {
 
     pub(crate) fn take_effects(&self) -> Vec<Effect> {
         std::mem::take(&mut self.0.effects.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes this the attempt's transaction, unless it has one.
+    pub(crate) fn set_transaction(&self, transaction: Arc<dyn OwnTransaction>) -> bool {
+        let mut own = self.0.transaction.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = own.is_none();
+        own.get_or_insert(OwnTx(transaction));
+        is_first
+    }
+
+    pub(crate) fn take_transaction(&self) -> Option<Arc<dyn OwnTransaction>> {
+        let own = self.0.transaction.lock().unwrap_or_else(PoisonError::into_inner).take();
+        own.map(|OwnTx(transaction)| transaction)
+    }
+
+    /// Tells those who listen to the runtime's events.
+    pub(crate) fn tell(&self, kind: EventKind) {
+        if let Some(runtime) = &self.0.runtime {
+            let Attempt { id, attempt, name, queue, .. } = &*self.0;
+            runtime
+                .events
+                .tell(|| Event::new(*id, Arc::clone(name), Arc::clone(queue), *attempt, kind));
+        }
     }
 
     /// Aborts what the handler spawned and waits until it is gone.

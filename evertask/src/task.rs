@@ -149,6 +149,8 @@ pub struct TaskInfo {
     pub error: Option<String>,
     /// Its key, unique among the live tasks of its handler.
     pub key: Option<String>,
+    /// The instant of the schedule that made it, if one did.
+    pub tick: Option<SystemTime>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
     /// A cancel was asked for and has not taken effect yet.

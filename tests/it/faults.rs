@@ -14,9 +14,10 @@ use evertask::{
     Context, Dispatched, Keep, Runtime, State, StorageError, StorageErrorKind, TaskId, TaskInfo,
     TaskState,
     storage::{
-        Backlog, Beat, Bell, Cancel, Claim, Claimed, Count, Enqueued, Held, Inspect, Lost, Memory,
-        NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive, Settled, Settlement, Storage,
-        TaskFilter,
+        Backlog, Beat, Bell, Cancel, Claim, Claimed, Count, DueSchedules, Enqueued, Held, Inspect,
+        Known, Lost, Memory, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive,
+        ScheduleChange, ScheduleChanged, SchedulePage, Settled, Settlement, Storage,
+        StoredSchedule, TaskFilter,
     },
 };
 
@@ -144,6 +145,19 @@ impl Storage for Faulty {
     fn prune(&self, limit: usize) -> Reply<'_, Pruned> {
         self.meddle("prune", &[], Box::pin(async move { self.inner.prune(limit).await }))
     }
+    fn change_schedules(&self, changes: Vec<ScheduleChange>) -> Reply<'_, Vec<ScheduleChanged>> {
+        let call = Box::pin(async move { self.inner.change_schedules(changes).await });
+        self.meddle("change_schedules", &[], call)
+    }
+    fn due_schedules(
+        &self,
+        handlers: Arc<[Known]>,
+        format: u32,
+        limit: usize,
+    ) -> Reply<'_, DueSchedules> {
+        let call = Box::pin(async move { self.inner.due_schedules(handlers, format, limit).await });
+        self.meddle("due_schedules", &[], call)
+    }
     fn leave(&self, node: NodeId) -> Reply<'_, ()> {
         self.meddle("leave", &[], Box::pin(async move { self.inner.leave(node).await }))
     }
@@ -161,6 +175,12 @@ impl Inspect for Faulty {
     }
     fn backlog(&self) -> Reply<'_, Vec<Backlog>> {
         self.meddle("backlog", &[], Box::pin(async move { self.inner.backlog().await }))
+    }
+    fn schedule(&self, name: String, key: String) -> Reply<'_, Option<StoredSchedule>> {
+        self.inner.schedule(name, key)
+    }
+    fn schedules(&self, page: SchedulePage) -> Reply<'_, Vec<StoredSchedule>> {
+        self.inner.schedules(page)
     }
 }
 
@@ -326,8 +346,8 @@ async fn an_idle_node_asks_its_storage_nothing() {
     let before = storage.calls.load(Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(600)).await;
     let looks = storage.calls.load(Ordering::SeqCst) - before;
-    // Claim, renew and peers look once in one to two minutes each, against hints that were missed; pruning looks rarely.
-    assert!(looks <= 3 * 10 + 2, "{looks} calls in ten idle minutes");
+    // Claim, renew, peers and tick look once in one to two minutes each, against hints that were missed; pruning looks rarely.
+    assert!(looks <= 4 * 10 + 2, "{looks} calls in ten idle minutes");
     runtime.shutdown().await.unwrap();
 }
 

@@ -26,9 +26,9 @@ fn statements(log: &str) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for line in log.lines().filter_map(|line| line.strip_prefix("evertask LOG:  ")) {
         // As in `statement: COMMIT` and `execute s7: SELECT 1`.
-        let said = line.strip_prefix("statement: ").or_else(|| {
-            line.strip_prefix("execute ")?.split_once(": ").map(|(_name, said)| said)
-        });
+        let said = line
+            .strip_prefix("statement: ")
+            .or_else(|| line.strip_prefix("execute ")?.split_once(": ").map(|(_name, said)| said));
         if let Some(said) = said {
             let life = LIFE.iter().find(|life| said.starts_with(**life));
             let begins = life.map_or_else(|| said.to_owned(), |life| (*life).to_owned());

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use evertask::{Context, Dispatched, Runtime, TaskId, TaskState, storage::Postgres};
+use evertask::{Context, Dispatched, Runtime, TaskId, TaskState, Tx, storage::Postgres};
 use evertask_servers::Cluster;
 use tokio_postgres::{Client, NoTls};
 
@@ -223,6 +223,15 @@ async fn health_tells_who_keeps_dead_rows_from_being_cleared_away() {
     assert_eq!(found().await, None, "it is over");
 }
 
+/// How its own transaction, on a connection of another driver, is reached.
+#[evertask::handler]
+async fn encrypted(
+    #[extract] mut tx: Tx<Postgres>,
+) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+    let ask = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    Ok(sqlx::query_scalar(ask).fetch_one(tx.get().await?).await?)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn over_tls_a_server_proves_as_much_as_the_url_asks_for() {
     let Some(server) = evertask_servers::postgres_with_tls() else { return };
@@ -232,13 +241,13 @@ async fn over_tls_a_server_proves_as_much_as_the_url_asks_for() {
         options.connect(server.tls_url(host, parameters)).await
     };
     let speaking = sql(&server).await;
-    let encrypted = async || -> i64 {
+    let over_tls = async || -> i64 {
         let count = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
             WHERE ssl AND application_name = 'evertask'";
         speaking.query_one(count, &[]).await.unwrap().get(0)
     };
     let postgres = open("localhost", "sslmode=disable").await.unwrap();
-    assert_eq!(encrypted().await, 0);
+    assert_eq!(over_tls().await, 0);
     postgres.close().await;
     for (host, parameters) in [
         ("localhost", "sslmode=prefer".to_owned()),
@@ -248,13 +257,14 @@ async fn over_tls_a_server_proves_as_much_as_the_url_asks_for() {
         ("localhost", format!("sslmode=verify-full{root}")),
     ] {
         let postgres = open(host, &parameters).await.unwrap();
-        let node = builder(postgres.clone()).start().await.unwrap();
-        let task = count::dispatch(7).on(&node).await.unwrap();
-        assert_eq!(task.output().await.unwrap(), 7, "{parameters}");
-        assert!(encrypted().await > 0, "{parameters}");
+        let builder = builder(postgres.clone()).handler::<encrypted>();
+        let node = builder.start().await.unwrap();
+        let task = encrypted::dispatch().on(&node).await.unwrap();
+        assert!(task.output().await.unwrap(), "{parameters}");
+        assert!(over_tls().await > 0, "{parameters}");
         node.shutdown().await.unwrap();
         postgres.close().await;
-        crate::until(async || encrypted().await == 0).await;
+        crate::until(async || over_tls().await == 0).await;
     }
     let other = "&sslrootcert=/etc/hostname";
     for (host, parameters, why) in [

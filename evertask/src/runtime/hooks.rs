@@ -40,12 +40,12 @@ pub(crate) fn without_attempt(
     let Some(entry) = shared.registry.get(&task.name) else { return };
     let Some((which, hook)) = hook_for(&entry.def.hooks, kind) else { return };
     let Ended { id, name, queue, attempt } = task.clone();
-    let ctx = Context::of(shared, id, attempt, name, queue);
     let owned = Arc::clone(shared);
     let running = shared.hooks.enter();
     shared.tokio.spawn(async move {
         let _running = running;
         if let Ok(Some(stored)) = owned.storage.task(id).await {
+            let ctx = Context::of(&owned, id, attempt, name, queue, stored.tick);
             spawn(
                 &owned,
                 which,

@@ -27,6 +27,7 @@ pub struct Bell {
     work: watch::Sender<Work>,
     orders: watch::Sender<u64>,
     peers: watch::Sender<u64>,
+    schedules: watch::Sender<u64>,
     waiting: Mutex<HashMap<TaskId, Vec<oneshot::Sender<()>>>>,
     /// How many tasks someone waits for: so that nobody waiting costs nobody a lock.
     waited_for: AtomicUsize,
@@ -50,6 +51,7 @@ impl Bell {
             work: watch::Sender::new(Work::default()),
             orders: watch::Sender::new(0),
             peers: watch::Sender::new(0),
+            schedules: watch::Sender::new(0),
             waiting: Mutex::default(),
             waited_for: AtomicUsize::new(0),
         }
@@ -88,6 +90,11 @@ impl Bell {
         self.peers.send_modify(|rung| *rung += 1);
     }
 
+    /// A schedule was changed: another one may come up next.
+    pub fn schedules(&self) {
+        self.schedules.send_modify(|rung| *rung += 1);
+    }
+
     /// Tasks have ended.
     pub fn ended(&self, ids: impl IntoIterator<Item = TaskId>) {
         if self.waited_for.load(Ordering::SeqCst) == 0 {
@@ -106,6 +113,7 @@ impl Bell {
     pub fn all(&self) {
         self.work(Duration::ZERO);
         self.orders();
+        self.schedules();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         for waiter in waiting.drain().flat_map(|(_, waiters)| waiters) {
             let _gone = waiter.send(());
@@ -123,6 +131,10 @@ impl Bell {
 
     pub(crate) fn listen_peers(&self) -> watch::Receiver<u64> {
         self.peers.subscribe()
+    }
+
+    pub(crate) fn listen_schedules(&self) -> watch::Receiver<u64> {
+        self.schedules.subscribe()
     }
 
     /// Resolves when this task may have ended. To be asked for *before* looking at the task.

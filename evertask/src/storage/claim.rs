@@ -1,6 +1,9 @@
 //! A wish for tasks, and what it got.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use super::{Known, NodeId};
 use crate::{body::Body, policy::Keep, task::TaskId};
@@ -113,6 +116,8 @@ pub struct ClaimedTask {
     pub retries: Option<u32>,
     /// Its own timeout: `Some(None)` = none at all.
     pub timeout: Option<Option<Duration>>,
+    /// The instant of the schedule that made it.
+    pub tick: Option<SystemTime>,
     /// How long after it was due it was claimed.
     pub waited: Duration,
     /// It is marked as begun; otherwise it was taken ahead.

@@ -13,7 +13,7 @@
 //!
 //! The laws are executable: `evertask::storage::conformance` (feature `conformance`) tests any storage against all of them.
 
-use std::{fmt, future::Future, pin::Pin};
+use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc};
 
 use uuid::Uuid;
 
@@ -30,6 +30,7 @@ pub mod conformance;
 mod error;
 mod handlers;
 mod hindrance;
+mod join;
 mod listing;
 mod memory;
 mod new_task;
@@ -40,26 +41,39 @@ mod numbers;
 mod postgres;
 mod request;
 mod rules;
+mod schedule;
 mod settlement;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod transactional;
 
 #[cfg(feature = "postgres")]
 pub use self::postgres::{Postgres, PostgresOptions};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::{Sqlite, SqliteOptions};
+#[cfg(test)]
+pub(crate) use self::transactional::Begin;
 pub use self::{
     bell::Bell,
     claim::{Claim, Claimed, ClaimedTask, Ended, Room},
     clock::{Clock, ManualClock},
     error::{StorageError, StorageErrorKind},
     hindrance::Hindrance,
+    join::JoinTx,
     listing::{Backlog, Count, Page, TaskFilter},
     memory::Memory,
     new_task::{Dispatched, Due, Enqueued, NewTask},
     node::{Beat, Held, Known, Life, Lost, Node, Peer},
     request::{Cancel, Pruned, Revive},
+    schedule::{
+        DueSchedules, ScheduleChange, ScheduleChanged, SchedulePage, ScheduleRow, StoredSchedule,
+    },
     settlement::{AttemptRecord, Effect, KeepBy, Settled, Settlement},
+    transactional::Transactional,
+};
+pub(crate) use self::{
+    join::{Join, JoinError, Joined},
+    transactional::Completion,
 };
 
 /// A boxed future, as the methods of these traits return it.
@@ -174,6 +188,27 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// `limit` of each, at most 10,000.
     fn prune(&self, limit: usize) -> Reply<'_, Pruned>;
 
+    /// Schedules: of what each was to what it is to be, with the tasks that come of it; each change whole or not at all.
+    ///
+    /// A change happens if the schedule is at the revision it starts from; otherwise it is `Stale`, and nothing is changed. One
+    /// that is repeated while the schedule is at the revision it leads to, or of a removal while there is none, is `Done` again,
+    /// and so are its tasks, which go by their ids. Tasks meet keys as [`enqueue`](Self::enqueue) says.
+    ///
+    /// If one change of the batch cannot be stored (a name, key or task that cannot be, the same schedule twice), none is, and the error is
+    /// [`Rejected`](StorageErrorKind::Rejected). At most [`BATCH_MAX`](crate::bounds::BATCH_MAX) tasks in all. The answers come
+    /// in the order of the changes.
+    fn change_schedules(&self, changes: Vec<ScheduleChange>) -> Reply<'_, Vec<ScheduleChanged>>;
+
+    /// The schedules of these handlers, whatever version of them, that have come up by the storage's clock and whose format is
+    /// at most this one: the longest due first, then by name and key, at most `limit`, 1 to 1,000. Changes nothing. The cost
+    /// does not depend on what else is stored.
+    fn due_schedules(
+        &self,
+        handlers: Arc<[Known]>,
+        format: u32,
+        limit: usize,
+    ) -> Reply<'_, DueSchedules>;
+
     /// Node → ∅. What it still holds counts as lost at once.
     fn leave(&self, node: NodeId) -> Reply<'_, ()>;
 }
@@ -196,9 +231,17 @@ pub trait Inspect: fmt::Debug + Send + Sync + 'static {
     fn hindrances(&self) -> Reply<'_, Vec<Hindrance>> {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
+
+    /// One schedule, by the name of its handler and its key.
+    fn schedule(&self, name: String, key: String) -> Reply<'_, Option<StoredSchedule>>;
+
+    /// Schedules in the order of name and key, both by bytes.
+    fn schedules(&self, page: SchedulePage) -> Reply<'_, Vec<StoredSchedule>>;
 }
 
 /// A storage that can be read as well, as all of ours can.
-pub trait FullStorage: Storage + Inspect {}
+///
+/// As [`Any`] it can be asked whether it is the one that a caller's transaction belongs to.
+pub trait FullStorage: Storage + Inspect + Any {}
 
 impl<T: Storage + Inspect> FullStorage for T {}

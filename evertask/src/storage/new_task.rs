@@ -36,6 +36,8 @@ pub struct NewTask {
     pub retries: Option<u32>,
     /// Its own timeout: `Some(None)` = none at all.
     pub timeout: Option<Option<Duration>>,
+    /// The instant of the schedule that made it, to the microsecond.
+    pub tick: Option<SystemTime>,
 }
 
 impl NewTask {
@@ -55,6 +57,7 @@ impl NewTask {
             payload,
             retries: None,
             timeout: None,
+            tick: None,
         }
     }
 }

@@ -2,13 +2,17 @@
 //!
 //! Instants are in microseconds since 1970, as they are stored.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use crate::{
-    bounds::{BadText, ERROR_MAX, KEY_MAX, NAME_MAX, TAG_MAX, TAGS_MAX, check_text, storable_text},
+    bounds::{
+        BATCH_MAX, BadText, ERROR_MAX, KEY_MAX, NAME_MAX, TAG_MAX, TAGS_MAX, check_text,
+        storable_text,
+    },
     policy::Keep,
     storage::{
-        AttemptRecord, Due, Effect, KeepBy, NewTask, Settlement, StorageError, StorageErrorKind,
+        AttemptRecord, Due, Effect, KeepBy, NewTask, ScheduleChange, Settlement, StorageError,
+        StorageErrorKind,
         clock::{duration_micros, to_micros},
     },
     task::{AttemptEnd, TaskState},
@@ -44,6 +48,33 @@ pub(crate) fn check_new(task: &NewTask) -> Result<(), StorageError> {
     if task.tags.len() > TAGS_MAX {
         let message = format!("task {}: {} tags; at most {TAGS_MAX} fit", task.id, task.tags.len());
         return Err(StorageError::new(StorageErrorKind::Rejected, message));
+    }
+    Ok(())
+}
+
+/// Refuses changes of schedules that no storage should hold.
+pub(crate) fn check_changes(changes: &[ScheduleChange]) -> Result<(), StorageError> {
+    let rejected = |message| Err(StorageError::new(StorageErrorKind::Rejected, message));
+    let tasks: usize = changes.iter().map(|change| change.tasks.len()).sum();
+    if tasks > BATCH_MAX {
+        return rejected(format!(
+            "schedules that make {tasks} tasks at once; at most {BATCH_MAX} fit"
+        ));
+    }
+    let mut once = HashSet::new();
+    for change in changes {
+        if !once.insert((&change.name, &change.key)) {
+            return rejected(format!(
+                "schedule {:?} of {:?} is changed twice in one batch",
+                change.key, change.name
+            ));
+        }
+        let names = check_text("handler name", &change.name, NAME_MAX)
+            .and_then(|()| check_text("schedule key", &change.key, KEY_MAX));
+        if let Err(bad) = names {
+            return rejected(format!("schedule {:?} of {:?}: {bad}", change.key, change.name));
+        }
+        change.tasks.iter().try_for_each(check_new)?;
     }
     Ok(())
 }

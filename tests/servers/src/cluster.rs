@@ -31,21 +31,21 @@ pub struct Cluster {
 
 impl Cluster {
     /// The server that all processes share which ask for this version.
-    pub(crate) fn shared(binaries: Binaries) -> Result<Self, String> {
+    pub(crate) fn shared(binaries: Binaries, place: &Path) -> Result<Self, String> {
         let name = format!("postgres-{}", binaries.major);
-        Self::start(binaries, &name, CARELESS, None, false)
+        Self::start(binaries, &place.join(name), CARELESS, None, false)
     }
 
     /// A server for one test.
-    pub(crate) fn own(binaries: Binaries) -> Result<Self, String> {
-        Self::start(binaries, &Self::name_of_own(), "", None, true)
+    pub(crate) fn own(binaries: Binaries, place: &Path) -> Result<Self, String> {
+        Self::start(binaries, &place.join(Self::name_of_own()), "", None, true)
     }
 
     /// A server for one test that speaks TLS.
-    pub(crate) fn own_with_tls(binaries: Binaries) -> Result<Self, String> {
+    pub(crate) fn own_with_tls(binaries: Binaries, place: &Path) -> Result<Self, String> {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
         let port = free.map_err(|error| format!("no port is free: {error}"))?.port();
-        Self::start(binaries, &Self::name_of_own(), CARELESS, Some(port), true)
+        Self::start(binaries, &place.join(Self::name_of_own()), CARELESS, Some(port), true)
     }
 
     fn name_of_own() -> String {
@@ -56,23 +56,21 @@ impl Cluster {
 
     fn start(
         binaries: Binaries,
-        name: &str,
+        directory: &Path,
         settings: &'static str,
         tls: Option<u16>,
         own: bool,
     ) -> Result<Self, String> {
-        let place = format!("evertask-servers-{}", crate::account::user_id());
-        let directory = std::env::temp_dir().join(place).join(name);
         let failed =
             |what: &str, error: io::Error| format!("{what} {}: {error}", directory.display());
-        fs::create_dir_all(&directory).map_err(|error| failed("cannot make", error))?;
+        fs::create_dir_all(directory).map_err(|error| failed("cannot make", error))?;
         let lock = |file| File::create(directory.join(file));
         // Waits while the server of an earlier run is being stopped.
         let used = lock("used").and_then(|file| file.lock_shared().map(|()| file));
         let _used = used.map_err(|error| failed("cannot lock", error))?;
         let account = Account::for_servers();
         let cluster =
-            Self { directory: directory.clone(), binaries, account, settings, tls, _used, own };
+            Self { directory: directory.to_owned(), binaries, account, settings, tls, _used, own };
         // One at a time looks whether it runs, and starts it.
         let starting = lock("starting").and_then(|file| file.lock().map(|()| file));
         let _starting = starting.map_err(|error| failed("cannot lock", error))?;
@@ -105,6 +103,11 @@ impl Cluster {
     /// The certificate of the authority by which it is known.
     pub fn authority(&self) -> PathBuf {
         self.directory.join("authority.crt")
+    }
+
+    /// The socket it listens on.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join(format!(".s.PGSQL.{}", self.port()))
     }
 
     /// Where its socket is.
@@ -164,8 +167,9 @@ impl Cluster {
         self.tls.unwrap_or(5432)
     }
 
-    fn is_up(&self) -> bool {
-        UnixStream::connect(self.directory.join(format!(".s.PGSQL.{}", self.port()))).is_ok()
+    /// It can be connected to.
+    pub fn is_up(&self) -> bool {
+        UnixStream::connect(self.socket()).is_ok()
     }
 
     /// Makes an empty cluster in the place of whatever is there.

@@ -7,14 +7,18 @@ mod account;
 mod binaries;
 mod certificate;
 mod cluster;
+mod disk;
 mod proxy;
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
-pub use self::{cluster::Cluster, proxy::Proxy};
+pub use self::{cluster::Cluster, disk::SmallDisk, proxy::Proxy};
 
 /// The PostgreSQL server that is shared by all who ask, on the machine's own version or on the one that `EVERTASK_TEST_PG`
 /// names.
@@ -25,7 +29,9 @@ pub use self::{cluster::Cluster, proxy::Proxy};
 /// Where `CI` is set, instead of returning `None`: there, nothing is passed over.
 pub fn postgres() -> Option<&'static Cluster> {
     static SHARED: OnceLock<Option<Cluster>> = OnceLock::new();
-    SHARED.get_or_init(|| or_say(binaries::postgres().and_then(Cluster::shared))).as_ref()
+    SHARED
+        .get_or_init(|| or_say(binaries::postgres().and_then(|it| Cluster::shared(it, &place()))))
+        .as_ref()
 }
 
 /// The PostgreSQL server of this major version that is shared by all who ask for it.
@@ -33,7 +39,7 @@ pub fn postgres() -> Option<&'static Cluster> {
 /// # Panics
 /// As [`postgres`].
 pub fn postgres_of(major: &str) -> Option<Cluster> {
-    or_say(binaries::postgres_of(Some(major)).and_then(Cluster::shared))
+    or_say(binaries::postgres_of(Some(major)).and_then(|it| Cluster::shared(it, &place())))
 }
 
 /// A PostgreSQL server for one test alone, which may stop and kill it; with every commit synced to the disk.
@@ -41,7 +47,28 @@ pub fn postgres_of(major: &str) -> Option<Cluster> {
 /// # Panics
 /// As [`postgres`].
 pub fn own_postgres() -> Option<Cluster> {
-    or_say(binaries::postgres().and_then(Cluster::own))
+    or_say(binaries::postgres().and_then(|binaries| Cluster::own(binaries, &place())))
+}
+
+/// The same with its data in this place.
+///
+/// # Panics
+/// As [`postgres`].
+pub fn own_postgres_on(place: &Path) -> Option<Cluster> {
+    or_say(binaries::postgres().and_then(|binaries| Cluster::own(binaries, place)))
+}
+
+/// A disk with so little room. `None`, and told loudly, where none can be made.
+///
+/// # Panics
+/// As [`postgres`].
+pub fn small_disk(megabytes: u64) -> Option<SmallDisk> {
+    or_say(SmallDisk::mount(megabytes))
+}
+
+/// Where servers have their data.
+fn place() -> PathBuf {
+    std::env::temp_dir().join(format!("evertask-servers-{}", account::user_id()))
 }
 
 /// A PostgreSQL server for one test alone that speaks TLS on a port of `localhost`, under a certificate for that name.
@@ -49,7 +76,7 @@ pub fn own_postgres() -> Option<Cluster> {
 /// # Panics
 /// As [`postgres`].
 pub fn postgres_with_tls() -> Option<Cluster> {
-    or_say(binaries::postgres().and_then(Cluster::own_with_tls))
+    or_say(binaries::postgres().and_then(|it| Cluster::own_with_tls(it, &place())))
 }
 
 /// A pgbouncer in front of the shared PostgreSQL server, which gives each transaction another session.
@@ -59,6 +86,15 @@ pub fn postgres_with_tls() -> Option<Cluster> {
 pub fn pgbouncer() -> Option<&'static Proxy> {
     static SHARED: OnceLock<Option<Proxy>> = OnceLock::new();
     SHARED.get_or_init(|| or_say(Proxy::start(postgres()?))).as_ref()
+}
+
+/// The library that, loaded before others, gives a program another wall clock: libfaketime.
+///
+/// # Panics
+/// As [`postgres`].
+pub fn faketime() -> Option<PathBuf> {
+    static SHARED: OnceLock<Option<PathBuf>> = OnceLock::new();
+    SHARED.get_or_init(|| or_say(binaries::faketime())).clone()
 }
 
 /// A name for a schema that no other test uses.

@@ -22,6 +22,7 @@ pub async fn a_stored_task_reads_back_as_it_was_given(subject: &Subject) {
         tags: [("tenant".to_owned(), "acme".to_owned()), ("🦀".to_owned(), "ß".to_owned())].into(),
         retries: Some(4),
         timeout: Some(Some(Duration::from_millis(1_500))),
+        tick: Some(UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_001)),
         ..NewTask::new("mail.goodbye", text(r#"{"email":"ada@example.com"}"#))
     };
     let now = subject.clock().now();
@@ -35,7 +36,7 @@ pub async fn a_stored_task_reads_back_as_it_was_given(subject: &Subject) {
     assert_eq!((info.started, info.finished), (None, None));
     assert_eq!((info.payload, info.output), (given.payload.clone(), None));
     assert_eq!((info.error, info.output_error), (None, None));
-    assert_eq!((info.key, info.tags), (given.key, given.tags));
+    assert_eq!((info.key, info.tags, info.tick), (given.key, given.tags, given.tick));
     assert!(!info.cancel_asked && info.losses == 0 && info.attempts.is_empty());
 
     subject.advance(61);
@@ -47,6 +48,7 @@ pub async fn a_stored_task_reads_back_as_it_was_given(subject: &Subject) {
     assert_eq!((&*claimed.queue, claimed.priority), ("mail", -7));
     assert_eq!((claimed.retries, claimed.timeout), (given.retries, given.timeout));
     assert_eq!((claimed.payload, claimed.waited), (given.payload, seconds(1)));
+    assert_eq!(claimed.tick, given.tick);
 }
 
 /// A timeout has three values: inherited, none at all, or its own.

@@ -20,6 +20,7 @@ pub async fn a_pending_task_is_replaced_in_place(subject: &Subject) {
         expires: Some(seconds(10)),
         retries: Some(1),
         timeout: Some(None),
+        tick: Some(created),
         ..keyed("k")
     };
     let id = subject.store(first).await;
@@ -39,7 +40,7 @@ pub async fn a_pending_task_is_replaced_in_place(subject: &Subject) {
     assert_eq!((info.version, info.queue.as_str(), info.priority), (2, "mail", 5));
     assert_eq!((info.due, info.created), (now + seconds(60), created));
     assert_eq!((info.payload, info.tags), (second.payload.clone(), second.tags.clone()));
-    assert_eq!(info.expires, None, "an option that is not given anew is gone");
+    assert_eq!((info.expires, info.tick), (None, None), "an option that is not given anew is gone");
     assert!(subject.find(second.id).await.is_none(), "the new id is not stored");
 
     let node = subject.node().await;

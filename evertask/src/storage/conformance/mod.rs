@@ -34,6 +34,7 @@ pub mod reopen;
 pub mod repeat;
 pub mod rescue;
 pub mod revive;
+pub mod schedules;
 pub mod settle;
 mod subject;
 pub mod waking;
@@ -237,6 +238,22 @@ macro_rules! storage_conformance {
                     tasks_are_found_by_the_fingerprint_of_an_error,
                     counts_agree_with_what_is_stored,
                     the_backlog_is_what_is_due_and_waits;
+                schedules:
+                    a_schedule_reads_back_as_it_was_given,
+                    a_schedule_is_changed_only_from_what_it_is,
+                    a_new_schedule_takes_no_other_ones_place,
+                    a_change_and_its_tasks_are_one,
+                    a_change_may_be_repeated,
+                    a_removal_may_be_repeated,
+                    a_change_that_cannot_be_stored_changes_nothing,
+                    one_stale_change_among_many_is_told_so,
+                    of_many_that_take_one_tick_one_does,
+                    schedules_come_up_in_their_order,
+                    a_look_is_bounded_and_tells_when_to_look_again,
+                    what_a_program_does_not_know_is_left_to_others,
+                    names_and_keys_are_compared_by_bytes,
+                    the_state_of_the_last_task_is_told,
+                    schedules_are_listed_in_pages;
                 reopen:
                     tasks_of_all_states_are_as_they_were,
                     waiting_tasks_wait_on,
@@ -244,13 +261,15 @@ macro_rules! storage_conformance {
                     a_cancel_is_still_asked_for,
                     keys_are_still_held,
                     what_a_node_held_can_be_taken_over,
-                    effects_are_there_with_their_completion;
+                    effects_are_there_with_their_completion,
+                    schedules_come_up_as_they_did;
                 waking:
                     a_due_task_rings_for_work,
                     a_task_of_the_future_is_announced,
                     a_cancel_rings_for_the_node_that_runs_the_task,
                     every_end_rings_for_those_who_wait,
-                    a_node_that_leaves_rings_for_its_peers;
+                    a_node_that_leaves_rings_for_its_peers,
+                    a_changed_schedule_rings;
             }
         }
     };

@@ -1,8 +1,11 @@
 //! What is stored is there when the storage is opened again. Where it cannot be, as in memory, nothing is opened again.
 
-use super::subject::{Subject, keyed, seconds, settlement, task, text};
+use super::subject::{NAME, Subject, keyed, known, seconds, settlement, task, text};
 use crate::{
-    storage::{Cancel, Dispatched, Due, Effect, Enqueued, NewTask, Settled, Settlement},
+    storage::{
+        Cancel, Dispatched, Due, Effect, Enqueued, NewTask, ScheduleChange, ScheduleRow, Settled,
+        Settlement, StoredSchedule,
+    },
     task::TaskState,
     verdict::Verdict,
 };
@@ -110,4 +113,17 @@ pub async fn effects_are_there_with_their_completion(subject: &Subject) {
     subject.reopen().await;
     assert_eq!(subject.info(id).await.state, TaskState::Completed);
     assert_eq!(subject.info(follow.id).await.state, TaskState::Pending);
+}
+
+/// A schedule comes up as it did, from the revision it was at.
+pub async fn schedules_come_up_as_they_did(subject: &Subject) {
+    let next = subject.clock().now() + seconds(5);
+    let row = ScheduleRow { next: Some(next), ..ScheduleRow::new(NAME, "k", text("[1]")) };
+    let new = ScheduleChange::to(None, row.clone());
+    subject.storage().change_schedules(vec![new.clone()]).await.expect("it is stored");
+    subject.reopen().await;
+    subject.advance(5);
+    let looked = subject.storage().due_schedules(known(&[(NAME, 1)]), 1, 10).await;
+    let due = looked.expect("schedules can be read").due;
+    assert_eq!(due, [StoredSchedule::new(row, new.revision, None)]);
 }

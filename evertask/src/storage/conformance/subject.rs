@@ -131,7 +131,7 @@ impl Subject {
     }
 
     /// The storage for one more step.
-    async fn step(&self) -> Arc<dyn FullStorage> {
+    pub(super) async fn step(&self) -> Arc<dyn FullStorage> {
         if self.at_every_step.load(Ordering::SeqCst) {
             self.reopen().await;
         }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tokio::{sync::watch, time::timeout};
 
-use super::subject::{QUEUE, Subject, seconds, task};
+use super::subject::{NAME, QUEUE, Subject, seconds, task, text};
 use crate::{
     policy::Keep,
-    storage::{Claim, Due, NewTask},
+    storage::{Claim, Due, NewTask, ScheduleChange, ScheduleRow},
     task::TaskId,
     verdict::Verdict,
 };
@@ -115,4 +115,18 @@ pub async fn a_node_that_leaves_rings_for_its_peers(subject: &Subject) {
     let mut heard = subject.storage().bell().listen_peers();
     node.leave().await;
     rings(&mut heard, "a node left").await;
+}
+
+/// A changed schedule rings for those who look for what comes up next.
+pub async fn a_changed_schedule_rings(subject: &Subject) {
+    subject.stay_open();
+    let mut heard = subject.storage().bell().listen_schedules();
+    let new = ScheduleChange::to(None, ScheduleRow::new(NAME, "k", text("{}")));
+    subject.storage().change_schedules(vec![new]).await.expect("it is stored");
+    rings(&mut heard, "a new schedule").await;
+    let found = subject.storage().schedule(NAME.to_owned(), "k".to_owned()).await;
+    let found = found.expect("it can be read").expect("it is stored");
+    let remove = ScheduleChange::remove(&found);
+    subject.storage().change_schedules(vec![remove]).await.expect("it is removed");
+    rings(&mut heard, "a removal").await;
 }

@@ -9,6 +9,7 @@ mod inspect;
 mod lanes;
 mod node;
 mod row;
+mod schedules;
 mod settle;
 mod table;
 
@@ -19,9 +20,9 @@ use std::{
 
 use self::table::{Rings, Table};
 use super::{
-    Backlog, Beat, Bell, Cancel, Claim, Claimed, Clock, Count, Enqueued, Held, Inspect, Lost,
-    NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive, Settled, Settlement, Storage,
-    TaskFilter,
+    Backlog, Beat, Bell, Cancel, Claim, Claimed, Clock, Count, DueSchedules, Enqueued, Held,
+    Inspect, Known, Lost, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive, ScheduleChange,
+    ScheduleChanged, SchedulePage, Settled, Settlement, Storage, StoredSchedule, TaskFilter, rules,
 };
 use crate::{
     policy::Keep,
@@ -95,6 +96,9 @@ impl Memory {
         if rings.peers {
             bell.peers();
         }
+        if rings.schedules {
+            bell.schedules();
+        }
         if !rings.ended.is_empty() {
             bell.ended(rings.ended);
         }
@@ -166,6 +170,24 @@ impl Storage for Memory {
         reply(move || self.write(|table, now| table.prune(limit, now)))
     }
 
+    fn change_schedules(&self, changes: Vec<ScheduleChange>) -> Reply<'_, Vec<ScheduleChanged>> {
+        Box::pin(async move {
+            rules::check_changes(&changes)?;
+            Ok(self.write(|table, now| {
+                changes.into_iter().map(|change| table.change_schedule(change, now)).collect()
+            }))
+        })
+    }
+
+    fn due_schedules(
+        &self,
+        handlers: Arc<[Known]>,
+        format: u32,
+        limit: usize,
+    ) -> Reply<'_, DueSchedules> {
+        reply(move || self.read(|table, now| table.due_schedules(&handlers, format, limit, now)))
+    }
+
     fn leave(&self, node: NodeId) -> Reply<'_, ()> {
         reply(move || self.write(|table, _| table.leave(node)))
     }
@@ -186,5 +208,13 @@ impl Inspect for Memory {
 
     fn backlog(&self) -> Reply<'_, Vec<Backlog>> {
         reply(move || self.read(|table, now| table.backlog(now)))
+    }
+
+    fn schedule(&self, name: String, key: String) -> Reply<'_, Option<StoredSchedule>> {
+        reply(move || self.read(|table, _| table.schedule(&name, &key)))
+    }
+
+    fn schedules(&self, page: SchedulePage) -> Reply<'_, Vec<StoredSchedule>> {
+        reply(move || self.read(|table, _| table.list_schedules(&page)))
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     bounds::ATTEMPTS_KEPT,
     storage::{
         AttemptRecord, ClaimedTask, Ended, Lost, NewTask, NodeId,
-        clock::from_micros,
+        clock::{from_micros, to_micros},
         rules::{self, Counters},
     },
     task::{AttemptEnd, AttemptInfo, TaskId, TaskInfo, TaskState},
@@ -44,6 +44,7 @@ pub(super) struct Row {
     pub(super) tags: BTreeMap<String, String>,
     pub(super) retries: Option<u32>,
     pub(super) timeout: Option<Option<Duration>>,
+    pub(super) tick: Option<i64>,
     /// Who holds it, exactly while it runs.
     pub(super) hold: Option<Hold>,
     pub(super) cancel_asked: bool,
@@ -86,6 +87,7 @@ impl Row {
             tags: task.tags,
             retries: task.retries,
             timeout: task.timeout,
+            tick: task.tick.map(to_micros),
             hold: None,
             cancel_asked: false,
             attempts: VecDeque::new(),
@@ -184,6 +186,7 @@ impl Row {
             payload: self.payload.clone(),
             retries: self.retries,
             timeout: self.timeout,
+            tick: self.tick.map(from_micros),
             waited: rules::between(self.due, now),
             begun: self.hold.is_some_and(|hold| hold.begun),
             unreadable: self.counters.unreadable,
@@ -231,6 +234,7 @@ impl Row {
             error: self.error.clone(),
             key: self.key.as_deref().map(str::to_owned),
             tags: self.tags.clone(),
+            tick: self.tick.map(from_micros),
             cancel_asked: self.cancel_asked,
             losses: self.counters.losses,
             attempts: match with_attempts {

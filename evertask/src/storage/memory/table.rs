@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{lanes::Lanes, row::Row};
+use super::{lanes::Lanes, row::Row, schedules::Schedules};
 use crate::{
     policy::Keep,
     storage::{NodeId, rules},
@@ -23,6 +23,7 @@ pub(super) struct Table {
     pub(super) index: Index,
     /// Nodes that have announced themselves, with how often they have said that they live.
     pub(super) nodes: HashMap<NodeId, u64>,
+    pub(super) schedules: Schedules,
     /// What is to be rung once the change is made.
     pub(super) rings: Rings,
 }
@@ -51,6 +52,7 @@ pub(super) struct Rings {
     pub(super) work: Option<Duration>,
     pub(super) orders: bool,
     pub(super) peers: bool,
+    pub(super) schedules: bool,
     pub(super) ended: Vec<TaskId>,
 }
 

@@ -8,7 +8,7 @@ use tokio_postgres::{
 };
 
 /// How long a connection may take to come about.
-const CONNECT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT: Duration = Duration::from_secs(10);
 
 /// How a server is to prove who it is, where TLS is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

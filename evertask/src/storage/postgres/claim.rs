@@ -23,7 +23,10 @@ use crate::{
     bounds::BATCH_MAX,
     policy::Keep,
     storage::{
-        Claim, Claimed, ClaimedTask, Ended, clock::duration_micros, handlers::Handlers, rules,
+        Claim, Claimed, ClaimedTask, Ended,
+        clock::{duration_micros, from_micros},
+        handlers::Handlers,
+        rules,
     },
     task::TaskState,
 };
@@ -34,7 +37,7 @@ const EXPIRED_AT_ONCE: usize = 1_000;
 // What a claim got before, if its answer was lost.
 pub(super) const GOT: Sql = Sql {
     text: "SELECT id, lease, lane, spent, codec, payload, retries, timeout, due_at, begun, unreadable, losses, lost_alone, state,
-            coalesce($3, (extract(epoch FROM clock_timestamp()) * 1000000)::int8)
+            tick, coalesce($3, (extract(epoch FROM clock_timestamp()) * 1000000)::int8)
         FROM tasks WHERE state = 1 AND node = $1 AND claim = $2 ORDER BY due_at, id",
     types: &[Type::UUID, Type::INT8, Type::INT8],
 };
@@ -85,7 +88,7 @@ pub(super) const TAKE: Sql = Sql {
         FROM clock, turns AS n JOIN rooms AS r USING (room)
         WHERE t.ctid = n.place AND (n.expired OR n.turn <= r.begin + r.ahead)
         RETURNING t.id, t.lease, t.lane, t.spent, t.codec, t.payload, t.retries, t.timeout, t.due_at, t.begun,
-            t.unreadable, t.losses, t.lost_alone, t.state, clock.now, n.room, n.rank",
+            t.unreadable, t.losses, t.lost_alone, t.state, t.tick, clock.now, n.room, n.rank",
     types: &[
         Type::INT8_ARRAY,
         Type::INT8_ARRAY,
@@ -342,7 +345,7 @@ async fn ask(
     for row in took {
         if state(row, 13)? == TaskState::Running {
             let (room, rank, due_at): (i64, i64, i64) =
-                (get(row, 15)?, get(row, 16)?, get(row, 8)?);
+                (get(row, 16)?, get(row, 17)?, get(row, 8)?);
             let task = taken(site, row)?;
             wish.took(usize::try_from(room).unwrap_or(usize::MAX), task.begun);
             tasks.push(((room, rank, due_at), task));
@@ -380,7 +383,8 @@ fn taken(site: &Site, row: &Row) -> Result<ClaimedTask, Fault> {
         payload: body(row, 4, 5)?,
         retries: maybe_number(row, 6)?,
         timeout: timeout(row, 7)?,
-        waited: rules::between(get(row, 8)?, get(row, 14)?),
+        tick: get::<Option<i64>>(row, 14)?.map(from_micros),
+        waited: rules::between(get(row, 8)?, get(row, 15)?),
         begun: get(row, 9)?,
         unreadable: number(row, 10)?,
         losses: number(row, 11)?,

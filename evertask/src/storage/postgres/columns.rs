@@ -26,6 +26,7 @@ pub(super) struct Columns<'a> {
     payload: Vec<&'a [u8]>,
     retries: Vec<Option<i64>>,
     timeout: Vec<Option<i64>>,
+    tick: Vec<Option<i64>>,
 }
 
 impl<'a> Columns<'a> {
@@ -48,6 +49,7 @@ impl<'a> Columns<'a> {
             payload: tasks.iter().map(|task| &*task.payload.bytes).collect(),
             retries: tasks.iter().map(|task| task.retries.map(i64::from)).collect(),
             timeout: tasks.iter().map(|task| task.timeout.map(row::timeout_number)).collect(),
+            tick: tasks.iter().map(|task| task.tick.map(to_micros)).collect(),
         }
     }
 
@@ -57,8 +59,8 @@ impl<'a> Columns<'a> {
         sql: &'static Sql,
         now: &'s Option<i64>,
     ) -> (&'static Sql, Vec<Value<'s>>) {
-        let Self { id, lane, at, delay, expires, codec, payload, retries, timeout } = self;
-        (sql, vec![now, id, lane, at, delay, expires, codec, payload, retries, timeout])
+        let Self { id, lane, at, delay, expires, codec, payload, retries, timeout, tick } = self;
+        (sql, vec![now, id, lane, at, delay, expires, codec, payload, retries, timeout, tick])
     }
 }
 

@@ -3,6 +3,8 @@
 //! Statements that belong together are sent together, without waiting for the answers in between, so a transaction costs one
 //! round trip or two. No transaction is ever left open on purpose; whoever meets an error says [`Connection::roll_back`].
 
+#[cfg(feature = "sqlx")]
+use std::path::PathBuf;
 use std::{
     collections::HashMap,
     fmt,
@@ -17,6 +19,8 @@ use tokio_postgres::{
     types::{ToSql, Type},
 };
 
+#[cfg(feature = "sqlx")]
+use super::address::Proof;
 use super::{error::Fault, tls::Tls};
 
 /// A statement and the types of its parameters.
@@ -36,6 +40,9 @@ type Sending<'a> = Pin<Box<dyn Future<Output = Result<Vec<Row>, Fault>> + Send +
 pub(super) struct Settings {
     pub(super) config: Config,
     pub(super) tls: Tls,
+    /// For the other driver: what the first one's TLS was made of.
+    #[cfg(feature = "sqlx")]
+    pub(super) proof: (Proof, Option<PathBuf>),
     pub(super) schema: String,
     pub(super) durable: bool,
     /// Between us and the server stands something that gives each transaction another session.
@@ -289,7 +296,7 @@ impl fmt::Debug for Connection {
 }
 
 /// Promise 1: a commit that was answered survives a crash of the server. A stronger setting than ours stays as it is.
-fn set_durable(settings: &Settings, local: &str) -> String {
+pub(super) fn set_durable(settings: &Settings, local: &str) -> String {
     if !settings.durable {
         return String::new();
     }

@@ -31,6 +31,7 @@ const TYPES: &[Type] = &[
     Type::BYTEA_ARRAY,
     Type::INT8_ARRAY,
     Type::INT8_ARRAY,
+    Type::INT8_ARRAY,
     Type::TEXT_ARRAY,
     Type::TEXT_ARRAY,
     Type::UUID_ARRAY,
@@ -41,16 +42,16 @@ const INSERT: Sql = Sql {
     text: "WITH clock AS MATERIALIZED (
             SELECT coalesce($1, (extract(epoch FROM clock_timestamp()) * 1000000)::int8) AS now
         ), stored AS (
-            INSERT INTO tasks (id, lane, created_at, due_at, expires_at, codec, payload, retries, timeout)
+            INSERT INTO tasks (id, lane, created_at, due_at, expires_at, codec, payload, retries, timeout, tick)
             SELECT n.id, n.lane, now, greatest(coalesce(n.at, now + n.delay), now), now + n.expires,
-                n.codec, n.payload, n.retries, n.timeout
-            FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10)
-                AS n (id, lane, at, delay, expires, codec, payload, retries, timeout), clock
+                n.codec, n.payload, n.retries, n.timeout, n.tick
+            FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                AS n (id, lane, at, delay, expires, codec, payload, retries, timeout, tick), clock
             ON CONFLICT (id) DO NOTHING
             RETURNING id, due_at
         ), tagged AS (
             INSERT INTO tags (id, key, value)
-            SELECT t.id, t.key, t.value FROM unnest($11, $12, $13) AS t (id, key, value) JOIN stored USING (id)
+            SELECT t.id, t.key, t.value FROM unnest($12, $13, $14) AS t (id, key, value) JOIN stored USING (id)
             ON CONFLICT DO NOTHING
         )
         SELECT bool_or(due_at <= now), min(due_at - now) FILTER (WHERE due_at > now) FROM stored, clock",
@@ -63,6 +64,7 @@ const INSERT: Sql = Sql {
         Type::INT8_ARRAY,
         Type::INT4_ARRAY,
         Type::BYTEA_ARRAY,
+        Type::INT8_ARRAY,
         Type::INT8_ARRAY,
         Type::INT8_ARRAY,
         Type::UUID_ARRAY,
@@ -82,15 +84,16 @@ pub(super) const SEEN: Sql = Sql {
 // ∅ → pending, or pending → pending where a live task holds the key. If that one runs it is left as it is and not answered, but
 // it is locked, so that it is still there when it is looked for.
 const INSERT_KEYED: Sql = Sql {
-    text: "INSERT INTO tasks (id, lane, created_at, due_at, expires_at, codec, payload, retries, timeout, key_name, key, request)
+    text: "INSERT INTO tasks (id, lane, created_at, due_at, expires_at, codec, payload, retries, timeout, tick, key_name, key, request)
         SELECT n.id, n.lane, now, greatest(coalesce(n.at, now + n.delay), now), now + n.expires,
-            n.codec, n.payload, n.retries, n.timeout, n.key_name, n.key, n.request
-        FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-            AS n (id, lane, at, delay, expires, codec, payload, retries, timeout, key_name, key, request),
+            n.codec, n.payload, n.retries, n.timeout, n.tick, n.key_name, n.key, n.request
+        FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+            AS n (id, lane, at, delay, expires, codec, payload, retries, timeout, tick, key_name, key, request),
             (SELECT coalesce($1, (extract(epoch FROM clock_timestamp()) * 1000000)::int8) AS now) AS clock
         ON CONFLICT (key_name, key) WHERE key IS NOT NULL AND state < 2 DO UPDATE SET
             lane = excluded.lane, due_at = excluded.due_at, expires_at = excluded.expires_at, codec = excluded.codec,
-            payload = excluded.payload, retries = excluded.retries, timeout = excluded.timeout, request = excluded.request,
+            payload = excluded.payload, retries = excluded.retries, timeout = excluded.timeout, tick = excluded.tick,
+            request = excluded.request,
             spent = 0, unreadable = 0, losses = 0, lost_alone = 0, error = NULL
         WHERE tasks.state = 0
         RETURNING id, key_name, key, due_at - coalesce($1, (extract(epoch FROM clock_timestamp()) * 1000000)::int8)",

@@ -32,7 +32,7 @@ macro_rules! columns {
     () => {
         "SELECT t.id, l.name, l.version, l.queue, l.priority, t.state, t.spent, t.lease, t.created_at, t.due_at,
             t.started_at, t.finished_at, t.expires_at, t.error, t.key, t.cancel_asked, t.losses, t.output_error,
-            t.output_codec, t.output, t.codec, t.payload,
+            t.output_codec, t.output, t.codec, t.payload, t.tick,
             ARRAY(SELECT g.key FROM tags AS g WHERE g.id = t.id ORDER BY g.key),
             ARRAY(SELECT g.value FROM tags AS g WHERE g.id = t.id ORDER BY g.key)
         FROM tasks AS t JOIN lanes AS l ON l.lane = t.lane"
@@ -228,8 +228,8 @@ fn info(row: &Row) -> Result<TaskInfo, Fault> {
     let maybe = |column| get::<Option<i64>>(row, column).map(|at| at.map(from_micros));
     let state = state(row, 5)?;
     let running = u32::from(state == TaskState::Running);
-    let keys: Vec<String> = get(row, 22)?;
-    let values: Vec<String> = get(row, 23)?;
+    let keys: Vec<String> = get(row, 23)?;
+    let values: Vec<String> = get(row, 24)?;
     Ok(TaskInfo {
         id: task_id(row, 0)?,
         name: get(row, 1)?,
@@ -251,6 +251,7 @@ fn info(row: &Row) -> Result<TaskInfo, Fault> {
         output_error: get(row, 17)?,
         output: optional_body(row, 18, 19)?,
         payload: body(row, 20, 21)?,
+        tick: maybe(22)?,
         tags: keys.into_iter().zip(values).collect(),
         attempts: Vec::new(),
     })

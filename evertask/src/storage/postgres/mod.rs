@@ -12,9 +12,10 @@ use crate::{
     bounds::BATCH_MAX,
     policy::Keep,
     storage::{
-        Backlog, Beat, Bell, Cancel, Claim, Claimed, Count, Enqueued, Held, Hindrance, Inspect,
-        Lost, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive, Settled, Settlement,
-        Storage, StorageError, StorageErrorKind, TaskFilter, rules,
+        Backlog, Beat, Bell, Cancel, Claim, Claimed, Count, DueSchedules, Enqueued, Held,
+        Hindrance, Inspect, Known, Lost, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive,
+        ScheduleChange, ScheduleChanged, SchedulePage, Settled, Settlement, Storage, StorageError,
+        StorageErrorKind, StoredSchedule, TaskFilter, rules,
     },
     task::{TaskId, TaskInfo},
 };
@@ -26,11 +27,13 @@ mod claim;
 mod columns;
 mod connection;
 mod crier;
+mod doubt;
 mod enqueue;
 mod error;
 mod heart;
 mod hindrances;
 mod inspect;
+mod join;
 mod lane;
 mod line;
 mod migrations;
@@ -41,13 +44,18 @@ mod pool;
 mod rings;
 mod row;
 mod safety;
+mod schedules;
 mod settle;
 mod site;
+#[cfg(feature = "sqlx")]
+mod sqlx;
 #[cfg(test)]
 mod tests;
 mod thread;
 #[cfg_attr(not(feature = "postgres-tls"), path = "no_tls.rs")]
 mod tls;
+#[cfg(feature = "sqlx")]
+mod tx;
 mod verdicts;
 
 pub use self::options::PostgresOptions;
@@ -74,6 +82,9 @@ struct Inner {
     /// Taken when it is closed.
     lines: Mutex<Option<Arc<Lines>>>,
     ended: Mutex<watch::Receiver<()>>,
+    /// For the transactions of handlers.
+    #[cfg(feature = "sqlx")]
+    idle: tx::Idle,
 }
 
 /// The ways to the server.
@@ -117,6 +128,8 @@ impl Postgres {
     /// Nodes of this storage give no signs of life any more.
     pub async fn close(&self) {
         self.0.lines.lock().unwrap_or_else(PoisonError::into_inner).take();
+        #[cfg(feature = "sqlx")]
+        self.0.idle.clear();
         let mut ended = self.0.ended.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // Nothing is ever sent: it ends when the thread does.
         while ended.changed().await.is_ok() {}
@@ -141,7 +154,14 @@ impl Postgres {
             _open,
         };
         let (lines, ended) = (Mutex::new(Some(Arc::new(lines))), Mutex::new(ended));
-        Ok(Self(Arc::new(Inner { site, heart, lines, ended })))
+        Ok(Self(Arc::new(Inner {
+            site,
+            heart,
+            lines,
+            ended,
+            #[cfg(feature = "sqlx")]
+            idle: tx::Idle::default(),
+        })))
     }
 
     fn lines(&self) -> Result<Arc<Lines>, StorageError> {
@@ -220,6 +240,28 @@ impl Storage for Postgres {
         Box::pin(async move { self.lines()?.outside.run(outside::Prune(limit)).await })
     }
 
+    fn change_schedules(&self, changes: Vec<ScheduleChange>) -> Reply<'_, Vec<ScheduleChanged>> {
+        Box::pin(async move {
+            rules::check_changes(&changes)?;
+            if changes.is_empty() {
+                return Ok(Vec::new());
+            }
+            self.lines()?.between.run(schedules::Change(changes)).await
+        })
+    }
+
+    fn due_schedules(
+        &self,
+        handlers: Arc<[Known]>,
+        format: u32,
+        limit: usize,
+    ) -> Reply<'_, DueSchedules> {
+        Box::pin(async move {
+            let due = schedules::Due { handlers, format, limit };
+            self.lines()?.between.run(due).await
+        })
+    }
+
     fn leave(&self, node: NodeId) -> Reply<'_, ()> {
         Box::pin(async move {
             self.0.heart.leave(node);
@@ -249,5 +291,13 @@ impl Inspect for Postgres {
 
     fn hindrances(&self) -> Reply<'_, Vec<Hindrance>> {
         Box::pin(async move { self.lines()?.readers.run(hindrances::Hindrances).await })
+    }
+
+    fn schedule(&self, name: String, key: String) -> Reply<'_, Option<StoredSchedule>> {
+        Box::pin(async move { self.lines()?.readers.run(schedules::ReadOne { name, key }).await })
+    }
+
+    fn schedules(&self, page: SchedulePage) -> Reply<'_, Vec<StoredSchedule>> {
+        Box::pin(async move { self.lines()?.readers.run(schedules::List(page)).await })
     }
 }

@@ -108,10 +108,14 @@ impl PostgresOptions {
         let address = Address::read(url.as_ref()).map_err(wrong_url)?;
         let tls = tls::tls(&address)
             .map_err(|why| wrong(StorageErrorKind::Rejected, format!("about the url: {why}")))?;
-        let Address { config, place, .. } = address;
+        #[cfg(feature = "sqlx")]
+        let proof = (address.proof, address.authorities);
+        let (config, place) = (address.config, address.place);
         let settings = Arc::new(Settings {
             config,
             tls,
+            #[cfg(feature = "sqlx")]
+            proof,
             schema: self.schema,
             durable: self.durable,
             pooled_proxy: self.pooled_proxy,

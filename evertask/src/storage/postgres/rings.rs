@@ -20,6 +20,7 @@ pub(super) struct Rings {
     pub(super) back: bool,
     pub(super) orders: bool,
     pub(super) peers: bool,
+    pub(super) schedules: bool,
     pub(super) ended: BTreeSet<TaskId>,
 }
 
@@ -50,6 +51,7 @@ impl Rings {
         self.back |= other.back;
         self.orders |= other.orders;
         self.peers |= other.peers;
+        self.schedules |= other.schedules;
         self.ended.extend(&other.ended);
     }
 
@@ -65,6 +67,9 @@ impl Rings {
         }
         if self.peers {
             bell.peers();
+        }
+        if self.schedules {
+            bell.schedules();
         }
         bell.ended(self.ended);
     }
@@ -90,6 +95,9 @@ impl Rings {
         }
         if self.peers {
             word("peers".to_owned());
+        }
+        if self.schedules {
+            word("schedules".to_owned());
         }
         let mut texts = Vec::new();
         let ended: Vec<_> = self.ended.iter().collect();
@@ -120,6 +128,7 @@ impl Rings {
                 ("back", _) => rings.back = true,
                 ("orders", _) => rings.orders = true,
                 ("peers", _) => rings.peers = true,
+                ("schedules", _) => rings.schedules = true,
                 ("ended", ids) => rings.ended.extend(
                     // A text of other bytes than hexadecimal digits is none of ours.
                     ids.as_bytes()
@@ -144,7 +153,8 @@ mod tests {
         assert!(rings.is_empty() && rings.write().is_empty());
         rings.work(Duration::ZERO);
         rings.work(Duration::from_micros(77));
-        (rings.back, rings.orders, rings.peers) = (true, true, true);
+        (rings.back, rings.orders) = (true, true);
+        (rings.peers, rings.schedules) = (true, true);
         rings.ended.extend((0..500).map(|_| TaskId::new()));
         let texts = rings.write();
         assert!(texts.len() == 3 && texts.iter().all(|text| text.len() < 8_000));

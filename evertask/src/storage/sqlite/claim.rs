@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     bounds::BATCH_MAX,
-    storage::{Claim, Claimed, ClaimedTask, Room, handlers::Handlers, rules},
+    storage::{Claim, Claimed, ClaimedTask, Room, clock::from_micros, handlers::Handlers, rules},
     task::TaskId,
 };
 
@@ -30,7 +30,8 @@ pub(super) const LINE: &str =
 pub(super) const TAKE: &str = "UPDATE evertask_tasks
      SET state = 1, lease = lease + 1, node = ?2, claim = ?3, begun = ?4, started_at = coalesce(?5, started_at) WHERE seq = ?1";
 
-const PAYLOAD: &str = "SELECT codec, bytes, retries, timeout FROM evertask_payloads WHERE seq = ?1";
+const PAYLOAD: &str =
+    "SELECT codec, bytes, retries, timeout, tick FROM evertask_payloads WHERE seq = ?1";
 
 // What a claim got before, if its answer was lost; with the lease as it was before, as in the lines.
 pub(super) const GOT: &str =
@@ -228,6 +229,7 @@ impl Waiting {
                 payload: body(row, 0)?,
                 retries: row.get(2)?,
                 timeout: timeout(row, 3)?,
+                tick: row.get::<_, Option<i64>>(4)?.map(from_micros),
                 waited: rules::between(self.due_at, tx.now),
                 begun,
                 unreadable: self.unreadable,

@@ -8,7 +8,7 @@ use super::{
     transaction::{Place, Transaction},
 };
 use crate::{
-    storage::{Dispatched, Enqueued, NewTask, rules},
+    storage::{Dispatched, Enqueued, NewTask, clock::to_micros, rules},
     task::TaskId,
 };
 
@@ -17,7 +17,7 @@ const INSERT: &str =
     "INSERT INTO evertask_tasks (id, lane, created_at, due_at, expires_at, key_name, key)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO NOTHING";
 
-const INSERT_PAYLOAD: &str = "INSERT INTO evertask_payloads (seq, codec, bytes, retries, timeout) VALUES (?1, ?2, ?3, ?4, ?5)";
+const INSERT_PAYLOAD: &str = "INSERT INTO evertask_payloads (seq, codec, bytes, retries, timeout, tick) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
 const INSERT_TAG: &str = "INSERT INTO evertask_tags (id, key, value) VALUES (?1, ?2, ?3)";
 
@@ -37,7 +37,7 @@ const REPLACE: &str = "UPDATE evertask_tasks
      SET lane = ?2, due_at = ?3, expires_at = ?4, request = ?5, spent = 0, unreadable = 0, losses = 0, lost_alone = 0, error = NULL
      WHERE seq = ?1";
 
-const REPLACE_PAYLOAD: &str = "UPDATE evertask_payloads SET codec = ?2, bytes = ?3, retries = ?4, timeout = ?5 WHERE seq = ?1";
+const REPLACE_PAYLOAD: &str = "UPDATE evertask_payloads SET codec = ?2, bytes = ?3, retries = ?4, timeout = ?5, tick = ?6 WHERE seq = ?1";
 
 /// Stores tasks that have been checked.
 pub(super) fn enqueue(
@@ -122,8 +122,9 @@ fn write_payload(
     task: &NewTask,
 ) -> rusqlite::Result<()> {
     let timeout = task.timeout.map(row::timeout_number);
+    let tick = task.tick.map(to_micros);
     let payload = &task.payload;
-    tx.execute(sql, params![seq, payload.codec, &*payload.bytes, task.retries, timeout])?;
+    tx.execute(sql, params![seq, payload.codec, &*payload.bytes, task.retries, timeout, tick])?;
     Ok(())
 }
 

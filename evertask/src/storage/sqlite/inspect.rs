@@ -21,7 +21,7 @@ const BACKLOG_COUNTED: i64 = 10_000;
 
 const COLUMNS: &str = "SELECT t.id, l.name, l.version, l.queue, l.priority, t.state, t.spent, t.lease, t.created_at, t.due_at,
      t.started_at, t.finished_at, t.expires_at, t.error, t.key, t.cancel_asked, t.losses, t.output_error,
-     t.output_codec, t.output, p.codec, p.bytes";
+     t.output_codec, t.output, p.codec, p.bytes, p.tick";
 
 const REST: &str = "JOIN evertask_lanes AS l ON l.lane = t.lane JOIN evertask_payloads AS p ON p.seq = t.seq WHERE 1";
 
@@ -206,6 +206,7 @@ fn info(row: &Row<'_>) -> rusqlite::Result<TaskInfo> {
         output_error: row.get(17)?,
         output: optional_body(row, 18)?,
         payload: body(row, 20)?,
+        tick: maybe(22)?,
         tags: BTreeMap::new(),
         attempts: Vec::new(),
     })

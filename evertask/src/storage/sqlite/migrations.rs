@@ -17,11 +17,13 @@ struct Step {
     sql: &'static str,
 }
 
-const STEPS: &[Step] =
-    &[Step { version: 1, oldest: 1, sql: include_str!("migrations/0001_tasks.sql") }];
+const STEPS: &[Step] = &[
+    Step { version: 1, oldest: 1, sql: include_str!("migrations/0001_tasks.sql") },
+    Step { version: 2, oldest: 1, sql: include_str!("migrations/0002_schedules.sql") },
+];
 
 /// The last step this program knows.
-fn known() -> i64 {
+pub(super) fn known() -> i64 {
     STEPS.last().map_or(0, |step| step.version)
 }
 

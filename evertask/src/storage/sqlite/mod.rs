@@ -13,9 +13,10 @@ use crate::{
     bounds::BATCH_MAX,
     policy::Keep,
     storage::{
-        Backlog, Beat, Bell, Cancel, Claim, Claimed, Clock, Count, Enqueued, Held, Inspect, Life,
-        Lost, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive, Settled, Settlement,
-        Storage, StorageError, StorageErrorKind, TaskFilter, rules,
+        Backlog, Beat, Bell, Cancel, Claim, Claimed, Clock, Count, DueSchedules, Enqueued, Held,
+        Inspect, Known, Life, Lost, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive,
+        ScheduleChange, ScheduleChanged, SchedulePage, Settled, Settlement, Storage, StorageError,
+        StorageErrorKind, StoredSchedule, TaskFilter, rules,
     },
     task::{TaskId, TaskInfo},
 };
@@ -27,6 +28,7 @@ mod enqueue;
 mod error;
 mod filesystem;
 mod inspect;
+mod join;
 mod lane;
 mod liveness;
 mod migrations;
@@ -37,6 +39,7 @@ mod patience;
 mod readers;
 mod request;
 mod row;
+mod schedules;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -230,7 +233,7 @@ impl Storage for Sqlite {
                     let mut peers = Vec::new();
                     for holder in holders.into_iter().filter(|holder| *holder != node) {
                         let life = if locks.is_alive(holder)? { Life::Alive } else { Life::Dead };
-                        peers.push(Peer { node: holder, life });
+                        peers.push(Peer::new(holder, life));
                     }
                     let mut gone = Vec::new();
                     for node in announced {
@@ -281,6 +284,31 @@ impl Storage for Sqlite {
         )
     }
 
+    fn change_schedules(&self, changes: Vec<ScheduleChange>) -> Reply<'_, Vec<ScheduleChanged>> {
+        Box::pin(async move {
+            rules::check_changes(&changes)?;
+            let rows = changes.iter().map(|change| change.tasks.len() + 1).sum();
+            self.0
+                .writer
+                .ask(Turn::Enqueue, rows, "cannot change schedules", move |tx| {
+                    schedules::change(tx, &changes)
+                })
+                .await
+        })
+    }
+
+    fn due_schedules(
+        &self,
+        handlers: Arc<[Known]>,
+        format: u32,
+        limit: usize,
+    ) -> Reply<'_, DueSchedules> {
+        let now = self.0.clock.micros();
+        Box::pin(self.0.readers.read("cannot look for schedules", move |conn| {
+            schedules::due(conn, &handlers, format, limit, now)
+        }))
+    }
+
     fn leave(&self, node: NodeId) -> Reply<'_, ()> {
         Box::pin(async move {
             self.0
@@ -319,6 +347,20 @@ impl Inspect for Sqlite {
         let now = self.0.clock.micros();
         Box::pin(
             self.0.readers.read("cannot read the backlog", move |conn| inspect::backlog(conn, now)),
+        )
+    }
+
+    fn schedule(&self, name: String, key: String) -> Reply<'_, Option<StoredSchedule>> {
+        Box::pin(
+            self.0
+                .readers
+                .read("cannot read a schedule", move |conn| schedules::one(conn, &name, &key)),
+        )
+    }
+
+    fn schedules(&self, page: SchedulePage) -> Reply<'_, Vec<StoredSchedule>> {
+        Box::pin(
+            self.0.readers.read("cannot list schedules", move |conn| schedules::list(conn, &page)),
         )
     }
 }

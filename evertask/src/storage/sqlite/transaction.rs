@@ -101,6 +101,7 @@ pub(super) struct Rings {
     soonest: Option<Duration>,
     pub(super) orders: bool,
     pub(super) peers: bool,
+    pub(super) schedules: bool,
     /// Another process has written since this one did last.
     pub(super) others: bool,
     pub(super) ended: Vec<TaskId>,
@@ -130,6 +131,9 @@ impl Rings {
         }
         if self.peers {
             bell.peers();
+        }
+        if self.schedules {
+            bell.schedules();
         }
         bell.ended(self.ended);
     }

@@ -4,6 +4,8 @@ use super::{Postgres, PostgresOptions, connection::Connection, connection::Purpo
 
 mod bookmark;
 mod heart;
+#[cfg(all(feature = "conformance", feature = "sqlx"))]
+mod joined;
 mod opening;
 mod plans;
 

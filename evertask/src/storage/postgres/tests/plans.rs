@@ -12,7 +12,7 @@ use crate::{
             connection::{Connection, Sql},
             enqueue, inspect, lane, node, outside,
             row::get,
-            settle, verdicts,
+            schedules, settle, verdicts,
         },
     },
 };
@@ -58,13 +58,18 @@ async fn every_statement_goes_by_its_index() {
         (&outside::NEXT, &["tasks_ended", "tasks_expiring"]),
         (&inspect::DUE, &["tasks_pending"]),
         (&lane::NEW, &["lanes_pkey"]),
+        (&schedules::DUE, &["schedules_next", "tasks_pkey"]),
+        (&schedules::LATER, &["schedules_next"]),
+        (&schedules::SET, &["schedules_pkey"]),
+        (&schedules::REVISIONS, &["schedules_pkey"]),
     ];
     for (sql, indexes) in statements {
         let plan = plan(&conn, sql).await;
         if std::env::var_os("EVERTASK_SHOW_PLANS").is_some() {
             println!("{}\n\n{plan}\n", sql.text);
         }
-        let whole = ["tasks", "tags", "attempts"].map(|table| format!("Seq Scan on {table}"));
+        let whole =
+            ["tasks", "tags", "attempts", "schedules"].map(|table| format!("Seq Scan on {table}"));
         let fits = indexes.iter().all(|index| plan.contains(index))
             && whole.iter().all(|scan| !plan.contains(scan));
         assert!(fits, "{}\n\n{plan}\n\nexpected {indexes:?}", sql.text);

@@ -11,7 +11,7 @@ use std::{
 use super::{Place, ask, claim, task};
 use crate::storage::{
     Due, NewTask, NodeId, Page, Settlement, Sqlite, Storage, TaskFilter,
-    sqlite::{claim, enqueue, inspect, lane, node, outside, settle},
+    sqlite::{claim, enqueue, inspect, lane, node, outside, schedules, settle},
 };
 use crate::{
     policy::Keep,
@@ -56,6 +56,16 @@ async fn the_hot_path_only_searches() {
     check(&sqlite, lane::NEXT, "COVERING INDEX evertask_pending").await;
     check(&sqlite, lane::LATER, "COVERING INDEX evertask_pending").await;
     check(&sqlite, claim::TAKE, "INTEGER PRIMARY KEY").await;
+    let looking = plan(&sqlite, &schedules::due_statement()).await;
+    assert!(
+        looking[0].starts_with("SEARCH") && looking[0].contains("evertask_next"),
+        "{looking:?}"
+    );
+    assert!(
+        looking[1].starts_with("SEARCH") && looking.len() == 2,
+        "nothing is sorted: {looking:?}"
+    );
+    check(&sqlite, schedules::LATER, "COVERING INDEX evertask_next").await;
     check(&sqlite, settle::FIND, "sqlite_autoindex_evertask_tasks_1").await;
     check(&sqlite, settle::BACK, "INTEGER PRIMARY KEY").await;
     check(&sqlite, settle::END, "INTEGER PRIMARY KEY").await;
