@@ -10,12 +10,13 @@ use std::{
 };
 
 use crate::{
+    bounds::TAGS_MAX,
     dispatch::Dispatch,
     error::DispatchError,
     handler::Handler,
     runtime::{Runtime, ScheduleInfo, Shared},
     schedule::{IntoSchedule, Schedule, ScheduleError},
-    storage::{NewTask, ScheduleRow, StoredSchedule},
+    storage::{Due, NewTask, ScheduleRow, StoredSchedule},
     tick::{Missed, Overlap, Record, ScheduleState, Template, instant, micros, millis},
 };
 
@@ -108,13 +109,13 @@ impl<T: Handler> Recurring<T> {
         self
     }
 
-    /// Not before this long from now, by the storage's clock.
+    /// Not before this long from now, by the storage's clock; the same as [`after`](Dispatch::after) before it.
     pub fn start_after(mut self, delay: Duration) -> Self {
         self.start = Start::After(delay);
         self
     }
 
-    /// Not before this instant.
+    /// Not before this instant; the same as [`at`](Dispatch::at) before it.
     pub fn start_at(mut self, at: impl Into<SystemTime>) -> Self {
         self.start = Start::At(at.into());
         self
@@ -167,9 +168,19 @@ impl<T: Handler> Recurring<T> {
         let schedule = schedule?;
         let (runtime, task) = dispatch.prepare()?;
         let Some(key) = task.key.clone() else { return Err(DispatchError::ScheduleWithoutKey) };
+        // One more that says which schedule made them.
+        let (given, max) = (task.tags.len(), TAGS_MAX - 1);
+        if given > max {
+            return Err(DispatchError::TooManyTags { given, max });
+        }
         if max_runs == Some(0) {
             return Err(DispatchError::NeverRuns { why: "at most 0 runs" });
         }
+        let start = match (start, task.due) {
+            (Start::Next, Due::After(delay)) => Start::After(delay),
+            (Start::Next, Due::At(at)) => Start::At(at),
+            (start, _) => start,
+        };
         let offset = offset(&task, &key, spread);
         let wish = Wish { task, key, schedule, start, until, max_runs, offset, missed, overlap };
         Ok((runtime, wish))
@@ -210,7 +221,8 @@ impl Wish {
         now: SystemTime,
     ) -> Result<Option<ScheduleRow>, DispatchError> {
         let Self { task, key, schedule, start, until, max_runs, offset, missed, overlap } = self;
-        if until.is_some_and(|until| until <= now) {
+        // A series that has come to its end may be said again at each start of the program.
+        if was.is_none() && until.is_some_and(|until| until <= now) {
             return Err(DispatchError::NeverRuns { why: "`until` has passed" });
         }
         let old = was.and_then(|was| Record::read(&was.row).ok());

@@ -15,12 +15,13 @@ use crate::{
     task::{TaskId, TaskState},
 };
 
-/// The format of [`Record`]. A program leaves schedules in a later one to those that know it.
+/// The format of [`Record`], the stored line of its schedule included. A program leaves schedules in a later one to those that
+/// know it.
 pub(crate) const FORMAT: u32 = 1;
 /// A tick that is taken within this time was not missed, only late.
 pub const ON_TIME: Duration = Duration::from_secs(60);
 /// Most tasks that one schedule makes in one go; the rest of what it missed comes right after.
-const AT_ONCE: usize = 100;
+pub(crate) const AT_ONCE: usize = 100;
 /// The tag by which the tasks of a schedule are found; its value is the schedule's key.
 pub const SCHEDULE_TAG: &str = "evertask.schedule";
 
@@ -34,7 +35,8 @@ pub enum Missed {
     Skip,
     /// However many there are, one task is made, for the last of them.
     Once,
-    /// Each that lies within this time makes its task.
+    /// Each that lies within this time makes its task, as far as [`Overlap`] lets it: unless that is [`Overlap::Allow`], those
+    /// that come up together count as overlapping.
     All(Duration),
 }
 
@@ -48,8 +50,6 @@ pub enum Overlap {
     Skip,
     /// It makes its task all the same.
     Allow,
-    /// It makes its task if none waits already: at most one runs and one waits.
-    QueueOne,
     /// It cancels that task, and makes its own.
     CancelPrevious,
 }
@@ -140,6 +140,7 @@ impl Template {
             queue: task.queue.to_string(),
             priority: task.priority,
             codec: task.payload.codec,
+            // What is dispatched is written as JSON, which is text.
             payload: task.payload.as_str().unwrap_or_default().to_owned(),
             expires: task.expires.map(millis),
             retries: task.retries,
@@ -238,7 +239,7 @@ pub(crate) fn decide(row: &ScheduleRow, last: Option<TaskState>, now: SystemTime
 }
 
 /// A schedule that cannot be read, set aside with the reason; what was stored of it stays for people to see.
-fn broken(row: &ScheduleRow, why: String) -> Turn {
+pub(crate) fn broken(row: &ScheduleRow, why: String) -> Turn {
     let mut kept = ScheduleRow { next: None, ..row.clone() };
     if let Ok(mut record) = Record::read(row) {
         record.state = ScheduleState::Broken(why);
@@ -284,11 +285,6 @@ fn decided(row: &ScheduleRow, last: Option<TaskState>, now: SystemTime) -> Resul
     match record.overlap {
         Overlap::Allow => {}
         Overlap::Skip => ticks.truncate(usize::from(!live)),
-        Overlap::QueueOne => ticks.truncate(match last {
-            Some(TaskState::Pending) => 0,
-            Some(TaskState::Running) => 1,
-            _ => 2,
-        }),
         Overlap::CancelPrevious => {
             ticks = ticks.pop().into_iter().collect();
             cancel = row.last.filter(|_| live && !ticks.is_empty());

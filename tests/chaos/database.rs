@@ -7,14 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use evertask::{Health, Page, Runtime, TaskFilter, TaskState};
+use evertask::{Health, Runtime, TaskHandle};
 
 use crate::{
     LEASE,
     inquest::Inquest,
-    journal::Journal,
+    journal::{self, Journal},
     load::{self, work},
-    node::Node,
+    node::{Node, living},
     on_every_server,
     server::Server,
     until,
@@ -37,6 +37,12 @@ struct Scene {
     client: Runtime,
 }
 
+/// A task that runs until it is cancelled, and under which lease it does.
+struct Held {
+    task: TaskHandle<work>,
+    lease: u64,
+}
+
 impl Scene {
     async fn new(server: &impl Server, seed: u64) -> Self {
         let place = tempfile::tempdir().unwrap();
@@ -49,9 +55,8 @@ impl Scene {
         tokio::spawn(load::dispatch(own.clone(), journal.clone(), directory.to_owned(), seed));
         let client = load::builder(&server.url(), &journal).client().await.unwrap();
         let scene = Self { wires, nodes, own, client, place };
-        let journal = scene.directory().to_owned();
         until("all nodes live", async || {
-            crate::journal::read(&journal)
+            journal::read(scene.directory())
                 .iter()
                 .filter(|(_, line)| line.starts_with("node"))
                 .count()
@@ -65,11 +70,43 @@ impl Scene {
         self.place.path()
     }
 
+    /// Gives the nodes tasks to hold: more than one of them has room for, so that one of the first two has some.
+    async fn hold(&self) -> Vec<Held> {
+        let held: Vec<_> = (0..14).map(|_| work::new("held")).collect();
+        let held = evertask::dispatch_all(held).on(&self.client).await.unwrap();
+        // One that was only taken ahead may be given back.
+        until("all of them have begun", async || {
+            let lines = journal::read(self.directory());
+            let begun = |task: &TaskHandle<work>| {
+                let begin = format!("begin {}", task.id());
+                lines.iter().any(|(_, line)| line.starts_with(&begin))
+            };
+            held.iter().all(begun)
+        })
+        .await;
+        let mut with_leases = Vec::new();
+        for task in held {
+            let lease = task.info().await.unwrap().unwrap().lease;
+            with_leases.push(Held { task, lease });
+        }
+        with_leases
+    }
+
+    /// Those who held them have them still.
+    async fn let_go(self, held: Vec<Held>) -> Inquest {
+        for Held { task, lease } in held {
+            let info = task.info().await.unwrap().unwrap();
+            assert_eq!(info.lease, lease, "its node was alive all the time: {info:?}");
+            task.cancel().await.unwrap();
+        }
+        let inquest = self.end().await;
+        assert!(inquest.robbed().is_empty(), "nobody died");
+        inquest
+    }
+
     async fn end(self) -> Inquest {
         self.wires.iter().for_each(|wire| wire.set(Weather::Clear));
-        std::fs::write(load::drain(self.directory()), "").unwrap();
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        until("everything has ended", async || load::all_ended(&self.client).await).await;
+        load::finish(self.directory(), &living(&self.nodes), &self.client).await;
         until("the node is well", async || self.own.health().await.ok).await;
         let Self { place, nodes, own, client, .. } = self;
         let inquest = Inquest::hold(place.path(), &client).await;
@@ -154,16 +191,7 @@ async fn at_work_again(client: &Runtime) -> Duration {
 
 async fn half_open_connections_cost_no_lease_and_are_given_up_soon(server: Arc<impl Server>) {
     let scene = Scene::new(&*server, 7).await;
-    // More than one node has room for, so that at least one of the two below has some.
-    let held: Vec<_> = (0..14).map(|_| work::new("held")).collect();
-    let held = evertask::dispatch_all(held).on(&scene.client).await.unwrap();
-    until("all of them are held", async || {
-        let mut running = TaskFilter::default();
-        running.state = Some(TaskState::Running);
-        let running = scene.client.tasks(running, Page { before: None, limit: 100 }).await.unwrap();
-        held.iter().all(|held| running.iter().any(|it| it.id == held.id()))
-    })
-    .await;
+    let held = scene.hold().await;
     // Two of them cannot be heard over what they have, and the third one listens.
     scene.wires[..2].iter().for_each(Wire::half_open);
     tokio::time::sleep(LEASE * 2).await;
@@ -171,13 +199,7 @@ async fn half_open_connections_cost_no_lease_and_are_given_up_soon(server: Arc<i
     let took = at_work_again(&scene.client).await;
     // A beat is given up after half a second here, and what else is silent three seconds later.
     assert!(took < Duration::from_secs(10), "{took:?}");
-    for held in held {
-        let info = held.info().await.unwrap().unwrap();
-        assert_eq!(info.lease, 1, "its node was alive all the time: {info:?}");
-        held.cancel().await.unwrap();
-    }
-    let inquest = scene.end().await;
-    assert!(inquest.robbed().is_empty(), "nobody died");
+    scene.let_go(held).await;
     println!("half open everywhere: at work again after {took:?}");
 }
 
@@ -197,9 +219,7 @@ async fn a_node_that_has_become_deaf_notices_it(server: Arc<impl Server>) {
 
 async fn an_outage_of_any_length_is_reported_and_survived(server: Arc<impl Server>) {
     let scene = Scene::new(&*server, 8).await;
-    let held = work::dispatch("held").on(&scene.client).await.unwrap();
-    let info = async || held.info().await.unwrap().unwrap();
-    until("the task runs", async || info().await.state == TaskState::Running).await;
+    let held = scene.hold().await;
     let before: Vec<u64> = scene.nodes.iter().map(Node::memory).collect();
     // Longer than a lease, for all: silence proves nothing about anybody.
     let start = Instant::now();
@@ -219,15 +239,15 @@ async fn an_outage_of_any_length_is_reported_and_survived(server: Arc<impl Serve
         .zip(&before)
         .map(|(node, before)| node.memory().saturating_sub(*before))
         .collect();
-    scene.wires.iter().for_each(|wire| wire.set(Weather::Clear));
+    // One comes back before the others, and has not seen what became of them.
+    scene.wires[2].set(Weather::Clear);
     let back = Instant::now();
     until("the node is well", async || scene.own.health().await.ok).await;
     let took = back.elapsed();
+    tokio::time::sleep((LEASE / 2).saturating_sub(took)).await;
+    scene.wires.iter().for_each(|wire| wire.set(Weather::Clear));
     tokio::time::sleep(LEASE * 2).await;
-    assert_eq!(info().await.lease, 1, "its node was alive all the time");
-    held.cancel().await.unwrap();
-    let inquest = scene.end().await;
-    assert!(inquest.robbed().is_empty(), "nobody died");
+    let inquest = scene.let_go(held).await;
     let troubles = inquest.troubles.len();
     println!(
         "three leases without a database: well {took:?} after, {troubles} troubles told, grown by {grown:?} KiB"

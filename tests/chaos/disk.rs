@@ -13,7 +13,7 @@ use crate::{
     inquest::Inquest,
     journal::Journal,
     load::{self, work},
-    node::Node,
+    node::{Node, living},
     on_server,
     server::Server,
     until,
@@ -80,9 +80,7 @@ async fn a_full_disk_is_told_and_survived(server: Arc<(impl Server, SmallDisk)>)
     until("the node is well", async || own.health().await.ok).await;
     let took = back.elapsed();
     held.cancel().await.unwrap();
-    std::fs::write(load::drain(directory), "").unwrap();
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    until("everything has ended", async || load::all_ended(&own).await).await;
+    load::finish(directory, &living(&nodes), &own).await;
     let inquest = Inquest::hold(directory, &own).await;
     own.shutdown().await.unwrap();
     println!(

@@ -120,22 +120,13 @@ impl Inquest {
             }
             let lost = task.attempts.iter().filter(|attempt| attempt.end == AttemptEnd::Lost);
             for taken in lost {
-                // The last instant at which it may have been taken away is when that was written down.
+                // At the instant at which this was written down nobody had the task.
                 let at = taken.ended.duration_since(SystemTime::UNIX_EPOCH).unwrap() - offset;
-                let before =
-                    |name: &str| self.lease_of(task, name).is_none_or(|it| it < taken.lease);
-                let stale = accepted.iter().find(|(name, run)| {
-                    before(name) && run.end.is_some_and(|end| run.begin < at && end > at)
-                });
+                let during = |run: &Run| run.begin < at && run.end.is_some_and(|end| end > at);
+                let stale = accepted.iter().find(|(_, run)| during(run));
                 assert!(stale.is_none(), "{stale:?} was accepted after it was lost: {task:?}");
             }
         }
-    }
-
-    /// Under which lease this run ended.
-    fn lease_of(&self, task: &TaskInfo, name: &str) -> Option<u64> {
-        let failed = task.attempts.iter().find(|attempt| attempt.error.as_deref() == Some(name));
-        failed.map_or(Some(task.lease), |attempt| Some(attempt.lease))
     }
 
     /// How long after its death what a node held was taken over.

@@ -1,13 +1,20 @@
 //! The work on trial: handlers that write down when they ran, and dispatchers that write down what was acknowledged.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use evertask::{
     Cancel, Context, DispatchError, EventKind, Page, Retention, Runtime, State, TaskFilter, TaskId,
     TaskState,
 };
 
-use crate::{LEASE, journal::Journal};
+use crate::{
+    LEASE,
+    journal::{self, Journal},
+    until,
+};
 
 /// One run of a handler, from its first poll to the drop of its future.
 struct Run {
@@ -79,16 +86,38 @@ pub(crate) async fn tell_events(runtime: Runtime, journal: Journal) {
 }
 
 /// Where it is said that no more is to be dispatched.
-pub(crate) fn drain(directory: &std::path::Path) -> PathBuf {
+fn drain(directory: &Path) -> PathBuf {
     directory.join("drain")
 }
+
+/// Tells all to dispatch no more, and waits until those who live have done with what they were at, and all of it has ended.
+pub(crate) async fn finish(directory: &Path, living: &[u32], runtime: &Runtime) {
+    std::fs::write(drain(directory), "").unwrap();
+    // What a killed process had sent may still be carried out.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    until("all dispatchers have done", async || {
+        let lines = journal::read(directory);
+        let say = |what: &str, pid: &u32| {
+            let said = format!("{what} {pid}");
+            lines.iter().filter(|(_, line)| *line == said).count()
+        };
+        living.iter().all(|pid| say("dispatching", pid) == say("drained", pid))
+    })
+    .await;
+    until("everything has ended", async || all_ended(runtime).await).await;
+}
+
+/// What is dispatched, as often as it stands here.
+const KINDS: [&str; 9] =
+    ["quick", "quick", "quick", "flaky", "slow", "slow", "slow", "long", "doomed"];
 
 /// Dispatches at random until it is told to stop.
 pub(crate) async fn dispatch(runtime: Runtime, journal: Journal, directory: PathBuf, seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
-    let drain = drain(&directory);
+    let (drain, pid) = (drain(&directory), std::process::id());
+    journal.say(&format!("dispatching {pid}"));
     while !drain.exists() {
-        let kind = ["quick", "quick", "flaky", "slow", "slow", "long", "doomed"][random.usize(..7)];
+        let kind = KINDS[random.usize(..KINDS.len())];
         let mut dispatch = work::dispatch(kind).on(&runtime).priority(random.i16(0..3));
         match random.u32(0..10) {
             0 => dispatch = dispatch.after(Duration::from_millis(random.u64(0..2_000))),
@@ -115,10 +144,11 @@ pub(crate) async fn dispatch(runtime: Runtime, journal: Journal, directory: Path
         }
         tokio::time::sleep(Duration::from_millis(random.u64(5..60))).await;
     }
+    journal.say(&format!("drained {pid}"));
 }
 
 /// All that is stored has ended.
-pub(crate) async fn all_ended(runtime: &Runtime) -> bool {
+async fn all_ended(runtime: &Runtime) -> bool {
     for state in [TaskState::Pending, TaskState::Running] {
         let mut filter = TaskFilter::default();
         filter.state = Some(state);

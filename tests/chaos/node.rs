@@ -104,6 +104,11 @@ impl Node {
     }
 }
 
+/// The pids of these, and of this process.
+pub(crate) fn living<'n>(nodes: impl IntoIterator<Item = &'n Node>) -> Vec<u32> {
+    nodes.into_iter().map(Node::pid).chain([std::process::id()]).collect()
+}
+
 impl Drop for Node {
     fn drop(&mut self) {
         // One that is gone already is gone.

@@ -11,7 +11,13 @@ use std::{
 };
 
 use crate::{
-    LEASE, inquest::Inquest, journal::Journal, load, node::Node, on_every_server, server::Server,
+    LEASE,
+    inquest::Inquest,
+    journal::Journal,
+    load,
+    node::{Node, living},
+    on_every_server,
+    server::Server,
 };
 
 /// How many processes there are beside the one of the test.
@@ -24,13 +30,13 @@ on_every_server!(killed_stopped_and_skewed_nodes_lose_nothing_and_overlap_nowher
 async fn killed_and_stopped_processes_on_one_file_lose_nothing_and_overlap_nowhere() {
     let place = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", place.path().join("tasks.db").display());
-    chaos(&url, 8, 0).await;
+    chaos(&url, 6, 0).await;
 }
 
 async fn killed_stopped_and_skewed_nodes_lose_nothing_and_overlap_nowhere(
     server: Arc<impl Server>,
 ) {
-    chaos(&server.url(), 16, 1).await;
+    chaos(&server.url(), 13, 1).await;
 }
 
 /// A process that was killed, and when.
@@ -67,7 +73,7 @@ async fn chaos(url: &str, seconds: u64, hours: i32) {
         });
         let n = random.usize(..NODES);
         match random.u32(..10) {
-            0..4 => {
+            0..3 => {
                 wake.retain(|(sleeper, _)| *sleeper != n);
                 let (pid, clean) = (nodes[n].0.pid(), !nodes[n].1);
                 let skew = hours * random.i32(-1..=1);
@@ -76,11 +82,11 @@ async fn chaos(url: &str, seconds: u64, hours: i32) {
                 nodes[n] = spawn(url, directory, &mut random, skew);
                 deaths.push(Death { pid, at, clean });
             }
-            4..6 if !nodes[n].0.is_stopped() => {
+            3..7 if !nodes[n].0.is_stopped() => {
                 nodes[n].0.stop();
                 nodes[n].1 = true;
                 stops.push(nodes[n].0.pid());
-                wake.push((n, Instant::now() + LEASE.mul_f64(1.1 + random.f64())));
+                wake.push((n, Instant::now() + LEASE.mul_f64(1.2 + random.f64() / 2.0)));
             }
             _ => {}
         }
@@ -88,10 +94,7 @@ async fn chaos(url: &str, seconds: u64, hours: i32) {
     for (node, _) in nodes.iter_mut().filter(|(node, _)| node.is_stopped()) {
         node.go_on();
     }
-    std::fs::write(load::drain(directory), "").unwrap();
-    // What is being dispatched at this moment is dispatched before the end.
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    crate::until("everything has ended", async || load::all_ended(&witness).await).await;
+    load::finish(directory, &living(nodes.iter().map(|(node, _)| node)), &witness).await;
     let worst_lag = lag.worst();
     drop(nodes);
     let inquest = Inquest::hold(directory, &witness).await;

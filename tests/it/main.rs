@@ -11,7 +11,6 @@ mod hooks;
 mod idle;
 mod lifecycle;
 mod log;
-mod majors;
 mod memory;
 mod model;
 mod postgres;

@@ -3,10 +3,13 @@
 use std::time::{Duration, SystemTime};
 
 use evertask::{
-    Context, DispatchError, Missed, Overlap, Runtime, ScheduleFault, ScheduleState, State,
+    Body, Context, DispatchError, Missed, Overlap, Runtime, ScheduleFault, ScheduleState, State,
     TaskState,
     schedule::{every, every_day, every_minute},
-    storage::{ManualClock, Memory, Page, SchedulePage, TaskFilter},
+    storage::{
+        Inspect, ManualClock, Memory, Page, ScheduleChange, SchedulePage, ScheduleRow, Storage,
+        TaskFilter,
+    },
 };
 
 use crate::log::Log;
@@ -123,29 +126,22 @@ async fn a_series_ends_after_its_runs_or_at_its_end_and_survives_failures() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ticks_that_overlap_are_skipped_queued_or_take_the_place_of_the_one_before() {
+async fn ticks_that_overlap_are_skipped_or_made_or_take_the_place_of_the_one_before() {
     for (overlap, begun, ended) in [
         // One that takes 150 s and ticks each 60 s: at 0, 180, 360, …
         (Overlap::Skip, 4, 3),
         (Overlap::Allow, 10, 8),
-        (Overlap::QueueOne, 4, 3),
         (Overlap::CancelPrevious, 10, 0),
     ] {
         let (storage, log) = (Memory::new(), Log::default());
         let node = node(&storage, &log).await;
-        let limited = node.schedules();
         slow::dispatch().every(MINUTE).key("k").overlap(overlap).on(&node).await.unwrap();
         tokio::time::sleep(10 * MINUTE).await;
         let lines = log.taken();
         let count = |what: &str| lines.iter().filter(|line| *line == what).count();
-        // QueueOne begins the waiting one at once here, since there are slots for both.
-        if overlap == Overlap::QueueOne {
-            assert!(count("begun") >= begun && count("ended") >= ended, "{overlap:?}: {lines:?}");
-        } else {
-            assert!(count("begun").abs_diff(begun) <= 1, "{overlap:?}: {lines:?}");
-            assert!(count("ended").abs_diff(ended) <= 1, "{overlap:?}: {lines:?}");
-        }
-        let runs = limited.get("slow", "k").await.unwrap().unwrap().runs;
+        assert!(count("begun").abs_diff(begun) <= 1, "{overlap:?}: {lines:?}");
+        assert!(count("ended").abs_diff(ended) <= 1, "{overlap:?}: {lines:?}");
+        let runs = node.schedules().get("slow", "k").await.unwrap().unwrap().runs;
         assert_eq!(runs, count("begun") as u64, "skipped ticks are no runs");
     }
 }
@@ -226,7 +222,80 @@ async fn what_makes_no_sense_is_refused_and_stores_nothing() {
     let past = SystemTime::now() - HOUR;
     assert!(refused(t().every(HOUR).until(past)).await.contains("until"));
     assert!(refused(t().every(HOUR).max_runs(0)).await.contains("never"));
+    let tagged = (0..20).fold(t(), |t, n| t.tag(n.to_string(), "v"));
+    assert!(refused(tagged.every(HOUR)).await.contains("at most 19"), "one tag is the schedule's");
     let keyless = t().every(HOUR).on(&node).await.unwrap_err();
     assert!(matches!(keyless, DispatchError::ScheduleWithoutKey), "{keyless}");
     assert!(node.schedules().list(SchedulePage::default()).await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_broken_is_set_aside_and_stops_no_other() {
+    let (storage, log) = (Memory::new(), Log::default());
+    let node = node(&storage, &log).await;
+    for key in ["a rule", "a task", "sound"] {
+        tick::dispatch(key).every(every_minute()).key(key).on(&node).await.unwrap();
+    }
+    for (key, was, is) in [("a rule", "v1 ", "v1 what "), ("a task", r#""default""#, r#""""#)] {
+        let stored = storage.schedule("tick".to_owned(), key.to_owned()).await.unwrap().unwrap();
+        let text = stored.row.body.as_str().unwrap();
+        assert!(text.contains(was), "{text}");
+        let body = Body { codec: Body::JSON, bytes: text.replacen(was, is, 1).as_bytes().into() };
+        let row = ScheduleRow { body, ..stored.row };
+        storage
+            .change_schedules(vec![ScheduleChange::to(Some(stored.revision), row)])
+            .await
+            .unwrap();
+    }
+    tokio::time::sleep(3 * MINUTE + SECOND).await;
+    for key in ["a rule", "a task"] {
+        let info = node.schedules().get("tick", key).await.unwrap().unwrap();
+        assert!(matches!(info.state, ScheduleState::Broken(_)), "{info:?}");
+        assert_eq!((info.next, info.runs), (None, 0));
+    }
+    assert!(log.len() >= 3, "{:?}", log.taken());
+    assert!(log.taken().iter().all(|line| line.starts_with("sound ")));
+    // Stored again under its key, it goes on.
+    tick::dispatch("a rule").every(every_minute()).key("a rule").on(&node).await.unwrap();
+    tokio::time::sleep(MINUTE + SECOND).await;
+    assert!(log.taken().iter().any(|line| line.starts_with("a rule ")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_and_a_spread_put_off_what_the_rule_says() {
+    let (storage, log) = (Memory::new(), Log::default());
+    let node = node(&storage, &log).await;
+    let begun = SystemTime::now();
+    let late = tick::dispatch("late").after(DAY).every(HOUR).key("late").on(&node).await.unwrap();
+    let start = late.next.unwrap().duration_since(begun).unwrap();
+    assert!(start >= DAY - SECOND && start <= DAY + HOUR, "{start:?}");
+    let stored = async |key: &str| {
+        let spread = tick::dispatch("s").every(HOUR).key(key).spread(HOUR / 2).on(&node);
+        spread.await.unwrap();
+        let row = storage.schedule("tick".to_owned(), key.to_owned()).await.unwrap().unwrap().row;
+        row.next.unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() % 3_600_000
+    };
+    let offsets = [stored("a").await, stored("b").await, stored("c").await];
+    assert!(offsets.iter().all(|offset| *offset < 1_800_000), "{offsets:?}");
+    assert!(offsets[0] != offsets[1] && offsets[1] != offsets[2], "{offsets:?}");
+    assert_eq!(stored("a").await, offsets[0], "each has its own, always");
+    tokio::time::sleep(2 * HOUR).await;
+    let ticks = ticks(&log);
+    assert!(ticks.len() >= 3 && ticks.iter().all(|at| at % 3600 == 0), "{ticks:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_series_that_is_over_may_be_stored_again_at_each_start() {
+    let (storage, log) = (Memory::new(), Log::default());
+    let node = node(&storage, &log).await;
+    let end = SystemTime::now() + 3 * HOUR;
+    let store =
+        async |key: &str| tick::dispatch("t").every(HOUR).until(end).key(key).on(&node).await;
+    store("k").await.unwrap();
+    tokio::time::sleep(5 * HOUR).await;
+    let runs = log.len() as u64;
+    let over = store("k").await.unwrap();
+    assert_eq!((over.state, over.runs, over.next), (ScheduleState::Ended, runs, None));
+    let refused = store("new").await.unwrap_err();
+    assert!(matches!(refused, DispatchError::NeverRuns { .. }), "{refused}");
 }

@@ -61,14 +61,16 @@ impl Watch {
             let counted = gap.min(lease / UNSEEN_PARTS);
             // A beat that is new to us came after our last look, so it is no older than that, whatever its clock says.
             let since = answered - peer.quiet.min(counted);
-            let seen = self.seen.entry(peer.node).or_insert(Seen { beats, since, lease });
-            if seen.beats != beats {
-                *seen = Seen { beats, since, lease };
-                continue;
-            }
-            seen.since += gap - counted;
-            if asked >= seen.dead_at() {
-                dead.push(peer.node);
+            match self.seen.get_mut(&peer.node) {
+                Some(seen) if seen.beats == beats => {
+                    seen.since += gap - counted;
+                    if asked >= seen.dead_at() {
+                        dead.push(peer.node);
+                    }
+                }
+                _ => {
+                    self.seen.insert(peer.node, Seen { beats, since, lease });
+                }
             }
         }
         dead
@@ -179,6 +181,10 @@ mod tests {
         assert!(!scene.look_after(secs(3)));
         assert!(!scene.look_after(secs(3600)), "we stood still, and perhaps everybody did");
         assert_eq!(scene.dies_after(), LEASE + LAST_MOMENT - secs(3) - LEASE / UNSEEN_PARTS);
+        // Nor is it spared one whom we have not known before.
+        scene.peer.node = NodeId::now_v7();
+        assert!(!scene.look_after(secs(3600)));
+        assert_eq!(scene.dies_after(), LEASE + LAST_MOMENT);
         // An answer that took long was given nobody knows when.
         let mut scene = Scene::new();
         scene.look();

@@ -20,6 +20,9 @@ use std::{
 
 pub use self::{cluster::Cluster, disk::SmallDisk, proxy::Proxy};
 
+/// A major version of PostgreSQL that is newer than what most machines have.
+pub const NEWER: &str = "18";
+
 /// The PostgreSQL server that is shared by all who ask, on the machine's own version or on the one that `EVERTASK_TEST_PG`
 /// names.
 ///
@@ -34,12 +37,14 @@ pub fn postgres() -> Option<&'static Cluster> {
         .as_ref()
 }
 
-/// The PostgreSQL server of this major version that is shared by all who ask for it.
+/// The same of [`NEWER`].
 ///
 /// # Panics
 /// As [`postgres`].
-pub fn postgres_of(major: &str) -> Option<Cluster> {
-    or_say(binaries::postgres_of(Some(major)).and_then(|it| Cluster::shared(it, &place())))
+pub fn newer_postgres() -> Option<&'static Cluster> {
+    static SHARED: OnceLock<Option<Cluster>> = OnceLock::new();
+    let start = || binaries::postgres_of(Some(NEWER)).and_then(|it| Cluster::shared(it, &place()));
+    SHARED.get_or_init(|| or_say(start())).as_ref()
 }
 
 /// A PostgreSQL server for one test alone, which may stop and kill it; with every commit synced to the disk.

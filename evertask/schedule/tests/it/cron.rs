@@ -77,6 +77,8 @@ fn last_days_and_nearest_weekdays() {
     check(cron("0 0 1W 8 *"), YEAR, &["2026-08-03 00:00"]);
     check(cron("0 0 31W 5 *"), YEAR, &["2026-05-29 00:00"]);
     check(cron("0 0 31W 4,5 *"), YEAR, &["2026-05-29 00:00"]);
+    // April has none, and 1 May is not taken for it.
+    check(cron("0 0 31W 4 MON"), "2026-04-27T00:00:00Z", &["2027-04-05 00:00"]);
     check(
         cron("0 0 1,15,L * *"),
         YEAR,

@@ -6,6 +6,7 @@ mod croner;
 mod fluent;
 mod lessons;
 mod properties;
+mod recorded;
 mod stored;
 mod words;
 mod zones;

@@ -218,3 +218,13 @@ fn nothing_overflows_at_the_ends_of_time() {
         );
     }
 }
+
+#[test]
+fn before_1970_time_goes_forward_too() {
+    let second = every(1).seconds().build().unwrap();
+    let nano = Duration::from_nanos(1);
+    assert_eq!(second.next(instant(0) - nano), Some(instant(0)));
+    assert_eq!(second.next(instant(-1)), Some(instant(0)));
+    assert_eq!(second.next(instant(-1) - nano), Some(instant(-1)));
+    assert_eq!(second.previous(instant(0)), Some(instant(-1)));
+}

@@ -22,6 +22,7 @@ fn expressions_in_words() {
     said("0 3 * * *", "every day at 03:00");
     said("0 9,14 * * *", "every day at 09:00 and 14:00");
     said("15 30 9 * * 1-5", "on Monday to Friday at 09:30:15");
+    said("0 9 * * SAT,SUN", "on Saturday and Sunday at 09:00");
     said("0 0 13 * FRI", "on day 13 or on Friday at 00:00");
     said(
         "0 0 */2 * MON",

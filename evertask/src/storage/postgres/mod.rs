@@ -104,6 +104,10 @@ impl Postgres {
     /// Connects to a database, as in `postgres://user:password@host/database`, and makes the schema `evertask` with its tables
     /// if there is none.
     ///
+    /// With the feature `postgres-tls` TLS is spoken where the url asks for it by `sslmode`, as in `libpq`: `require` only
+    /// encrypts, `verify-full` makes the server prove that it is the host of the url, by a certificate of an authority in the
+    /// file `sslrootcert` or, without one, of a public one.
+    ///
     /// # Errors
     /// When it cannot be reached, does not sync its commits, only reads, is older than version 13, or was made by a newer
     /// evertask.
