@@ -8,6 +8,7 @@ mod dispatch;
 mod faults;
 mod function;
 mod hooks;
+mod idle;
 mod lifecycle;
 mod log;
 mod memory;
