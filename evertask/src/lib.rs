@@ -96,6 +96,10 @@
 pub mod __private;
 mod body;
 pub mod bounds;
+#[cfg(feature = "simulation")]
+pub mod chance;
+#[cfg(not(feature = "simulation"))]
+mod chance;
 mod context;
 mod dispatch;
 mod error;
