@@ -42,7 +42,7 @@ pub(crate) async fn curves(
             floors.push(floor(scale, subject, rate, repetition).await?);
         }
         let point = |floor, waited| Point { storage: subject.name(), floor, rate, waited };
-        let (run, floor) = (point(false, middle(runs)), point(true, middle(floors)));
+        let (run, floor) = (point(false, middle(&runs)), point(true, middle(&floors)));
         table.latency(percent, &run, &floor);
         points.extend([run, floor]);
     }
@@ -50,7 +50,7 @@ pub(crate) async fn curves(
 }
 
 /// The median of each.
-fn middle(runs: Vec<[f64; 3]>) -> [f64; 3] {
+fn middle(runs: &[[f64; 3]]) -> [f64; 3] {
     [0, 1, 2].map(|at| {
         let mut of: Vec<_> = runs.iter().map(|run| run[at]).collect();
         percentile(&mut of, 50)
