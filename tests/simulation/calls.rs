@@ -1,19 +1,20 @@
 //! The calls of a storage as they arrive: done by the truth, then held against the model.
 
-use std::{sync::Arc, time::Duration};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc, time::Duration};
 
 use evertask::{
     Cancel, Keep, StorageError, TaskId, TaskState,
     storage::{
-        Beat, Claim, Claimed, Dispatched, Effect, Enqueued, Held, Lost, Memory, NewTask, Node,
-        NodeId, Peer, Pruned, Reply, Revive, ScheduleChange, ScheduleChanged, Settled, Settlement,
+        Beat, Claim, Claimed, Effect, Enqueued, Held, Lost, Memory, NewTask, Node, NodeId, Peer,
+        Pruned, Reply, Revive, ScheduleChange, ScheduleChanged, Settled, Settlement,
     },
+    verdict::SUSPECT_AFTER,
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::{
-    model::{By, number},
-    plan::EFFECTS,
+    check::Ring,
+    model::By,
     rules::{Broken, Rule},
     seat::Seat,
     world::{Inner, World, at_once},
@@ -21,76 +22,9 @@ use crate::{
 
 type Answer<T> = Result<T, StorageError>;
 
-/// How long a handler may take to end once its node knows that it has to: the grace, and a few steps.
-const STOPPED_WITHIN: Duration = Duration::from_millis(1_600);
-
-/// What is told to the nodes after a commit.
-#[derive(Debug, Clone, Copy)]
-enum Ring {
-    Work(Duration),
-    Orders,
-    Peers,
-    Schedules,
-}
-
 impl World {
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Memory) -> Reply<'_, T>) -> Answer<T> {
         at_once(read(&self.truth.memory))
-    }
-
-    /// Holds what a task is now against what it was; tells the nodes that there may be work.
-    fn see(
-        self: &Self,
-        inner: &mut Inner,
-        seat: Option<&Arc<Seat>>,
-        id: TaskId,
-        by: By<'_>,
-    ) -> Result<(), Broken> {
-        let new = self.truth.task(id);
-        let clock = self.truth.clock();
-        let retries = new.as_ref().map_or(10, |info| {
-            let number = number(info);
-            self.plan
-                .tasks
-                .iter()
-                .find(|task| task.number == number)
-                .map_or(10, |task| task.retries)
-        });
-        let place = seat.map(|seat| seat.place);
-        let due_in = new
-            .as_ref()
-            .filter(|info| info.state == TaskState::Pending)
-            .map(|info| info.due.duration_since(clock).unwrap_or_default());
-        let text = inner.model.changed(id, new, by, clock, retries);
-        let text = text.map_err(|broken| Broken { place, ..broken })?;
-        if let Some(text) = text {
-            inner.history.say(self.now(), place, inner.model.n(id), text);
-            if let Some(due_in) = due_in {
-                self.ring(inner, seat, Ring::Work(due_in));
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells the node that asked at once, and the others a little later, or never.
-    fn ring(&self, inner: &mut Inner, seat: Option<&Arc<Seat>>, ring: Ring) {
-        let live = inner.places.iter().flatten().cloned().collect::<Vec<_>>();
-        for other in live {
-            if seat.is_some_and(|seat| Arc::ptr_eq(seat, &other)) {
-                sound(&other, ring);
-                continue;
-            }
-            let lost = !inner.peace && inner.rng.u8(0..40) == 0;
-            let late = Duration::from_millis(inner.rng.u64(0..20));
-            if !lost && other.hears() {
-                tokio::spawn(async move {
-                    sleep(late).await;
-                    if other.hears() {
-                        sound(&other, ring);
-                    }
-                });
-            }
-        }
     }
 
     pub(crate) fn join(&self, seat: &Arc<Seat>, node: Node) -> Answer<()> {
@@ -104,42 +38,115 @@ impl World {
         self.truth.join(node)
     }
 
-    pub(crate) fn enqueue(&self, seat: &Arc<Seat>, tasks: Vec<NewTask>) -> Answer<Vec<Enqueued>> {
-        let enqueued = self.truth.enqueue(tasks.clone())?;
+    pub(crate) fn enqueue(&self, seat: &Arc<Seat>, tasks: &[NewTask]) -> Answer<Vec<Enqueued>> {
+        let enqueued = self.truth.enqueue(seat, tasks.to_vec())?;
         self.with(|inner| {
-            for Enqueued { id, .. } in &enqueued {
-                self.see(inner, Some(seat), *id, By::Enqueue)?;
-            }
-            Ok(())
+            let mut all = tasks.iter().zip(&enqueued);
+            all.try_for_each(|(task, stored)| {
+                self.see_asked(inner, seat, (task, stored.id), By::Enqueue)
+            })
         });
         Ok(enqueued)
     }
 
     pub(crate) fn claim(&self, seat: &Arc<Seat>, claim: Claim) -> Answer<Claimed> {
+        let line = self.look(|inner| self.line(inner, &claim));
+        let suspect = claim.suspect;
         let claimed = self.truth.claim(claim)?;
         self.with(|inner| {
+            let mut taken: BTreeMap<Arc<str>, Vec<TaskId>> = BTreeMap::new();
             for ended in &claimed.expired {
                 self.see(inner, Some(seat), ended.id, By::Claim)?;
             }
             for task in &claimed.tasks {
-                self.see(inner, Some(seat), task.id, By::Claim)?;
+                if self.see(inner, Some(seat), task.id, By::Claim)? {
+                    taken.entry(Arc::clone(&task.queue)).or_default().push(task.id);
+                }
+                let (n, place) = (inner.model.n(task.id), Some(seat.place));
+                let broken = |rule, how: String| Broken { rule, how, task: n, place };
+                if !seat.release.names().contains(&&*task.name) {
+                    let how = format!("`{}` goes to a node that does not know it", task.name);
+                    return Err(broken(Rule::KnownHandlers, how));
+                }
+                let asked = inner.model.tales.get(&task.id).and_then(|tale| tale.asked.2);
+                if asked.is_some_and(|at| at <= self.truth.clock()) {
+                    let how = "it was claimed after it expired".into();
+                    return Err(broken(Rule::NotAfterItExpired, how));
+                }
+            }
+            for (queue, mut ids) in taken.into_iter().filter(|_| !suspect) {
+                let first: Vec<TaskId> = line.get(&queue).into_iter().flatten().copied().collect();
+                let mut first: Vec<TaskId> = first.into_iter().take(ids.len()).collect();
+                ids.sort_unstable();
+                first.sort_unstable();
+                if let Some(id) = ids.iter().find(|id| !first.contains(id)) {
+                    let (task, place) = (inner.model.n(*id), Some(seat.place));
+                    let how = format!("others in `{queue}` were before it");
+                    return Err(Broken { rule: Rule::InOrder, how, task, place });
+                }
             }
             Ok(())
         });
         Ok(claimed)
     }
 
-    pub(crate) fn settle(&self, seat: &Arc<Seat>, batch: Vec<Settlement>) -> Answer<Vec<Settled>> {
-        batch.into_iter().map(|settlement| self.settle_one(seat, settlement)).collect()
+    /// What is due in each queue for this claim, in the order in which it is to be given out.
+    fn line(&self, inner: &Inner, claim: &Claim) -> BTreeMap<Arc<str>, Vec<TaskId>> {
+        let clock = self.truth.clock();
+        let mut lines: BTreeMap<Arc<str>, Vec<_>> = BTreeMap::new();
+        for (id, tale) in &inner.model.tales {
+            let Some(info) = &tale.info else { continue };
+            let known = claim.handlers.iter().any(|known| *known.name == *info.name);
+            let expired = tale.asked.2.is_some_and(|at| at <= clock);
+            let suspect = info.losses >= SUSPECT_AFTER;
+            if info.state == TaskState::Pending
+                && info.due <= clock
+                && known
+                && !expired
+                && !suspect
+            {
+                let place = (Reverse(tale.asked.0), info.due, *id);
+                lines.entry(info.queue.as_str().into()).or_default().push(place);
+            }
+        }
+        let sorted = lines.into_iter().map(|(queue, mut places)| {
+            places.sort();
+            (queue, places.into_iter().map(|(_, _, id)| id).collect())
+        });
+        sorted.collect()
     }
 
-    fn settle_one(&self, seat: &Arc<Seat>, settlement: Settlement) -> Answer<Settled> {
+    pub(crate) fn settle(&self, seat: &Arc<Seat>, batch: Vec<Settlement>) -> Answer<Vec<Settled>> {
+        batch.into_iter().map(|settlement| self.settle_one(seat, &settlement)).collect()
+    }
+
+    fn settle_one(&self, seat: &Arc<Seat>, settlement: &Settlement) -> Answer<Settled> {
         let settled = self.truth.settle(settlement.clone())?;
         self.with(|inner| {
-            self.see(inner, Some(seat), settlement.id, By::Settle(&settlement))?;
+            let changed = self.see(inner, Some(seat), settlement.id, By::Settle(settlement))?;
+            let (n, place) = (inner.model.n(settlement.id), Some(seat.place));
+            let broken = |rule, how: String| Broken { rule, how, task: n, place };
+            let tale = inner.model.tales.get(&settlement.id);
+            let info = tale.and_then(|tale| tale.info.as_ref());
+            let completes = changed && info.is_some_and(|it| it.state == TaskState::Completed);
+            if completes && let Some(info) = info {
+                let output = info.output.as_ref().and_then(|it| it.read::<u64>().ok());
+                if output != Some(settlement.lease) {
+                    let how = format!("{output:?} is not of the run of lease {}", settlement.lease);
+                    return Err(broken(Rule::OutputOfItsRun, how));
+                }
+            }
             for effect in &settlement.effects {
                 let Effect::Enqueue(task) = effect else { continue };
-                self.see(inner, Some(seat), task.id, By::Effect)?;
+                let was = inner.model.tales.contains_key(&task.id);
+                self.see_asked(inner, seat, (task, task.id), By::Effect)?;
+                let is = inner.model.tales.get(&task.id).is_some_and(|tale| tale.info.is_some());
+                if completes && !is {
+                    return Err(broken(Rule::EffectsWithCompletion, "it is not stored".into()));
+                }
+                if !completes && is && !was {
+                    return Err(broken(Rule::EffectsWithCompletion, "it is stored".into()));
+                }
             }
             Ok(())
         });
@@ -147,14 +154,20 @@ impl World {
     }
 
     pub(crate) fn renew(&self, seat: &Arc<Seat>, beat: Beat) -> Answer<Vec<Held>> {
-        let held = self.truth.renew(beat)?;
-        let mut inside = seat.inside.lock().unwrap();
-        (inside.beat, inside.left) = (Some(Instant::now()), false);
-        drop(inside);
+        let held = self.truth.renew(seat, beat)?;
         self.with(|inner| {
             for held in &held {
                 self.see(inner, Some(seat), held.id, By::Renew)?;
             }
+            let mut inside = seat.inside.lock().unwrap();
+            (inside.beat, inside.left) = (Some(Instant::now()), false);
+            let over = |(id, lease): &&(TaskId, u64)| {
+                inner.model.tales.get(id).is_none_or(|tale| {
+                    let info = tale.info.as_ref();
+                    tale.cancelled || info.is_none_or(|info| info.lease != *lease)
+                })
+            };
+            inside.to_end = inside.running.iter().filter(over).copied().collect();
             Ok(())
         });
         Ok(held)
@@ -181,6 +194,19 @@ impl World {
         by: NodeId,
         limit: usize,
     ) -> Answer<Vec<Lost>> {
+        // What runs there by rights, before it is taken.
+        let there = self.look(|inner| {
+            let robbed = inner.nodes.get(&from).map(|seat| self.index(inner, seat));
+            let open = inner.model.runs.iter().filter(|(_, run)| {
+                let long = run.begin + Duration::from_millis(1_500) < self.now();
+                Some(run.seat) == robbed && run.end.is_none() && long
+            });
+            let current = |(id, lease): &(TaskId, u64)| {
+                let info = inner.model.tales.get(id).and_then(|tale| tale.info.as_ref());
+                info.is_some_and(|info| info.lease == *lease)
+            };
+            open.map(|(run, _)| *run).filter(current).map(|(id, _)| id).collect::<Vec<_>>()
+        });
         let lost = self.truth.seize(from, by, limit)?;
         self.with(|inner| {
             let place = inner.nodes.get(&from).map(|seat| seat.place);
@@ -192,7 +218,8 @@ impl World {
             for lost in &lost {
                 self.see(inner, Some(seat), lost.id, By::Seize)?;
                 if let Some(tale) = inner.model.tales.get_mut(&lost.id) {
-                    tale.losses += u32::from(lost.started);
+                    let alone = there.iter().all(|id| *id == lost.id);
+                    tale.loss = Some((lost.started, alone));
                 }
             }
             Ok(())
@@ -220,7 +247,7 @@ impl World {
         self.with(|inner| {
             let task = inner.model.n(id);
             inner.history.say(self.now(), Some(seat.place), task, format!("revive: {revived:?}"));
-            self.see(inner, Some(seat), id, By::Revive)
+            self.see(inner, Some(seat), id, By::Revive).map(drop)
         });
         Ok(revived)
     }
@@ -229,7 +256,8 @@ impl World {
         let pruned = self.truth.prune(limit)?;
         self.with(|inner| {
             let ids: Vec<TaskId> = inner.model.tales.keys().copied().collect();
-            ids.into_iter().try_for_each(|id| self.see(inner, Some(seat), id, By::Prune))
+            let mut all = ids.into_iter();
+            all.try_for_each(|id| self.see(inner, Some(seat), id, By::Prune).map(drop))
         });
         Ok(pruned)
     }
@@ -237,15 +265,24 @@ impl World {
     pub(crate) fn change_schedules(
         &self,
         seat: &Arc<Seat>,
-        changes: Vec<ScheduleChange>,
+        changes: &[ScheduleChange],
     ) -> Answer<Vec<ScheduleChanged>> {
-        let changed = self.truth.change_schedules(changes)?;
+        let changed = self.truth.change_schedules(changes.to_vec())?;
         self.with(|inner| {
-            for changed in &changed {
+            for (change, changed) in changes.iter().zip(&changed) {
                 let ScheduleChanged::Done(enqueued) = changed else { continue };
-                for Enqueued { id, how } in enqueued {
-                    if *how != Dispatched::Existing {
-                        self.see(inner, Some(seat), *id, By::Schedule)?;
+                for (task, stored) in change.tasks.iter().zip(enqueued) {
+                    self.see_asked(inner, seat, (task, stored.id), By::Schedule)?;
+                    let Some(at) = task.tick else { continue };
+                    let tick = (change.key.to_string(), at);
+                    let first = *inner.ticks.entry(tick).or_insert(stored.id);
+                    if first != stored.id {
+                        return Err(Broken {
+                            rule: Rule::TickOnce,
+                            how: format!("{at:?} of {:?} makes another task", change.key),
+                            task: inner.model.n(stored.id),
+                            place: Some(seat.place),
+                        });
                     }
                 }
             }
@@ -264,74 +301,5 @@ impl World {
             Ok(())
         });
         Ok(())
-    }
-
-    /// A node has heard what it holds: what it runs besides has to end, and what is to be cancelled.
-    pub(crate) fn told(&self, seat: &Arc<Seat>, asked: Instant, held: &[Held]) {
-        let asked = self.now().saturating_sub(asked.elapsed());
-        self.look(|inner| {
-            let (index, by) = (self.index(inner, seat), self.now() + STOPPED_WITHIN);
-            let here = inner.model.runs.iter_mut();
-            for ((id, lease), run) in here.filter(|(_, run)| run.seat == index && run.end.is_none())
-            {
-                let stays = |it: &Held| it.id == *id && it.lease == *lease && !it.cancel;
-                if run.begin < asked && !held.iter().any(stays) {
-                    run.must_end.get_or_insert(by);
-                }
-            }
-        });
-    }
-
-    /// What only a look at everything can show.
-    pub(crate) fn check(&self) {
-        self.with(|inner| {
-            let ids: Vec<TaskId> = inner.model.tales.keys().copied().collect();
-            for id in ids {
-                self.see(inner, None, id, By::Nobody)?;
-            }
-            let now = self.now();
-            for ((id, lease), run) in &inner.model.runs {
-                let lives = !inner.seats[run.seat].is_dead();
-                if run.end.is_none() && lives && run.must_end.is_some_and(|at| at < now) {
-                    let how = format!("the run of lease {lease} goes on");
-                    let (task, place) = (inner.model.n(*id), Some(run.place));
-                    return Err(Broken { rule: Rule::StopsWhenTold, how, task, place });
-                }
-            }
-            inner.model.overlaps()
-        });
-    }
-
-    /// After the last one: what can be said of all tasks only now.
-    pub(crate) fn conclude(&self) {
-        self.check();
-        self.with(|inner| {
-            for tale in inner.model.tales.values() {
-                let broken =
-                    |rule, how: String| Broken { rule, how, task: Some(tale.n), place: None };
-                let Some(info) = &tale.info else { continue };
-                if info.state == TaskState::Completed {
-                    let output = info.output.as_ref().and_then(|it| it.read::<u64>().ok());
-                    if output != Some(info.lease) {
-                        let how = format!("{output:?} is not of the run of lease {}", info.lease);
-                        return Err(broken(Rule::OutputOfItsRun, how));
-                    }
-                }
-                let number = number(info);
-                if number < EFFECTS && tale.acknowledged {
-                    continue;
-                }
-            }
-            Ok(())
-        });
-    }
-}
-
-fn sound(seat: &Seat, ring: Ring) {
-    match ring {
-        Ring::Work(due_in) => seat.bell.work(due_in),
-        Ring::Orders => seat.bell.orders(),
-        Ring::Peers => seat.bell.peers(),
-        Ring::Schedules => seat.bell.schedules(),
     }
 }

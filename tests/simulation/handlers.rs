@@ -2,12 +2,14 @@
 
 use std::{error::Error, sync::Arc, time::Duration};
 
-use evertask::{Builder, Context, State, TaskError};
+use evertask::{
+    Builder, Context, DispatchError, Dispatched, Overlap, Runtime, State, TaskError, TaskId,
+};
 use tokio::time::sleep;
 
 use crate::{
     model::End,
-    plan::{Act, EFFECTS, Release},
+    plan::{Act, EFFECTS, Release, SchedulePlan, TaskPlan},
     runs::Run,
     seat::Seat,
 };
@@ -45,6 +47,15 @@ impl Release {
         }
     }
 
+    /// The names of tasks it can run.
+    pub(crate) fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::First => &["alpha", "gamma_old"],
+            Self::Second => &["alpha", "beta", "gamma_old"],
+            Self::Third => &["alpha", "beta", "gamma", "gamma_old"],
+        }
+    }
+
     /// Whether it has the handler of this number.
     pub(crate) fn has(self, handler: usize) -> bool {
         match handler {
@@ -60,7 +71,7 @@ async fn act(number: u32, seat: &Arc<Seat>, ctx: &Context) -> Whatever {
     seat.pass().await;
     let Some(world) = seat.world.upgrade() else { return Err("the history is over".into()) };
     let (mut run, act) = Run::begin(&world, seat, number, ctx.id());
-    if world.plan.tasks.iter().any(|task| task.number == number && task.effect) {
+    if world.plan.task(number).is_some_and(|task| task.effect) {
         ctx.dispatch_on_success(alpha::dispatch(number + EFFECTS))?;
     }
     match act {
@@ -117,11 +128,23 @@ async fn work(seat: &Seat, works: Duration) {
     }
 }
 
+/// Stores a planned schedule.
+pub(crate) async fn schedule(runtime: &Runtime, plan: &SchedulePlan) -> Result<(), DispatchError> {
+    let overlap = if plan.overlap { Overlap::Allow } else { Overlap::Skip };
+    let recurring = alpha::dispatch(plan.number).on(runtime).every(plan.every).max_runs(plan.runs);
+    recurring.overlap(overlap).key(format!("series {}", plan.number)).await.map(drop)
+}
+
+/// Dispatches a task whose number says all.
+pub(crate) async fn probe(runtime: &Runtime, number: u32) -> Result<TaskId, DispatchError> {
+    Ok(alpha::dispatch(number).on(runtime).timeout(Duration::from_secs(600)).await?.id())
+}
+
 /// Dispatches a planned task.
 pub(crate) async fn dispatch(
-    runtime: &evertask::Runtime,
-    task: &crate::plan::TaskPlan,
-) -> Result<(evertask::TaskId, evertask::Dispatched), evertask::DispatchError> {
+    runtime: &Runtime,
+    task: &TaskPlan,
+) -> Result<(TaskId, Dispatched), DispatchError> {
     macro_rules! of {
         ($handler:ident) => {{
             let mut dispatch = $handler::dispatch(task.number)

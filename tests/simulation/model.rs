@@ -5,7 +5,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use evertask::{TaskId, TaskInfo, TaskState, storage::Settlement, verdict::Verdict};
+use evertask::{
+    TaskId, TaskInfo, TaskState,
+    storage::Settlement,
+    verdict::{SUSPECT_AFTER, Verdict},
+};
 
 use crate::rules::{Broken, Rule};
 
@@ -28,7 +32,11 @@ pub(crate) struct Tale {
     pub(crate) acknowledged: bool,
     /// Somebody was told that it is or will be cancelled.
     pub(crate) cancelled: bool,
-    /// How often it was lost after it had begun, with nothing else running there if it was a suspect.
+    /// As it was asked for: priority, key, when it expires.
+    pub(crate) asked: (i16, Option<String>, Option<SystemTime>),
+    /// It was seized: it had begun by what is stored, and nothing else ran there.
+    pub(crate) loss: Option<(bool, bool)>,
+    /// How often it was lost after it had begun, and how often as a suspect with nothing else running there.
     pub(crate) losses: u32,
     pub(crate) lost_alone: u32,
     /// How often it completed.
@@ -117,8 +125,11 @@ impl Model {
         new: Option<TaskInfo>,
         by: By<'_>,
         clock: SystemTime,
-        retries: u32,
+        (retries, max_losses): (u32, u32),
     ) -> Result<Option<String>, Broken> {
+        if new.is_none() && !self.tales.contains_key(&id) {
+            return Ok(None);
+        }
         let n = self.tales.len();
         let known = self.tales.get(&id).and_then(|tale| tale.info.as_ref());
         let broken = |rule, how: String| Broken {
@@ -158,6 +169,8 @@ impl Model {
             info: None,
             acknowledged: false,
             cancelled: false,
+            asked: (0, None, None),
+            loss: None,
             losses: 0,
             lost_alone: 0,
             completed: 0,
@@ -179,6 +192,11 @@ impl Model {
             }
             if matches!(by, By::Revive) && was.is_some_and(TaskState::is_final) {
                 (tale.cancelled, tale.losses, tale.lost_alone) = (false, 0, 0);
+                tale.asked.2 = None;
+            }
+            // A dispatch that replaces it begins anew.
+            if matches!(by, By::Enqueue | By::Effect | By::Schedule) && text.is_some() {
+                (tale.losses, tale.lost_alone) = (0, 0);
             }
             if was != Some(TaskState::Completed) && new.state == TaskState::Completed {
                 tale.completed += 1;
@@ -187,6 +205,10 @@ impl Model {
                 && text.is_some()
             {
                 tale.accepted.insert(settlement.lease, settlement.verdict.clone());
+                if let Err(how) = tale.count(settlement, max_losses) {
+                    let task = Some(tale.n);
+                    return Err(Broken { rule: Rule::QuarantineIsEarned, how, task, place: None });
+                }
             }
         }
         tale.info = new;
@@ -218,6 +240,35 @@ impl Model {
     }
 }
 
+impl Tale {
+    /// Counts what a settlement that was accepted says about losses.
+    fn count(&mut self, settlement: &Settlement, max_losses: u32) -> Result<(), String> {
+        let loss = self.loss.take();
+        let suspect = self.losses >= SUSPECT_AFTER;
+        match (&settlement.verdict, loss) {
+            (Verdict::Rescue { .. }, Some((started, alone))) => {
+                self.losses += u32::from(started);
+                self.lost_alone += u32::from(started && alone && suspect);
+            }
+            (Verdict::Fail, Some((started, alone))) => {
+                let counts = u32::from(started && alone && suspect);
+                if self.lost_alone + counts < max_losses || counts == 0 {
+                    let (losses, alone) = (self.losses, self.lost_alone);
+                    return Err(format!(
+                        "lost {losses} times before, {alone} times as a suspect alone"
+                    ));
+                }
+            }
+            // It has shown that it can end.
+            (Verdict::Retry { .. } | Verdict::Snooze { .. }, _) => {
+                (self.losses, self.lost_alone) = (0, 0);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
 type Fine = Result<String, (Rule, String)>;
 
 fn born(new: &TaskInfo, by: By<'_>) -> Fine {
@@ -229,8 +280,12 @@ fn born(new: &TaskInfo, by: By<'_>) -> Fine {
     }
 }
 
+/// How long completed tasks are kept.
+pub(crate) const KEPT: Duration = Duration::from_secs(20);
+
 fn gone(old: &TaskInfo, by: By<'_>, clock: SystemTime) -> Fine {
-    let over = old.finished.is_some_and(|at| at <= clock);
+    let kept = if old.state == TaskState::Completed { KEPT } else { 100 * KEPT };
+    let over = old.finished.is_some_and(|at| at + kept <= clock);
     match by {
         By::Prune if old.state.is_final() && over => Ok("deleted".into()),
         _ => Err((

@@ -1,13 +1,19 @@
 //! What a seed draws: everything that will be asked for and everything that will go wrong, as lists that can be made shorter.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use fastrand::Rng;
 
 /// When everything that goes wrong is over.
-pub(crate) const PEACE: Duration = Duration::from_secs(40);
+pub(crate) const PEACE: Duration = Duration::from_secs(30);
 /// Numbers of tasks that others dispatch on success begin here.
 pub(crate) const EFFECTS: u32 = 1_000;
+/// Numbers of tasks that schedules make begin here.
+pub(crate) const TICKS: u32 = 2_000;
+/// The number of a task that is dispatched in peace, to see how soon it runs.
+pub(crate) const PROBE: u32 = 3_000;
+/// And of one that runs until it is cancelled.
+pub(crate) const LISTENER: u32 = 3_001;
 
 /// A whole history before it happens.
 #[derive(Debug, Clone)]
@@ -19,6 +25,7 @@ pub(crate) struct Plan {
     pub(crate) nodes: Vec<(usize, Release)>,
     pub(crate) tasks: Vec<TaskPlan>,
     pub(crate) wishes: Vec<Wish>,
+    pub(crate) schedules: Vec<SchedulePlan>,
     pub(crate) faults: Vec<Fault>,
 }
 
@@ -77,6 +84,17 @@ pub(crate) struct Wish {
     pub(crate) by: usize,
     pub(crate) task: u32,
     pub(crate) retry: bool,
+}
+
+/// A schedule somebody will store.
+#[derive(Debug, Clone)]
+pub(crate) struct SchedulePlan {
+    pub(crate) at: Duration,
+    pub(crate) by: usize,
+    pub(crate) number: u32,
+    pub(crate) every: Duration,
+    pub(crate) runs: u64,
+    pub(crate) overlap: bool,
 }
 
 /// Something that goes wrong.
@@ -206,7 +224,7 @@ impl Plan {
         let places = rng.usize(2..5);
         let releases = [(1, Release::First), (2, Release::Second), (5, Release::Third)];
         let nodes = (0..places).map(|_| (rng.usize(1..5), weighted(rng, &releases))).collect();
-        let lease = Duration::from_secs(weighted(rng, &[(3, 2), (2, 5), (1, 15)]));
+        let lease = Duration::from_secs(weighted(rng, &[(3, 3), (2, 5), (1, 15)]));
         let max_losses = rng.u32(1..4);
         let mut plan = Self {
             seed,
@@ -215,16 +233,28 @@ impl Plan {
             nodes,
             tasks: Vec::new(),
             wishes: Vec::new(),
+            schedules: Vec::new(),
             faults: Vec::new(),
         };
         for number in 0..rng.u32(3..25) {
-            plan.tasks.push(TaskPlan::draw(rng, number, places));
+            // One place more is that of someone who only asks.
+            plan.tasks.push(TaskPlan::draw(rng, number, places + 1));
         }
         for _ in 0..rng.usize(0..6) {
             let task = rng.usize(0..plan.tasks.len());
             let at = plan.tasks[task].at + ms(rng, 0..8_000);
-            let (by, task) = (rng.usize(0..places), task as u32);
+            let (by, task) = (rng.usize(0..=places), task as u32);
             plan.wishes.push(Wish { at, by, task, retry: rng.u8(0..4) == 0 });
+        }
+        for number in 0..weighted(rng, &[(3, 0), (2, 1), (1, 2)]) {
+            plan.schedules.push(SchedulePlan {
+                at: ms(rng, 0..15_000),
+                by: rng.usize(0..=places),
+                number: TICKS + number,
+                every: Duration::from_secs(rng.u64(1..5)),
+                runs: rng.u64(1..7),
+                overlap: rng.bool(),
+            });
         }
         // Some histories are calm, so that it shows what goes wrong without any fault.
         let faults = weighted(rng, &[(1, 0), (4, 4), (4, 10), (3, 25)]);
@@ -235,12 +265,42 @@ impl Plan {
     }
 }
 
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed: _, lease, max_losses, nodes, tasks, wishes, schedules, faults } = self;
+        writeln!(
+            f,
+            "  lease {lease:?}, max_losses {max_losses}, nodes (slots, release) {nodes:?}"
+        )?;
+        tasks.iter().try_for_each(|task| writeln!(f, "  {task:?}"))?;
+        wishes.iter().try_for_each(|wish| writeln!(f, "  {wish:?}"))?;
+        schedules.iter().try_for_each(|schedule| writeln!(f, "  {schedule:?}"))?;
+        faults.iter().try_for_each(|fault| writeln!(f, "  {fault:?}"))
+    }
+}
+
+impl Plan {
+    pub(crate) fn task(&self, number: u32) -> Option<&TaskPlan> {
+        self.tasks.iter().find(|task| task.number == number)
+    }
+
+    /// What the nth run of a task does.
+    pub(crate) fn act(&self, number: u32, nth: usize) -> Act {
+        if number == LISTENER {
+            return Act::Listen(Duration::from_secs(300), Duration::ZERO);
+        }
+        let acts = self.task(number).map(|task| &task.acts);
+        let act = acts.and_then(|acts| acts.get(nth).or(acts.last()));
+        act.copied().unwrap_or(Act::Return(Duration::ZERO))
+    }
+}
+
 impl TaskPlan {
     fn draw(rng: &mut Rng, number: u32, places: usize) -> Self {
         // Most come in crowds, as they do.
         let at = match rng.u8(0..3) {
-            0 => ms(rng, 0..30_000),
-            _ => Duration::from_secs(rng.u64(1..30)),
+            0 => ms(rng, 0..22_000),
+            _ => Duration::from_secs(rng.u64(1..22)),
         };
         let poison = rng.u8(0..30) == 0;
         let runs = if poison { 1 } else { rng.usize(1..4) };
@@ -261,7 +321,7 @@ impl TaskPlan {
             after: if rng.u8(0..4) == 0 { ms(rng, 1..9_000) } else { Duration::ZERO },
             expires: (rng.u8(0..12) == 0).then(|| ms(rng, 100..9_000)),
             retries: rng.u32(0..4),
-            effect: rng.u8(0..6) == 0,
+            effect: rng.u8(0..4) == 0,
             acts,
         }
     }

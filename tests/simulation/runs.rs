@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use evertask::TaskId;
+use evertask::{TaskId, verdict::SUSPECT_AFTER};
 
 use crate::{
     model::{End, RunSeen},
@@ -44,12 +44,9 @@ impl Run {
                 return Err(broken(Rule::Acknowledged, "it runs and is not stored".into()));
             };
             let nth = tale.begun.entry(number).or_default();
-            let plan = world.plan.tasks.iter().find(|task| task.number == number);
-            let act = plan.map_or(Act::Return(std::time::Duration::ZERO), |task| {
-                task.acts[(*nth).min(task.acts.len() - 1)]
-            });
+            let act = world.plan.act(number, *nth);
             *nth += 1;
-            let suspect = tale.losses >= evertask::verdict::SUSPECT_AFTER;
+            let suspect = tale.losses >= SUSPECT_AFTER;
             let index = world.index(inner, seat);
             let run = RunSeen {
                 place: seat.place,
@@ -61,6 +58,7 @@ impl Run {
             };
             let text = format!("run of lease {lease} begins, to {act:?}");
             inner.history.say(world.now(), place, task, text);
+            seat.inside.lock().unwrap().running.insert((id, lease));
             if inner.model.runs.insert((id, lease), run).is_some() {
                 return Err(broken(Rule::OneRunPerLease, format!("lease {lease} runs twice")));
             }
@@ -90,6 +88,7 @@ impl Run {
     pub(crate) fn end(&mut self, end: End) -> u64 {
         if !std::mem::replace(&mut self.ended, true) && !self.seat.is_dead() {
             let world = &self.world;
+            self.seat.inside.lock().unwrap().running.remove(&(self.id, self.lease));
             let _never = world.with(|inner| {
                 if let Some(run) = inner.model.runs.get_mut(&(self.id, self.lease)) {
                     run.end = Some((world.now(), end));

@@ -45,6 +45,10 @@ pub(crate) struct Inside {
     pub(crate) node: Option<NodeId>,
     /// The newest lease of each task that it was told it has.
     pub(crate) leases: BTreeMap<TaskId, u64>,
+    /// What it runs.
+    pub(crate) running: BTreeSet<(TaskId, u64)>,
+    /// What it runs and had to end by what the storage knew at its last sign of life.
+    pub(crate) to_end: Vec<(TaskId, u64)>,
     /// The storage is out of reach until then; it says so, or says nothing.
     pub(crate) cut: Option<(Instant, bool)>,
     /// The storage wakes nobody here until then.

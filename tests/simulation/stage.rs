@@ -2,13 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use evertask::{DispatchError, Dispatched, Retention, RetryError, Runtime, TaskId};
+use evertask::{Retention, Runtime};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     bugs::Bug,
-    handlers::dispatch,
-    plan::{Fault, PEACE, Plan, Release, TaskPlan, Wish},
+    model::KEPT,
+    people::{all_ticked, ask_for, ask_for_schedule, probe_all, wish_for},
+    plan::{Fault, PEACE, Plan, Release},
     rules::{Broken, Rule},
     seat::Seat,
     wire::Wire,
@@ -59,6 +60,10 @@ async fn happen(world: &Arc<World>) {
     for (place, (_, release)) in world.plan.nodes.iter().enumerate() {
         start(world, place, *release);
     }
+    start_client(world).await;
+    for schedule in world.plan.schedules.clone() {
+        tokio::spawn(ask_for_schedule(Arc::clone(world), schedule));
+    }
     for task in world.plan.tasks.clone() {
         tokio::spawn(ask_for(Arc::clone(world), task));
     }
@@ -70,7 +75,10 @@ async fn happen(world: &Arc<World>) {
     }
     tokio::spawn(bring_back(Arc::clone(world)));
     let all = async {
-        sleep(PEACE).await;
+        while world.now() < PEACE {
+            sleep(Duration::from_secs(1)).await;
+            world.check();
+        }
         make_peace(world);
         let end = Instant::now() + BOUND;
         while !at_rest(world) {
@@ -80,13 +88,30 @@ async fn happen(world: &Arc<World>) {
                 never_ended(world);
             }
         }
-        world.conclude();
+        all_ticked(world);
+        // For some only: it takes as long again.
+        if world.plan.seed.is_multiple_of(3) {
+            probe_all(world).await;
+        }
     };
     tokio::select! {
         biased;
         () = world.alarm.notified() => {}
         () = all => {}
     }
+}
+
+/// Someone who only asks has the last place.
+async fn start_client(world: &Arc<World>) {
+    let place = world.plan.nodes.len();
+    let seat = Seat::new(world, place, 0, Release::Third);
+    world.look(|inner| {
+        inner.places[place] = Some(Arc::clone(&seat));
+        inner.seats.push(Arc::clone(&seat));
+    });
+    let builder = Runtime::builder().storage(Wire(Arc::clone(&seat))).discover(false);
+    let client = Release::Third.install(builder).client().await.expect("it asks for nothing");
+    seat.inside.lock().unwrap().runtime = Some(client);
 }
 
 /// A new node has the place.
@@ -109,7 +134,7 @@ fn start(world: &Arc<World>, place: usize, release: Release) {
                 .max_losses(world.plan.max_losses)
                 .stall_limit(Duration::from_secs(86_400))
                 .shutdown_timeout(Duration::from_secs(5))
-                .retention(Retention::default().completed(Duration::from_secs(20)));
+                .retention(Retention::default().completed(KEPT));
             match release.install(builder).start().await {
                 Ok(runtime) => {
                     seat.inside.lock().unwrap().runtime = Some(runtime);
@@ -143,92 +168,6 @@ async fn bring_back(world: Arc<World>) {
             start(&world, place, release);
         }
     }
-}
-
-/// A node that could be asked: the one at this place, or the next.
-async fn somebody(
-    world: &World,
-    by: usize,
-    able: impl Fn(Release) -> bool,
-) -> (Arc<Seat>, Runtime) {
-    loop {
-        let places = world.plan.nodes.len();
-        for place in (0..places).map(|n| (by + n) % places) {
-            let Some(seat) = world.seat(place) else { continue };
-            let Some(runtime) = seat.runtime() else { continue };
-            if able(seat.release) && !seat.stands() {
-                return (seat, runtime);
-            }
-        }
-        sleep(Duration::from_millis(200)).await;
-    }
-}
-
-async fn ask_for(world: Arc<World>, mut task: TaskPlan) {
-    sleep(task.at).await;
-    if task.handler == 3 && world.look(|inner| inner.peace) {
-        task.handler = 2;
-    }
-    let able = |release: Release| release.has(task.handler);
-    // The last old program may be gone by the time it would be asked.
-    let asked = tokio::time::timeout(PEACE, somebody(&world, task.by, able)).await;
-    let Ok((seat, runtime)) = asked else { return };
-    world.say(Some(&seat), None, || format!("dispatches number {}", task.number));
-    let dispatched = dispatch(&runtime, &task).await;
-    drop(runtime);
-    seat.pass().await;
-    match dispatched {
-        Ok((id, how)) => acknowledged(&world, &seat, id, how),
-        Err(DispatchError::Unknown { .. }) => {
-            world.say(Some(&seat), None, || format!("number {}: stored or not", task.number));
-        }
-        Err(error) => world.say(Some(&seat), None, || format!("number {}: {error}", task.number)),
-    }
-}
-
-/// Somebody was told that a task is stored. So it is.
-fn acknowledged(world: &World, seat: &Seat, id: TaskId, how: Dispatched) {
-    world.with(|inner| {
-        let task = inner.model.n(id);
-        inner.history.say(world.now(), Some(seat.place), task, format!("acknowledged: {how:?}"));
-        match inner.model.tales.get_mut(&id) {
-            Some(tale) => {
-                tale.acknowledged = true;
-                Ok(())
-            }
-            None => Err(Broken {
-                rule: Rule::Acknowledged,
-                how: format!("{how:?}, and nothing is stored"),
-                task,
-                place: Some(seat.place),
-            }),
-        }
-    });
-}
-
-async fn wish_for(world: Arc<World>, wish: Wish) {
-    sleep(wish.at).await;
-    let id = world.look(|inner| {
-        let mut tales = inner.model.tales.iter();
-        let is_it = |info: &evertask::TaskInfo| crate::model::number(info) == wish.task;
-        tales.find(|(_, tale)| tale.info.as_ref().is_some_and(is_it)).map(|(id, _)| *id)
-    });
-    let Some(id) = id else { return };
-    let (seat, runtime) = somebody(&world, wish.by, |_| true).await;
-    let what = if wish.retry {
-        match runtime.retry(id).await {
-            Ok(()) => "done",
-            Err(RetryError::Storage(_)) => "the storage failed",
-            Err(_) => "refused",
-        }
-        .to_owned()
-    } else {
-        runtime.cancel(id).await.map_or_else(|error| error.to_string(), |done| format!("{done:?}"))
-    };
-    drop(runtime);
-    seat.pass().await;
-    let wish = if wish.retry { "retry" } else { "cancel" };
-    world.say(Some(&seat), Some(id), || format!("asked to {wish} it: {what}"));
 }
 
 async fn go_wrong(world: Arc<World>, fault: Fault) {
@@ -283,7 +222,7 @@ async fn go_wrong(world: Arc<World>, fault: Fault) {
 }
 
 /// Shuts a node down; `false` if it died meanwhile, or was being shut down already.
-async fn shut_down(world: &World, seat: &Arc<Seat>) -> bool {
+pub(crate) async fn shut_down(world: &World, seat: &Arc<Seat>) -> bool {
     let Some(runtime) = seat.runtime() else { return false };
     seat.inside.lock().unwrap().closing = true;
     world.say(Some(seat), None, || "is shut down".into());
@@ -345,10 +284,10 @@ fn at_rest(world: &World) -> bool {
     world.look(|inner| {
         let over = |info: &evertask::TaskInfo| info.state.is_final();
         inner.model.tales.values().all(|tale| tale.info.as_ref().is_none_or(over))
-    })
+    }) && world.truth.schedules_are_over()
 }
 
-fn never_ended(world: &World) {
+pub(crate) fn never_ended(world: &World) {
     world.with::<()>(|inner| {
         let over = |info: &evertask::TaskInfo| info.state.is_final();
         let waits = |tale: &&crate::model::Tale| !tale.info.as_ref().is_none_or(over);

@@ -13,10 +13,7 @@ use evertask::{
         ScheduleChanged, SchedulePage, Settled, Settlement, Storage, StoredSchedule, TaskFilter,
     },
 };
-use tokio::{
-    sync::oneshot,
-    time::{Instant, sleep},
-};
+use tokio::{sync::oneshot, time::sleep};
 
 use crate::{
     plan::{Call, Harm},
@@ -111,7 +108,7 @@ impl Storage for Wire {
         self.send(Call::Join, move |world, seat| world.join(seat, node))
     }
     fn enqueue(&self, tasks: Vec<NewTask>) -> Reply<'_, Vec<Enqueued>> {
-        self.send(Call::Enqueue, move |world, seat| world.enqueue(seat, tasks))
+        self.send(Call::Enqueue, move |world, seat| world.enqueue(seat, &tasks))
     }
     fn claim(&self, claim: Claim) -> Reply<'_, Claimed> {
         let reply = self.send(Call::Claim, move |world, seat| world.claim(seat, claim));
@@ -130,12 +127,11 @@ impl Storage for Wire {
         self.send(Call::Settle, move |world, seat| world.settle(seat, batch))
     }
     fn renew(&self, beat: Beat) -> Reply<'_, Vec<Held>> {
-        let asked = Instant::now();
         let reply = self.send(Call::Renew, move |world, seat| world.renew(seat, beat));
         Box::pin(async move {
             let held = reply.await?;
             if let Some(world) = self.0.world.upgrade() {
-                world.told(&self.0, asked, &held);
+                world.told(&self.0);
             }
             Ok(held)
         })
@@ -156,7 +152,7 @@ impl Storage for Wire {
         self.send(Call::Prune, move |world, seat| world.prune(seat, limit))
     }
     fn change_schedules(&self, changes: Vec<ScheduleChange>) -> Reply<'_, Vec<ScheduleChanged>> {
-        self.send(Call::Schedules, move |world, seat| world.change_schedules(seat, changes))
+        self.send(Call::Schedules, move |world, seat| world.change_schedules(seat, &changes))
     }
     fn due_schedules(
         &self,

@@ -6,11 +6,13 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicI64, Ordering},
     },
-    time::{Duration, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use evertask::storage::{Clock, Memory, NodeId};
-use evertask::{TaskId, storage::Reply};
+use evertask::{
+    TaskId,
+    storage::{Clock, NodeId, Reply},
+};
 use fastrand::Rng;
 use tokio::{sync::Notify, time::Instant};
 
@@ -49,6 +51,8 @@ pub(crate) struct Inner {
     pub(crate) back: Vec<(Instant, usize)>,
     counts: BTreeMap<(usize, Call), u32>,
     pub(crate) peace: bool,
+    /// The tasks that instants of schedules have made: by key and instant.
+    pub(crate) ticks: BTreeMap<(String, SystemTime), TaskId>,
 }
 
 /// The answer of the memory, which is there at once.
@@ -72,7 +76,8 @@ impl World {
             let by = Duration::from_micros(jumped.unsigned_abs());
             if jumped < 0 { now - by } else { now + by }
         });
-        let places = vec![None; plan.nodes.len()];
+        // One more for those who only ask.
+        let places = vec![None; plan.nodes.len() + 1];
         let inner = Inner {
             rng: Rng::with_seed(plan.seed ^ 0x5eed),
             history: History::default(),
@@ -84,8 +89,9 @@ impl World {
             back: Vec::new(),
             counts: BTreeMap::new(),
             peace: false,
+            ticks: BTreeMap::new(),
         };
-        let truth = Truth::new(Memory::with_clock(clock.clone()), clock, bug);
+        let truth = Truth::new(&clock, bug);
         let (inner, alarm) = (Mutex::new(inner), Notify::new());
         Arc::new(Self { plan, truth, start, jumped, inner, alarm })
     }
@@ -167,13 +173,14 @@ impl World {
         }
         self.say(Some(seat), None, || "dies".into());
         seat.die();
+        self.truth.died(seat.place);
         self.comes_back(seat, back);
     }
 
     /// Its place is free, and has a new node after that time.
     pub(crate) fn comes_back(&self, seat: &Arc<Seat>, back: Duration) {
         self.look(|inner| {
-            let place = &mut inner.places[seat.place];
+            let Some(place) = inner.places.get_mut(seat.place) else { return };
             if place.as_ref().is_some_and(|now| Arc::ptr_eq(now, seat)) {
                 *place = None;
                 inner.back.push((Instant::now() + back, seat.place));
@@ -199,7 +206,7 @@ impl World {
 
     /// Who has a place and could be asked something.
     pub(crate) fn seat(&self, place: usize) -> Option<Arc<Seat>> {
-        self.look(|inner| inner.places[place].clone())
+        self.look(|inner| inner.places.get(place).cloned().flatten())
     }
 
     /// Nobody waits any longer, and nothing refers to itself any more.
