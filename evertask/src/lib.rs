@@ -96,6 +96,7 @@ pub mod __private;
 mod body;
 pub mod bounds;
 mod context;
+mod declared;
 mod dispatch;
 mod error;
 mod event;

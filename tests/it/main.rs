@@ -4,6 +4,7 @@ mod attempt;
 mod change;
 mod claims;
 mod conformance;
+mod declared;
 mod dispatch;
 mod faults;
 mod function;
@@ -16,6 +17,7 @@ mod postgres;
 mod schedules;
 mod sqlite;
 mod survive;
+mod ticks;
 mod tx;
 mod within;
 

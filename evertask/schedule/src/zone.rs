@@ -40,7 +40,7 @@ impl Zone {
                 Some(meant) => problem += &format!("; did you mean `{meant}`?"),
                 None => problem += "; write one such as `Europe/Rome`",
             }
-            ScheduleError::new(Field::Zone, problem)
+            ScheduleError::new(Field::Zone, problem).newer()
         })
     }
 
