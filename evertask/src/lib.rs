@@ -101,6 +101,7 @@ pub mod chance;
 #[cfg(not(feature = "simulation"))]
 mod chance;
 mod context;
+mod declared;
 mod dispatch;
 mod error;
 mod event;

@@ -4,6 +4,7 @@ mod attempt;
 mod change;
 mod claims;
 mod conformance;
+mod declared;
 mod dispatch;
 mod faults;
 mod function;
@@ -17,6 +18,7 @@ mod postgres;
 mod schedules;
 mod sqlite;
 mod survive;
+mod ticks;
 mod tx;
 mod within;
 

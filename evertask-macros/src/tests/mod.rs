@@ -65,6 +65,18 @@ fn everything_said() {
 }
 
 #[test]
+fn a_schedule_said() {
+    check(
+        quote!(cron = "0 3 * * MON-FRI", tz = "Europe/Rome"),
+        quote! {
+            /// Makes room.
+            async fn tidy(#[arg(default)] days: u32, only: Option<String>, store: State<Store>) {}
+        },
+        &expect_file!["schedule_said.expanded"],
+    );
+}
+
+#[test]
 fn a_library_of_another_name_and_raw_names() {
     check(
         quote!(crate = my::tasks, timeout = none),
