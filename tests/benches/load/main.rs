@@ -59,7 +59,7 @@ fn main() -> Outcome {
     let directory = tempfile::Builder::new().prefix("load-").tempdir_in(disk)?;
     let place = directory.path().to_owned();
     let scale = if real {
-        let time = Duration::from_secs(8);
+        let time = Duration::from_secs(5);
         Scale { place, tasks: 40_000, repetitions: 3, time, crowd: 1_000_000, real }
     } else {
         let time = Duration::from_millis(200);
