@@ -86,14 +86,12 @@ async fn one_tick_waits_for_the_end_of_the_task_before_and_begins_right_then() {
     let held = info.held.expect("one waits");
     assert_eq!(held.duration_since(UNIX_EPOCH).unwrap().as_secs() % 60, 0);
     assert_eq!(info.runs, 1, "what waits is no run yet");
-    let mut lines = 1;
-    for _ in 0..5 {
+    for lines in 1..=5 {
         until(async || log.taken().iter().filter(|line| *line == "ended").count() == lines).await;
         let end = tokio::time::Instant::now();
         until(async || log.len() == 2 * lines + 1).await;
         let waited = end.elapsed();
         assert!(waited < SECOND, "the next began {waited:?} after the end of the one before");
-        lines += 1;
     }
     // Of 13 ticks in 750 s six began, one waits, and the others made none.
     let skips = told.lock().unwrap().iter().filter(|line| *line == "k: TicksSkipped").count();
