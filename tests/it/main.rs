@@ -10,6 +10,7 @@ mod faults;
 mod function;
 mod hooks;
 mod idle;
+mod lessons;
 mod lifecycle;
 mod log;
 mod memory;
