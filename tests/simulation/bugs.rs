@@ -68,6 +68,10 @@ pub(crate) enum Bug {
     CancelledWhileItRuns,
     /// The lease starts anew when a task is revived.
     LeaseStartsAnew,
+    /// Now and then a settlement is confirmed and not stored.
+    SettledInWordOnly,
+    /// The signs of life of the dead go on for a while.
+    GhostsBeat,
     /// A task is seized without a new lease, which the old holder then settles.
     SeizedUnderTheOldLease,
 }
@@ -100,6 +104,8 @@ impl Bug {
         (Self::EffectsTwice, 300),
         (Self::ExpiryForgotten, 100),
         (Self::SeizedUnderTheOldLease, 100),
+        (Self::SettledInWordOnly, 50),
+        (Self::GhostsBeat, 50),
         (Self::OutputOfAnother, 50),
         (Self::LimitForgotten, 50),
         (Self::MoreThanAsked, 50),

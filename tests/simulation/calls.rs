@@ -59,7 +59,9 @@ impl World {
                 self.see(inner, Some(seat), ended.id, By::Claim)?;
             }
             for task in &claimed.tasks {
-                if self.see(inner, Some(seat), task.id, By::Claim)? {
+                // Otherwise a claim is repeated, and gets what it got before.
+                let new = self.see(inner, Some(seat), task.id, By::Claim)?;
+                if new {
                     taken.entry(Arc::clone(&task.queue)).or_default().push(task.id);
                 }
                 let (n, place) = (inner.model.n(task.id), Some(seat.place));
@@ -69,7 +71,7 @@ impl World {
                     return Err(broken(Rule::KnownHandlers, how));
                 }
                 let asked = inner.model.tales.get(&task.id).and_then(|tale| tale.asked.2);
-                if asked.is_some_and(|at| at <= self.truth.clock()) {
+                if new && asked.is_some_and(|at| at <= self.truth.clock()) {
                     let how = "it was claimed after it expired".into();
                     return Err(broken(Rule::NotAfterItExpired, how));
                 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use evertask::{Retention, Runtime};
+use evertask::{EventKind, EventStream, Retention, Runtime, TaskState};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
@@ -137,6 +137,7 @@ fn start(world: &Arc<World>, place: usize, release: Release) {
                 .retention(Retention::default().completed(KEPT));
             match release.install(builder).start().await {
                 Ok(runtime) => {
+                    tokio::spawn(listen(Arc::clone(&world), Arc::clone(&seat), runtime.events()));
                     seat.inside.lock().unwrap().runtime = Some(runtime);
                     return;
                 }
@@ -145,6 +146,27 @@ fn start(world: &Arc<World>, place: usize, release: Release) {
             sleep(Duration::from_millis(500)).await;
         }
     });
+}
+
+/// What a node announces has happened.
+async fn listen(world: Arc<World>, seat: Arc<Seat>, mut events: EventStream) {
+    while let Some(event) = events.next().await {
+        let state = match event.kind {
+            EventKind::Completed => TaskState::Completed,
+            EventKind::Failed => TaskState::Failed,
+            EventKind::Cancelled => TaskState::Cancelled,
+            _ => continue,
+        };
+        world.with(|inner| {
+            let tale = inner.model.tales.get(&event.id);
+            if tale.is_none_or(|tale| tale.ends.contains(&state)) {
+                return Ok(());
+            }
+            let (task, place) = (inner.model.n(event.id), Some(seat.place));
+            let how = format!("it is announced as {state:?} and never was");
+            Err(Broken { rule: Rule::ToldWhenStored, how, task, place })
+        });
+    }
 }
 
 /// Places whose node died or was stopped have a new one after a while.
