@@ -6,6 +6,7 @@
 mod account;
 mod binaries;
 mod cluster;
+mod mariadb;
 mod proxy;
 
 use std::sync::{
@@ -13,7 +14,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-pub use self::{cluster::Cluster, proxy::Proxy};
+pub use self::{cluster::Cluster, mariadb::Mariadb, proxy::Proxy};
 
 /// The PostgreSQL server that is shared by all who ask, on the machine's own version or on the one that `EVERTASK_TEST_PG`
 /// names.
@@ -42,6 +43,23 @@ pub fn own_postgres() -> Option<Cluster> {
 pub fn pgbouncer() -> Option<&'static Proxy> {
     static SHARED: OnceLock<Option<Proxy>> = OnceLock::new();
     SHARED.get_or_init(|| or_say(Proxy::start(postgres()?))).as_ref()
+}
+
+/// The MariaDB server that is shared by all who ask.
+///
+/// # Panics
+/// As [`postgres`].
+pub fn mariadb() -> Option<&'static Mariadb> {
+    static SHARED: OnceLock<Option<Mariadb>> = OnceLock::new();
+    SHARED.get_or_init(|| or_say(binaries::mariadb().and_then(Mariadb::shared))).as_ref()
+}
+
+/// A MariaDB server for one test alone, which may kill it; with every commit synced to the disk.
+///
+/// # Panics
+/// As [`postgres`].
+pub fn own_mariadb() -> Option<Mariadb> {
+    or_say(binaries::mariadb().and_then(Mariadb::own))
 }
 
 /// A name for a schema that no other test uses.
