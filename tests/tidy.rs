@@ -13,6 +13,7 @@ const ABSENCES: &[(&[&str], &[&str], &str)] = &[
             "tokio",
             "rusqlite",
             "tokio_postgres",
+            "mysql_async",
             "crate::runtime",
             "crate::storage",
             "crate::context",
@@ -40,12 +41,12 @@ const ABSENCES: &[(&[&str], &[&str], &str)] = &[
             "runtime/desk",
             "runtime/client",
         ],
-        &["Memory", "Sqlite", "Postgres", "MySql", "rusqlite", "tokio_postgres"],
+        &["Memory", "Sqlite", "Postgres", "MySql", "rusqlite", "tokio_postgres", "mysql_async"],
         "the runtime works on `dyn Storage`: only `runtime/url.rs` may name one",
     ),
     (
         &["context.rs", "dispatch.rs", "handle.rs", "runtime/", "handler.rs", "extract.rs"],
-        &["rusqlite", "tokio_postgres"],
+        &["rusqlite", "tokio_postgres", "mysql_async"],
         "SQL belongs into `storage/`",
     ),
 ];
@@ -59,6 +60,7 @@ const CONFINED: &[(&str, &[&str], &str)] = &[
     ),
     ("rusqlite", &["storage/sqlite/"], "only `storage/sqlite/` speaks to SQLite"),
     ("tokio_postgres", &["storage/postgres/"], "only `storage/postgres/` speaks to PostgreSQL"),
+    ("mysql_async", &["storage/mysql/"], "only `storage/mysql/` speaks to MySQL"),
     (
         "allow(unsafe_code)",
         &["registry.rs"],

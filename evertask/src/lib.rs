@@ -82,6 +82,7 @@
 //!
 //! - `sqlite` (default): [`storage::Sqlite`].
 //! - `postgres`: `storage::Postgres`, for many processes and machines on one database.
+//! - `mysql`: `storage::MySql`, the same on MariaDB or MySQL.
 //! - `conformance`: `storage::conformance`, the laws for those who write a storage.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

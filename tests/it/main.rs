@@ -11,6 +11,7 @@ mod lifecycle;
 mod log;
 mod memory;
 mod model;
+mod mysql;
 mod postgres;
 mod sqlite;
 mod survive;

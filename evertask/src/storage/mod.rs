@@ -31,9 +31,11 @@ mod error;
 mod handlers;
 mod listing;
 mod memory;
+#[cfg(feature = "mysql")]
+mod mysql;
 mod new_task;
 mod node;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod numbers;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -44,6 +46,8 @@ mod settlement;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+#[cfg(feature = "mysql")]
+pub use self::mysql::{MySql, MySqlOptions};
 #[cfg(feature = "postgres")]
 pub use self::postgres::{Postgres, PostgresOptions};
 #[cfg(feature = "sqlite")]
