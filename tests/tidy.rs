@@ -51,16 +51,33 @@ const ABSENCES: &[(&[&str], &[&str], &str)] = &[
     ),
 ];
 
-/// Words that may stand in these files only.
+/// Words that may stand in these files only. `storage/join.rs` names drivers in what the compiler says, and nowhere else.
 const CONFINED: &[(&str, &[&str], &str)] = &[
     (
         "linkme",
         &["registry.rs", "__private.rs"],
         "only the registry and the door for generated code know how handlers are gathered",
     ),
-    ("rusqlite", &["storage/sqlite/"], "only `storage/sqlite/` speaks to SQLite"),
-    ("tokio_postgres", &["storage/postgres/"], "only `storage/postgres/` speaks to PostgreSQL"),
-    ("mysql_async", &["storage/mysql/"], "only `storage/mysql/` speaks to MySQL"),
+    (
+        "mysql_async",
+        &["storage/mysql/", "storage/join.rs"],
+        "only `storage/mysql/` speaks to MySQL",
+    ),
+    (
+        "rusqlite",
+        &["storage/sqlite/", "storage/join.rs"],
+        "only `storage/sqlite/` speaks to SQLite",
+    ),
+    (
+        "sqlx::",
+        &["storage/postgres/", "storage/mysql/", "storage/join.rs", "tx.rs"],
+        "only the storages of servers speak through `sqlx`",
+    ),
+    (
+        "tokio_postgres",
+        &["storage/postgres/", "storage/join.rs"],
+        "only `storage/postgres/` speaks to PostgreSQL",
+    ),
     (
         "allow(unsafe_code)",
         &["registry.rs"],
@@ -128,7 +145,7 @@ fn dependencies_point_one_way() {
 #[test]
 fn every_module_says_what_it_is() {
     let mut files = Vec::new();
-    for folder in ["evertask/src", "evertask-macros/src"] {
+    for folder in ["evertask/src", "evertask/schedule/src", "evertask-macros/src"] {
         sources(&root().join(folder), &mut files);
     }
     let silent: Vec<_> = files
@@ -166,14 +183,37 @@ fn no_test_is_switched_off_and_nothing_is_left_to_do() {
 }
 
 #[test]
-fn the_macro_crate_depends_on_nothing_of_ours() {
+fn the_macro_crate_depends_on_nothing_of_ours_but_the_schedules() {
     let manifest = fs::read_to_string(root().join("evertask-macros/Cargo.toml")).unwrap();
     let dependencies =
         manifest.split("[dependencies]").nth(1).unwrap().split("\n[").next().unwrap();
-    assert!(
-        !dependencies.contains("evertask"),
-        "the macro writes data and one call; logic belongs into `evertask`"
+    let ours: Vec<_> = dependencies.lines().filter(|line| line.starts_with("evertask")).collect();
+    assert_eq!(
+        ours,
+        ["evertask-schedule.workspace = true"],
+        "the macro writes data and one call; logic belongs into `evertask`, and what both must read into `evertask/schedule`"
     );
+}
+
+#[test]
+fn the_schedules_are_pure() {
+    let folder = root().join("evertask/schedule/src");
+    let mut files = Vec::new();
+    sources(&folder, &mut files);
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        for (n, line) in code(&text) {
+            let named = ["tokio", "rusqlite", "tracing", "SystemTime::now", "Utc::now", "Local"]
+                .into_iter()
+                .find(|word| line.contains(word));
+            assert_eq!(
+                named,
+                None,
+                "{}:{n}: a schedule is a value; who asks for its next instant says after which one",
+                file.display()
+            );
+        }
+    }
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::{duration, suggest::closest};
+use evertask_schedule::parse_duration;
+
+use crate::suggest::closest;
 
 /// How long to wait between attempts.
 #[derive(Debug, PartialEq)]
@@ -29,11 +31,11 @@ pub(crate) fn parse(text: &str) -> Result<Backoff, String> {
     match shape.trim() {
         "exponential" => exponential(&parts),
         "fixed" => match parts[..] {
-            [delay] => Ok(Backoff::Fixed(duration::parse(delay)?)),
+            [delay] => Ok(Backoff::Fixed(parse_duration(delay)?)),
             _ => Err("`fixed` takes one delay; for several write `list(1s, 10s, 1m)`".into()),
         },
         "list" => {
-            Ok(Backoff::List(parts.into_iter().map(duration::parse).collect::<Result<_, _>>()?))
+            Ok(Backoff::List(parts.into_iter().map(parse_duration).collect::<Result<_, _>>()?))
         }
         other => Err(match closest(other, SHAPES) {
             Some(meant) => format!("`{other}` is not a backoff; did you mean `{meant}`?"),
@@ -44,7 +46,7 @@ pub(crate) fn parse(text: &str) -> Result<Backoff, String> {
 
 fn exponential(parts: &[&str]) -> Result<Backoff, String> {
     let (first, max) = match *parts {
-        [first] => (duration::parse(first)?, MAX),
+        [first] => (parse_duration(first)?, MAX),
         [first, second] => {
             let max = match second.split_once('=') {
                 Some((key, max)) if key.trim() == "max" => max,
@@ -54,7 +56,7 @@ fn exponential(parts: &[&str]) -> Result<Backoff, String> {
                     ));
                 }
             };
-            (duration::parse(first)?, duration::parse(max)?)
+            (parse_duration(first)?, parse_duration(max)?)
         }
         _ => {
             return Err(

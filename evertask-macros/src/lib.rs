@@ -9,7 +9,6 @@
 
 mod backoff;
 mod check;
-mod duration;
 mod errors;
 mod expand;
 mod fallback;

@@ -2,13 +2,11 @@
 
 use std::{fmt::Display, str::FromStr, time::Duration};
 
+use evertask_schedule::parse_duration;
 use quote::ToTokens;
 use syn::{Error, Expr, ExprArray, ExprPath, ExprUnary, Lit, LitStr, Path, Result, UnOp};
 
-use crate::{
-    backoff::{self, Backoff},
-    duration,
-};
+use crate::backoff::{self, Backoff};
 
 /// The longest name of a handler or a queue, in characters. The library's `NAME_MAX`.
 const NAME_MAX: usize = 200;
@@ -70,7 +68,7 @@ pub(crate) fn timeout(value: &Expr) -> Result<Timeout> {
     if text.value().trim() == "none" {
         return Err(Error::new_spanned(text, "write `none` without quotes"));
     }
-    match said(&text, duration::parse)? {
+    match said(&text, parse_duration)? {
         Duration::ZERO => Err(Error::new_spanned(
             text,
             "a timeout of zero would end every attempt before it began; write `none` for no timeout",

@@ -1,6 +1,7 @@
 //! What an attempt knows about itself.
 
 use std::{
+    fmt,
     future::Future,
     sync::{
         Arc, Mutex, PoisonError,
@@ -15,12 +16,14 @@ use crate::{
     bounds::EFFECTS_MAX,
     dispatch::Dispatch,
     error::DispatchError,
+    event::{Event, EventKind},
     extract::{State, States},
     handler::Handler,
     runtime::{Runtime, Shared, ambient},
     stop::StopSignal,
     storage::Effect,
     task::TaskId,
+    tx::OwnTransaction,
 };
 
 /// The running attempt, seen from inside: who it is, whether it is to stop, what belongs to it.
@@ -45,6 +48,16 @@ struct Attempt {
     polled: AtomicBool,
     children: Mutex<Children>,
     effects: Mutex<Vec<Effect>>,
+    /// What the handler writes in one transaction with its completion, if it takes a [`Tx`](crate::Tx).
+    transaction: Mutex<Option<OwnTx>>,
+}
+
+struct OwnTx(Arc<dyn OwnTransaction>);
+
+impl fmt::Debug for OwnTx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OwnTx")
+    }
 }
 
 /// What a handler runs beside itself.
@@ -84,6 +97,7 @@ impl Context {
             polled: AtomicBool::new(false),
             children: Mutex::default(),
             effects: Mutex::default(),
+            transaction: Mutex::default(),
         }))
     }
 
@@ -199,7 +213,7 @@ impl Context {
         &self,
         dispatch: Dispatch<T>,
     ) -> Result<TaskId, DispatchError> {
-        let task = dispatch.into_task()?;
+        let (_, task) = dispatch.prepare()?;
         let id = task.id;
         let mut effects = self.0.effects.lock().unwrap_or_else(PoisonError::into_inner);
         if effects.len() >= EFFECTS_MAX {
@@ -242,6 +256,29 @@ impl Context {
 
     pub(crate) fn take_effects(&self) -> Vec<Effect> {
         std::mem::take(&mut self.0.effects.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes this the attempt's transaction, unless it has one.
+    pub(crate) fn set_transaction(&self, transaction: Arc<dyn OwnTransaction>) -> bool {
+        let mut own = self.0.transaction.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = own.is_none();
+        own.get_or_insert(OwnTx(transaction));
+        is_first
+    }
+
+    pub(crate) fn take_transaction(&self) -> Option<Arc<dyn OwnTransaction>> {
+        let own = self.0.transaction.lock().unwrap_or_else(PoisonError::into_inner).take();
+        own.map(|OwnTx(transaction)| transaction)
+    }
+
+    /// Tells those who listen to the runtime's events.
+    pub(crate) fn tell(&self, kind: EventKind) {
+        if let Some(runtime) = &self.0.runtime {
+            let Attempt { id, attempt, name, queue, .. } = &*self.0;
+            runtime
+                .events
+                .tell(|| Event::new(*id, Arc::clone(name), Arc::clone(queue), *attempt, kind));
+        }
     }
 
     /// Aborts what the handler spawned and waits until it is gone.

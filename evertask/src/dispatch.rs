@@ -4,7 +4,6 @@ use std::{
     collections::BTreeMap,
     fmt,
     future::{Future, IntoFuture, poll_fn},
-    marker::PhantomData,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime},
@@ -19,7 +18,7 @@ use crate::{
     handle::TaskHandle,
     handler::Handler,
     runtime::{Runtime, Shared, ambient},
-    storage::{Due, Enqueued, NewTask},
+    storage::{Due, NewTask},
     task::TaskId,
 };
 
@@ -182,18 +181,18 @@ impl<T: Handler> Dispatch<T> {
         self
     }
 
-    /// The task as it would be stored.
-    pub(crate) fn into_task(self) -> Result<NewTask, DispatchError> {
+    /// The task as it would be stored, and where.
+    pub(crate) fn prepare(self) -> Result<(Arc<Shared>, NewTask), DispatchError> {
         let runtime = self.options.runtime()?;
-        self.options.task(&runtime, &self.payload)
+        let task = self.options.task(&runtime, &self.payload)?;
+        Ok((runtime, task))
     }
 
     async fn store(self) -> Result<TaskHandle<T>, DispatchError> {
-        let runtime = self.options.runtime()?;
-        let task = self.options.task(&runtime, &self.payload)?;
+        let (runtime, task) = self.prepare()?;
         let enqueued = runtime.enqueue(vec![task]).await?;
         let [one] = enqueued[..] else { unreachable!("one task, one answer") };
-        Ok(handle(&runtime, one))
+        Ok(TaskHandle::new(&runtime, one))
     }
 }
 
@@ -208,7 +207,8 @@ pub struct DispatchAll<T> {
 impl<T: Handler> DispatchAll<T> {
     common_options!();
 
-    async fn store(self) -> Result<Vec<TaskHandle<T>>, DispatchError> {
+    /// The tasks as they would be stored, and where.
+    pub(crate) fn prepare(self) -> Result<(Arc<Shared>, Vec<NewTask>), DispatchError> {
         let given = self.payloads.len();
         if given > BATCH_MAX {
             return Err(DispatchError::BatchTooLarge { given, max: BATCH_MAX });
@@ -218,8 +218,13 @@ impl<T: Handler> DispatchAll<T> {
         for payload in &self.payloads {
             tasks.push(self.options.task(&runtime, payload)?);
         }
+        Ok((runtime, tasks))
+    }
+
+    async fn store(self) -> Result<Vec<TaskHandle<T>>, DispatchError> {
+        let (runtime, tasks) = self.prepare()?;
         let enqueued = runtime.enqueue(tasks).await?;
-        Ok(enqueued.into_iter().map(|one| handle(&runtime, one)).collect())
+        Ok(enqueued.into_iter().map(|one| TaskHandle::new(&runtime, one)).collect())
     }
 }
 
@@ -275,15 +280,6 @@ impl<T: Handler> IntoFuture for DispatchStream<T> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.store())
-    }
-}
-
-fn handle<T: Handler>(runtime: &Arc<Shared>, enqueued: Enqueued) -> TaskHandle<T> {
-    TaskHandle {
-        id: enqueued.id,
-        how: enqueued.how,
-        runtime: Arc::clone(runtime),
-        types: PhantomData,
     }
 }
 

@@ -7,7 +7,8 @@ use crate::{
     bounds::BadText,
     extract::MissingState,
     handler::Location,
-    storage::StorageError,
+    schedule::ScheduleError,
+    storage::{JoinError, StorageError},
     task::{TaskId, TaskState},
 };
 
@@ -150,6 +151,43 @@ pub enum DispatchError {
         /// Why the next ones were not.
         source: Box<Self>,
     },
+    /// The schedule makes no sense.
+    #[error("no schedule was stored: {0}")]
+    Schedule(#[from] ScheduleError),
+    /// A schedule needs a key.
+    #[error(
+        "no schedule was stored: it needs a key, or each start of the program would store one more; add `.key(\"..\")`"
+    )]
+    ScheduleWithoutKey,
+    /// A schedule that would never make a task.
+    #[error("no schedule was stored: it would never make a task: {why}")]
+    NeverRuns {
+        /// Why not.
+        why: &'static str,
+    },
+    /// A schedule that cannot be written.
+    #[error("the schedule of `{name}` cannot be written: {why}")]
+    BadSchedule {
+        /// The handler.
+        name: String,
+        /// Why not.
+        why: String,
+    },
+    /// A transaction of another database than that of the runtime's storage.
+    #[error(
+        "nothing was stored: the transaction {transaction}, and the runtime keeps its tasks {storage}; begin it on that database, or name the right runtime with `.on(&runtime)`"
+    )]
+    AnotherDatabase {
+        /// Where the transaction is.
+        transaction: String,
+        /// Where the tasks are.
+        storage: String,
+    },
+    /// `.now()` on a transaction of a driver that does not block.
+    #[error(
+        "nothing was stored: the transaction's driver does not block; await the dispatch in place of `.now()`"
+    )]
+    NotBlocking,
     /// The storage refused; nothing was stored.
     #[error("nothing was stored: {0}")]
     Storage(#[source] StorageError),
@@ -166,6 +204,40 @@ pub enum DispatchError {
         /// The last error of the storage.
         last: String,
     },
+}
+
+/// Why a schedule was not changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScheduleFault {
+    /// No such schedule is stored.
+    #[error("no schedule {key:?} of `{name}` is stored")]
+    Unknown {
+        /// The handler.
+        name: String,
+        /// The key.
+        key: String,
+    },
+    /// It makes no tasks any more.
+    #[error("schedule {0:?} is over; store it again to let it go on")]
+    Over(String),
+    /// What is stored of it cannot be read.
+    #[error("what is stored of the schedule cannot be read: {0}; store it again under its key")]
+    Broken(String),
+    /// The storage refused.
+    #[error("the schedule was not changed: {0}")]
+    Storage(#[from] StorageError),
+}
+
+impl From<JoinError> for DispatchError {
+    fn from(error: JoinError) -> Self {
+        match error {
+            JoinError::Elsewhere { transaction, storage } => {
+                Self::AnotherDatabase { transaction, storage }
+            }
+            JoinError::Storage(error) => Self::Storage(error),
+        }
+    }
 }
 
 /// Why there is no output to be had.

@@ -73,6 +73,8 @@ pub enum EventKind {
     Rescued,
     /// Another node had taken it over, so what this node wanted to write was refused and its handler stopped.
     LeaseLost,
+    /// Its handler has kept its [`Tx`](crate::Tx) open for more than 5 s.
+    LongTransaction,
     /// The executor has not moved for a while; `error` names the handlers last polled.
     Stalled,
     /// A background loop of this node cannot do its work at the moment; it goes on trying.

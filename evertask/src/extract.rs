@@ -130,7 +130,7 @@ impl States {
     }
 
     fn require<T: Send + Sync + 'static>(&self) -> Result<State<T>, MissingState> {
-        self.get().ok_or(MissingState { type_name: type_name::<T>() })
+        self.get().ok_or_else(|| MissingState::new(type_name::<T>()))
     }
 }
 
@@ -140,10 +140,33 @@ impl fmt::Debug for States {
     }
 }
 
-/// A state that a handler takes and nobody gave to the builder.
+/// Something that a handler takes and the builder was not given, a state above all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no state of type `{type_name}` was given; add `.state(..)` to the builder")]
+#[error("{}", self.told())]
+#[non_exhaustive]
 pub struct MissingState {
     /// The missing type, as the compiler writes it.
     pub type_name: &'static str,
+    why: Option<String>,
+}
+
+impl MissingState {
+    /// No state of this type was given.
+    #[must_use]
+    pub fn new(type_name: &'static str) -> Self {
+        Self { type_name, why: None }
+    }
+
+    /// This type cannot be made, for this reason.
+    #[must_use]
+    pub fn because(type_name: &'static str, why: impl Into<String>) -> Self {
+        Self { type_name, why: Some(why.into()) }
+    }
+
+    fn told(&self) -> String {
+        let Self { type_name, why } = self;
+        why.clone().unwrap_or_else(|| {
+            format!("no state of type `{type_name}` was given; add `.state(..)` to the builder")
+        })
+    }
 }

@@ -6,7 +6,7 @@ use crate::{
     error::OutputError,
     handler::Handler,
     runtime::Shared,
-    storage::{Cancel, Dispatched, StorageError},
+    storage::{Cancel, Dispatched, Enqueued, StorageError},
     task::{TaskId, TaskInfo},
 };
 
@@ -15,10 +15,22 @@ pub struct TaskHandle<T> {
     pub(crate) id: TaskId,
     pub(crate) how: Dispatched,
     pub(crate) runtime: Arc<Shared>,
+    /// It is stored in a transaction of the caller, of which nobody knows whether it has been committed.
+    pub(crate) uncommitted: bool,
     pub(crate) types: PhantomData<fn() -> T>,
 }
 
 impl<T: Handler> TaskHandle<T> {
+    pub(crate) fn new(runtime: &Arc<Shared>, enqueued: Enqueued) -> Self {
+        let Enqueued { id, how } = enqueued;
+        let runtime = Arc::clone(runtime);
+        Self { id, how, runtime, uncommitted: false, types: PhantomData }
+    }
+
+    pub(crate) fn uncommitted(runtime: &Arc<Shared>, enqueued: Enqueued) -> Self {
+        Self { uncommitted: true, ..Self::new(runtime, enqueued) }
+    }
+
     /// Its number.
     #[must_use]
     pub fn id(&self) -> TaskId {
@@ -49,12 +61,13 @@ impl<T: Handler> TaskHandle<T> {
 
     /// Waits until it has ended and returns what its handler returned.
     ///
-    /// Within one process this is a wake-up, not polling. There is no timeout; put one around it where it is wanted.
+    /// Within one process this is a wake-up, not polling. There is no timeout; put one around it where it is wanted. A task
+    /// dispatched [within](crate::Dispatch::within) a transaction is waited for until that commits, and for ever if it does not.
     ///
     /// # Errors
     /// It failed, was cancelled, was deleted meanwhile, or its output is not of this type.
     pub async fn output(&self) -> Result<T::Output, OutputError> {
-        let body = self.runtime.output(self.id).await?;
+        let body = self.runtime.output(self.id, self.uncommitted).await?;
         body.read().map_err(|source| OutputError::Unreadable { id: self.id, source })
     }
 }
@@ -67,6 +80,7 @@ impl<T> fmt::Debug for TaskHandle<T> {
 
 impl<T> Clone for TaskHandle<T> {
     fn clone(&self) -> Self {
-        Self { id: self.id, how: self.how, runtime: Arc::clone(&self.runtime), types: PhantomData }
+        let (id, how, uncommitted) = (self.id, self.how, self.uncommitted);
+        Self { id, how, runtime: Arc::clone(&self.runtime), uncommitted, types: PhantomData }
     }
 }

@@ -37,6 +37,8 @@
 //! [`.tag(..)`](Dispatch::tag), [`.retries(..)`](Dispatch::retries) and [`.timeout(..)`](Dispatch::timeout).
 //! [`dispatch_all`] stores many in one transaction, [`dispatch_stream`] any number.
 //!
+//! [`.within(&mut tx)`](Dispatch::within) stores it in a transaction of yours.
+//!
 //! When a dispatch returns `Ok`, the task is as durable as a commit of the storage. A dispatch is safe to repeat: transient
 //! errors are retried under the same id.
 //!
@@ -62,7 +64,8 @@
 //!
 //! *At least once*: an attempt that was cut off is made again, so handlers must be repeatable;
 //! [`Context::idempotency_key`] helps where other services are involved. *Finished once*: each claim has a lease number, and
-//! only the current one may write. Never "exactly once".
+//! only the current one may write. Never "exactly once", except for what a handler writes in the transaction that completes its
+//! task: see [`Tx`].
 //!
 //! # Finding out
 //!
@@ -83,6 +86,7 @@
 //! - `sqlite` (default): [`storage::Sqlite`].
 //! - `postgres`: `storage::Postgres`, for many processes and machines on one database.
 //! - `mysql`: `storage::MySql`, the same on MariaDB or MySQL.
+//! - `sqlx`: with `postgres`, dispatches [within](Dispatch::within) transactions of `sqlx`, and [`Tx`].
 //! - `conformance`: `storage::conformance`, the laws for those who write a storage.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -102,13 +106,18 @@ mod handle;
 mod handler;
 mod hooks;
 mod policy;
+mod recurring;
 mod registry;
 mod runtime;
+pub mod schedule;
 mod signature;
 mod stop;
 pub mod storage;
 mod task;
+mod tick;
+mod tx;
 pub mod verdict;
+mod within;
 
 #[doc = include_str!("../docs/handler.md")]
 pub use evertask_macros::handler;
@@ -117,7 +126,7 @@ pub use self::{
     body::{Body, BodyError},
     context::Context,
     dispatch::{Dispatch, DispatchAll, DispatchStream, dispatch, dispatch_all, dispatch_stream},
-    error::{DispatchError, OutputError, RetryError, ShutdownError, StartError},
+    error::{DispatchError, OutputError, RetryError, ScheduleFault, ShutdownError, StartError},
     event::{Event, EventKind, EventStream},
     extract::{FromContext, MissingState, State, States},
     failure::{Failure, ResultExt, Retry, TaskError},
@@ -125,9 +134,16 @@ pub use self::{
     handler::{Handler, HandlerDef, HandlerOptions, Location},
     hooks::{Hook, HookCall, HookReturned, Hooks},
     policy::{Backoff, Keep, Retention, Setting},
-    runtime::{Builder, Health, LoopHealth, QueueBuilder, RunningTask, Runtime, Stall},
+    recurring::Recurring,
+    runtime::{
+        Builder, Health, LoopHealth, QueueBuilder, RunningTask, Runtime, ScheduleInfo, Schedules,
+        Stall,
+    },
     storage::{Cancel, Dispatched, Page, StorageError, StorageErrorKind, TaskFilter},
     task::{AttemptEnd, AttemptInfo, BadTaskId, TaskId, TaskInfo, TaskState},
+    tick::{Missed, ON_TIME, Overlap, SCHEDULE_TAG, ScheduleState},
+    tx::Tx,
+    within::{DispatchAllWithin, DispatchWithin},
 };
 
 #[cfg(doctest)]

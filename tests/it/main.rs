@@ -6,6 +6,7 @@ mod claims;
 mod conformance;
 mod dispatch;
 mod faults;
+mod function;
 mod hooks;
 mod lifecycle;
 mod log;
@@ -13,8 +14,11 @@ mod memory;
 mod model;
 mod mysql;
 mod postgres;
+mod schedules;
 mod sqlite;
 mod survive;
+mod tx;
+mod within;
 
 /// Waits until something is so. On paused time this costs nothing; elsewhere it looks every few milliseconds.
 pub(crate) async fn until(mut so: impl AsyncFnMut() -> bool) {

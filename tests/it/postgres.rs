@@ -1,4 +1,21 @@
 //! What many processes on one PostgreSQL add: waking each other, dying, losing the connection or the server.
+//!
+//! Where each promise is on trial on PostgreSQL; `chaos` is the binary of that name, `laws` are those of
+//! `conformance::postgres`:
+//!
+//! | promise | tests |
+//! |---|---|
+//! | stored means stored | `a_server_that_crashes_…` here; `opening::a_server_that_does_not_sync_its_commits_…`, `commits_are_waited_for_…` inside the library; `chaos::database`, `chaos::disk` |
+//! | at least once, never lost | `chaos::processes`, `chaos::database`, `chaos::disk` |
+//! | fenced | laws `fence`; `chaos::processes`, which counts the refusals |
+//! | rescued in seconds, nobody alive robbed | `chaos::processes`, `chaos::database`, `chaos::blocked`; `runtime::watch` inside the library |
+//! | stopped means stopped | `a_cancel_from_elsewhere_…` here, laws `cancel` |
+//! | interrupted is not failed | `a_shutdown_spends_no_attempt_…`, `a_killed_process_…` here, laws `rescue` and `settle` |
+//! | idle is silent | `a_dispatch_wakes_…` here (no look would find it in time), laws `waking`; `chaos::database::a_node_that_has_become_deaf_…` |
+//! | a waiting task costs nothing | `plans` inside the library |
+//! | wrong is told early, loops never die in silence | `chaos::database::an_outage_of_any_length_…`, `chaos::disk`, `opening` inside the library |
+//! | rolling deploys | `a_node_works_on_while_a_newer_program_changes_the_tables` here, `opening` inside the library, laws `claim` |
+//! | everything is bounded | laws `bounds` and `batch`; memory in an outage in `chaos::database` and `chaos::disk` |
 
 use std::{
     collections::HashMap,
@@ -7,11 +24,15 @@ use std::{
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, channel},
     },
     time::{Duration, Instant},
 };
 
-use evertask::{Context, Dispatched, Runtime, TaskId, TaskState, storage::Postgres};
+use evertask::{
+    AttemptEnd, Cancel, Context, Dispatched, Runtime, TaskId, TaskState,
+    storage::{Postgres, StorageErrorKind},
+};
 use evertask_servers::Cluster;
 use tokio_postgres::{Client, NoTls};
 
@@ -29,6 +50,11 @@ async fn hold(ctx: Context) {
     ctx.cancelled().await;
 }
 
+#[evertask::handler]
+async fn stay() {
+    std::future::pending::<()>().await;
+}
+
 fn runs(id: TaskId) -> u32 {
     RUNS.lock().unwrap().get_or_insert_default().get(&id).copied().unwrap_or(0)
 }
@@ -40,7 +66,7 @@ async fn connect(server: &Cluster, schema: &str) -> Postgres {
 
 fn builder(storage: Postgres) -> evertask::Builder {
     let builder = Runtime::builder().storage(storage).discover(false);
-    builder.handler::<count>().handler::<hold>()
+    builder.handler::<count>().handler::<hold>().handler::<stay>().handler::<slow_to_end>()
 }
 
 async fn node(server: &Cluster, schema: &str) -> Runtime {
@@ -236,4 +262,111 @@ async fn a_killed_process_is_missed_within_a_lease_and_its_task_runs_again() {
     assert_eq!(info().await.losses, 1);
     node.cancel(task.id()).await.unwrap();
     node.shutdown().await.unwrap();
+}
+
+/// Where the drop of a handler waits, and whether it does.
+static GATE: Mutex<Option<Receiver<()>>> = Mutex::new(None);
+static DROPPING: AtomicBool = AtomicBool::new(false);
+
+struct SlowToEnd;
+
+impl Drop for SlowToEnd {
+    fn drop(&mut self) {
+        DROPPING.store(true, Ordering::SeqCst);
+        if let Some(gate) = &*GATE.lock().unwrap() {
+            let _opened = gate.recv();
+        }
+    }
+}
+
+#[evertask::handler]
+async fn slow_to_end() {
+    let _slow = SlowToEnd;
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_cancel_from_elsewhere_is_stored_only_after_the_handler_is_gone() {
+    let Some(server) = evertask_servers::postgres() else { return };
+    let schema = evertask_servers::schema();
+    let node = node(server, &schema).await;
+    let client = builder(connect(server, &schema).await).client().await.unwrap();
+    let (open, gate) = channel();
+    *GATE.lock().unwrap() = Some(gate);
+    let task = slow_to_end::dispatch().on(&client).await.unwrap();
+    crate::until(async || state(&client, task.id()).await == Some(TaskState::Running)).await;
+    assert_eq!(task.cancel().await.unwrap(), Cancel::Asked);
+    crate::until(async || DROPPING.load(Ordering::SeqCst)).await;
+    for _ in 0..20 {
+        assert_eq!(state(&client, task.id()).await, Some(TaskState::Running), "it still ends");
+    }
+    open.send(()).unwrap();
+    crate::until(async || state(&client, task.id()).await == Some(TaskState::Cancelled)).await;
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_spends_no_attempt_and_keeps_the_place_in_the_line() {
+    let Some(server) = evertask_servers::postgres() else { return };
+    let schema = evertask_servers::schema();
+    let client = builder(connect(server, &schema).await).client().await.unwrap();
+    let node = builder(connect(server, &schema).await).shutdown_timeout(Duration::ZERO);
+    let node = node.start().await.unwrap();
+    let task = stay::dispatch().on(&client).await.unwrap();
+    let info = async || task.info().await.unwrap().unwrap();
+    let due = info().await.due;
+    crate::until(async || info().await.state == TaskState::Running).await;
+    // Attempts that have to be stopped are told of by the shutdown; that is not what is asked here.
+    let _told = node.shutdown().await;
+    let after = info().await;
+    assert_eq!((after.state, after.attempt, after.losses), (TaskState::Pending, 0, 0));
+    assert_eq!(after.due, due);
+    assert_eq!(after.attempts.len(), 1);
+    assert_eq!(after.attempts[0].end, AttemptEnd::Interrupted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_works_on_while_a_newer_program_changes_the_tables() {
+    let Some(server) = evertask_servers::postgres() else { return };
+    let schema = evertask_servers::schema();
+    let running = node(server, &schema).await;
+    let next = sql(server).await;
+    // As migrations do it: in one transaction, under the lock, an expanding step that ours need not know.
+    let expand = |step: u32| {
+        format!(
+            "BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('evertask.{schema}', 0)); SET LOCAL search_path = {schema};
+             ALTER TABLE tasks ADD COLUMN of_{step} text NOT NULL DEFAULT 'new';
+             ALTER TABLE nodes ADD COLUMN of_{step} bigint;
+             CREATE INDEX tasks_of_{step} ON tasks (of_{step}, due_at) WHERE state = 0;
+             INSERT INTO migrations (version, oldest) VALUES ({step}, 1); COMMIT;"
+        )
+    };
+    let mut tasks = Vec::new();
+    for step in 101..105 {
+        for n in 0..25 {
+            tasks.push(count::dispatch(n).on(&running).await.unwrap());
+        }
+        next.batch_execute(&expand(step)).await.unwrap();
+    }
+    // Another one like ours comes later than the newer one, as when a deploy is taken back.
+    let late = node(server, &schema).await;
+    for n in 0..100 {
+        tasks.push(count::dispatch(n).on(&late).await.unwrap());
+    }
+    for task in &tasks {
+        task.output().await.unwrap();
+        assert_eq!(runs(task.id()), 1, "no transition had to be made twice in a way that shows");
+    }
+    // Then one that takes away what ours needs. No later one begins; those that run have had a release's time to go.
+    let contract = format!("INSERT INTO {schema}.migrations (version, oldest) VALUES (105, 105)");
+    next.batch_execute(&contract).await.unwrap();
+    let refused = Postgres::options().schema(&schema).durable(false).connect(server.url()).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.kind(), StorageErrorKind::TooNew);
+    for word in ["step 105", "update this program", &schema] {
+        assert!(refused.to_string().contains(word), "{refused}");
+    }
+    for node in [running, late] {
+        node.shutdown().await.unwrap();
+    }
 }

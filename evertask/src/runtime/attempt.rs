@@ -21,7 +21,11 @@ use crate::{
     handler::Ran,
     hooks::HookCall,
     registry::Entry,
-    runtime::{Shared, ambient, hooks, settler::Ending},
+    runtime::{
+        Shared, ambient, hooks,
+        own::{self, Left},
+        settler::{self, Ending},
+    },
     stop::Stop,
     storage::{AttemptRecord, BoxFuture, ClaimedTask, Settlement},
     task::AttemptEnd,
@@ -68,14 +72,21 @@ async fn one(shared: &Arc<Shared>, task: ClaimedTask) -> Option<ClaimedTask> {
     // What the handler spawned through its context ends with it, before the end is told.
     ctx.end_children().await;
     let took = began.elapsed();
-    let next = shared.desk.ended(&task, Some(took));
-    match ran {
-        Some(ran) => shared.settler.push(ending(shared, entry, task, &ctx, ran, took)),
-        None => {
-            // Another node has the lease: whatever we could say would be refused.
-            shared.desk.gone([(task.id, task.lease)]);
-            shared.events.tell(|| event(EventKind::LeaseLost).ran(took));
+    let Some(ran) = ran else {
+        if let Some(own) = ctx.take_transaction() {
+            own.roll_back(false).await;
         }
+        // Another node has the lease: whatever we could say would be refused.
+        let next = shared.desk.ended(&task, Some(took));
+        shared.desk.gone([(task.id, task.lease)]);
+        shared.events.tell(|| event(EventKind::LeaseLost).ran(took));
+        return next;
+    };
+    let left = own::end(shared, entry, &task, &ctx, ran, took).await;
+    let next = shared.desk.ended(&task, Some(took));
+    match left {
+        Left::Settle(ending) => shared.settler.push(ending),
+        Left::Tell(ending) => settler::completed(shared, ending),
     }
     next
 }
@@ -104,7 +115,7 @@ fn context(shared: &Arc<Shared>, task: &ClaimedTask) -> Context {
     Context::of(shared, task.id, task.attempt, name, queue, task.tick)
 }
 
-fn cancelled() -> Outcome {
+pub(crate) fn cancelled() -> Outcome {
     Outcome::Cancelled { reason: "cancelled while it ran".to_owned() }
 }
 
@@ -122,16 +133,17 @@ fn judge_outcome(
     judge(outcome, &policy, &History { id, attempt, unreadable, lost_alone })
 }
 
-fn ending(
+/// What is to be settled of an attempt that came to this.
+pub(crate) fn ending(
     shared: &Shared,
     entry: &Arc<Entry>,
-    task: ClaimedTask,
+    task: &ClaimedTask,
     ctx: &Context,
     ran: Ran,
     took: Duration,
 ) -> Ending {
     let Ran { outcome, output, output_error } = ran;
-    let verdict = judge_outcome(shared, Some(entry), &task, &outcome);
+    let verdict = judge_outcome(shared, Some(entry), task, &outcome);
     let failure = match &outcome {
         Outcome::Failed(failure) | Outcome::Unreadable(failure) => Some(failure),
         _ => None,
@@ -146,9 +158,9 @@ fn ending(
     settlement.keep = shared.settings.keep(Some(entry.def.options.name), &task.queue);
     settlement.ran = took;
     settlement.effects = ctx.take_effects();
-    let mut ending = Ending::of(settlement, &task);
+    let mut ending = Ending::of(settlement, task);
     ending.failure = failure.cloned();
-    ending.hooks = Some((Arc::clone(entry), ctx.clone(), task.payload));
+    ending.hooks = Some((Arc::clone(entry), ctx.clone(), task.payload.clone()));
     ending
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, future::Future, pin::Pin, sync::Arc, time::Dura
 
 use crate::{
     error::StartError,
-    runtime::{Shared, claimer, keeper, pulse, settler},
+    runtime::{Shared, claimer, keeper, pulse, settler, ticker},
 };
 
 /// How long the start may take longer for the sake of saying how many tasks there are to resume.
@@ -27,6 +27,7 @@ pub(crate) async fn start(shared: &Arc<Shared>) -> Result<(), StartError> {
     keep_running(shared, "settle", |shared| Box::pin(settler::run(shared)));
     keep_running(shared, "keep", |shared| Box::pin(keeper::run(shared)));
     keep_running(shared, "claim", |shared| Box::pin(claimer::run(shared)));
+    keep_running(shared, "tick", |shared| Box::pin(ticker::run(shared)));
     keep_running(shared, "pulse", |shared| Box::pin(pulse::run(shared)));
     pulse::watch(shared);
     Ok(())

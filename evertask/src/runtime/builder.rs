@@ -259,7 +259,7 @@ impl Builder {
     }
 
     async fn build(self, runs: bool) -> Result<Arc<Shared>, StartError> {
-        let Self { storage, mut settings, states, handlers, discover, concurrency_said, bad } =
+        let Self { storage, mut settings, mut states, handlers, discover, concurrency_said, bad } =
             self;
         if let Some(bad) = bad {
             return Err(bad);
@@ -283,6 +283,11 @@ impl Builder {
             },
         };
         let storage = open().await?;
+        states.insert(Arc::clone(&storage));
+        if runs {
+            // Now those can tell, too, that depend on what storage it is.
+            check_states(&settings, &registry, &states)?;
+        }
         Ok(Shared::new(storage, registry, settings, states, runs))
     }
 }

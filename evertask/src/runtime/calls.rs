@@ -28,6 +28,7 @@ pub(crate) struct Calls {
     pub(crate) renew: Call,
     pub(crate) peers: Call,
     pub(crate) prune: Call,
+    pub(crate) tick: Call,
 }
 
 /// One kind of call and how it goes.
@@ -49,7 +50,7 @@ struct Record {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LoopHealth {
-    /// What it does: `claim`, `settle`, `renew`, `peers`, `prune`.
+    /// What it does: `claim`, `settle`, `renew`, `peers`, `prune`, `tick`.
     pub name: &'static str,
     /// How long ago it last succeeded; `None` if it has not been needed yet.
     pub succeeded: Option<Duration>,
@@ -66,12 +67,13 @@ impl Calls {
             renew: call("renew"),
             peers: call("peers"),
             prune: call("prune"),
+            tick: call("tick"),
         }
     }
 
     pub(crate) fn health(&self) -> Vec<LoopHealth> {
-        let Self { claim, settle, renew, peers, prune } = self;
-        [claim, settle, renew, peers, prune].map(Call::health).into()
+        let Self { claim, settle, renew, peers, prune, tick } = self;
+        [claim, settle, renew, peers, prune, tick].map(Call::health).into()
     }
 }
 

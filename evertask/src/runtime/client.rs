@@ -21,6 +21,9 @@ use crate::{
 /// How often an awaited task is looked at where nothing in this process could tell of its end.
 const SAFETY: Duration = Duration::from_secs(60);
 
+/// How soon it is looked whether a caller's transaction has been committed; then each time after twice as long.
+const COMMITTED: Duration = Duration::from_millis(10);
+
 impl Shared {
     /// Stores the tasks, all or none. Their ids were made before, so trying again cannot store them twice.
     pub(crate) async fn enqueue(
@@ -68,7 +71,7 @@ impl Shared {
         }
     }
 
-    fn tell_dispatched(&self, tasks: &[NewTask], enqueued: &[Enqueued]) {
+    pub(super) fn tell_dispatched(&self, tasks: &[NewTask], enqueued: &[Enqueued]) {
         for (task, Enqueued { id, how }) in tasks.iter().zip(enqueued) {
             tracing::debug!(%id, name = &*task.name, queue = &*task.queue, ?how, "dispatched");
             self.events.tell(|| {
@@ -117,12 +120,22 @@ impl Shared {
         self.events.tell(|| Event::new(id, name, queue, attempt, kind).error(why));
     }
 
-    /// Waits for the end of a task and returns its output as stored.
-    pub(crate) async fn output(&self, id: TaskId) -> Result<Body, OutputError> {
+    /// Waits for the end of a task and returns its output as stored. An uncommitted one may not be there yet.
+    pub(crate) async fn output(&self, id: TaskId, uncommitted: bool) -> Result<Body, OutputError> {
+        let mut uncommitted = uncommitted.then_some(COMMITTED);
         loop {
             // Listened for before the look, so an end between the two is heard.
             let ended = self.storage.bell().listen_ended(id);
-            let task = self.storage.task(id).await?.ok_or(OutputError::Unknown { id })?;
+            let task = match (self.storage.task(id).await?, &mut uncommitted) {
+                (Some(task), _) => task,
+                (None, None) => return Err(OutputError::Unknown { id }),
+                (None, Some(wait)) => {
+                    let _woken_or_not = timeout(*wait, ended).await;
+                    *wait = (*wait * 2).min(self.settings.look_every);
+                    continue;
+                }
+            };
+            uncommitted = None;
             match task.state {
                 TaskState::Completed => {
                     let why =

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    runtime::{Shared, attempt, claimer, patience::jittered, rescue, rescue::Watch},
+    runtime::{Shared, attempt, claimer, patience::jittered, rescue, watch::Watch},
     stop::Stop,
     storage::{Beat, Held, Settled, Settlement},
     task::TaskId,
@@ -26,7 +26,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut peers = shared.storage.bell().listen_peers();
     let beats = shared.storage.needs_beats();
     let every = if beats { shared.settings.lease / 5 } else { SAFETY };
-    let mut watch = Watch::default();
+    let mut watch = Watch::new(shared.settings.lease);
     let (mut renew_at, mut peers_at, mut prune_at) =
         (Instant::now(), Instant::now(), soon(PRUNE_EVERY));
     loop {
@@ -60,12 +60,19 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 Ok(true) => soon(jittered(every)),
                 // A claim was under way: what it brought is compared in a moment.
                 Ok(false) => soon(Duration::from_millis(50)),
-                Err(()) => soon(Duration::from_millis(500)),
+                Err(()) => {
+                    // What keeps our signs of life from the storage may well keep those of the others.
+                    watch.forget();
+                    soon(Duration::from_millis(500))
+                }
             };
         }
         if now >= peers_at {
             rescue::look_after_peers(&shared, &mut watch).await;
-            peers_at = soon(jittered(every));
+            // As soon as one may be dead, unless that is now: then what it holds is locked, and there is no hurry.
+            let usual = soon(jittered(every));
+            peers_at =
+                watch.next().filter(|at| *at > Instant::now()).map_or(usual, |at| at.min(usual));
         }
         if now >= prune_at {
             prune_at = soon(prune(&shared).await);

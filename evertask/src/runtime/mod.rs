@@ -32,26 +32,33 @@ mod health;
 mod hooks;
 mod keeper;
 mod latch;
+mod own;
 mod pace;
 mod patience;
+mod probe;
 mod pulse;
 mod rescue;
+mod schedules;
 pub(crate) mod settings;
 mod settler;
 mod shutdown;
+mod ticker;
 mod url;
+mod watch;
 
 pub use self::{
     builder::{Builder, QueueBuilder},
     calls::LoopHealth,
     desk::RunningTask,
     health::{Health, Stall},
+    schedules::{ScheduleInfo, Schedules},
 };
 use self::{
     calls::{Call, Calls},
     desk::Desk,
     gate::Gate,
     latch::Latch,
+    probe::Probe,
     pulse::Pulse,
     settings::Settings,
     settler::Settler,
@@ -117,6 +124,7 @@ pub(crate) struct Shared {
     claiming: Gate,
     calls: Calls,
     pulse: Pulse,
+    probe: Probe,
     claim_next: AtomicU64,
     /// It runs tasks; a client does not.
     runs: bool,
@@ -157,6 +165,7 @@ impl Shared {
             claiming: Gate::default(),
             calls: Calls::new(),
             pulse: Pulse::new(),
+            probe: Probe::default(),
             claim_next: AtomicU64::new(1),
             settings,
             runs,
@@ -166,6 +175,11 @@ impl Shared {
             closed: Latch::new(),
             shutting_down: tokio::sync::Mutex::new(()),
         })
+    }
+
+    /// Nothing can be dispatched any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.is_set()
     }
 
     /// A background loop could not do its work: told once when it begins and then now and then, not at every try.

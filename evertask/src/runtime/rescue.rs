@@ -1,63 +1,33 @@
 //! Finds dead nodes and takes over what they held: seize, judge, settle.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use crate::{
     event::EventKind,
     failure::Failure,
-    runtime::Shared,
-    storage::{AttemptRecord, Ended, Life, Lost, NodeId, Peer, Settled, Settlement, StorageError},
+    runtime::{Shared, watch::Watch},
+    storage::{AttemptRecord, Ended, Lost, NodeId, Settled, Settlement, StorageError},
     task::{AttemptEnd, TaskState},
     verdict::{History, Outcome, judge},
 };
 
 /// Looks for dead nodes and takes over what they held.
 pub(crate) async fn look_after_peers(shared: &Arc<Shared>, watch: &mut Watch) {
+    let asked = Instant::now();
     let peers = match shared.calls.peers.make(shared.storage.peers(shared.node.id)).await {
         Ok(peers) => peers,
         Err(error) => {
             shared.trouble(&shared.calls.peers, &error);
-            // Who was out of touch has seen nobody die.
             watch.forget();
             return;
         }
     };
-    for node in watch.dead(&peers, Instant::now(), shared.settings.lease) {
+    for node in watch.look(&peers, asked, Instant::now()) {
         if let Err(error) = rescue(shared, node).await {
             shared.trouble(&shared.calls.peers, &error);
         }
-    }
-}
-
-/// Who is seen to be dead: whose signs of life have stood still for a whole lease while we were looking.
-#[derive(Debug, Default)]
-pub(crate) struct Watch(HashMap<NodeId, (u64, Instant)>);
-
-impl Watch {
-    fn dead(&mut self, peers: &[Peer], now: Instant, lease: Duration) -> Vec<NodeId> {
-        self.0.retain(|node, _| peers.iter().any(|peer| peer.node == *node));
-        let mut dead = Vec::new();
-        for Peer { node, life } in peers {
-            match life {
-                Life::Alive => {}
-                Life::Dead => dead.push(*node),
-                Life::Beats(beats) => {
-                    let seen = self.0.entry(*node).or_insert((*beats, now));
-                    if seen.0 != *beats {
-                        *seen = (*beats, now);
-                    } else if now - seen.1 > lease {
-                        dead.push(*node);
-                    }
-                }
-            }
-        }
-        dead
-    }
-
-    fn forget(&mut self) {
-        self.0.clear();
     }
 }
 
@@ -129,33 +99,5 @@ fn ordinal(n: u32) -> String {
         2 => "2nd".into(),
         3 => "3rd".into(),
         n => format!("{n}th"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_node_is_dead_only_when_its_beats_stood_still_for_a_lease_under_our_eyes() {
-        let (lease, start) = (Duration::from_secs(15), Instant::now());
-        let at = |secs| start + Duration::from_secs(secs);
-        let node = NodeId::now_v7();
-        let beats = |n| [Peer { node, life: Life::Beats(n) }];
-        let mut watch = Watch::default();
-        assert!(watch.dead(&beats(7), at(0), lease).is_empty());
-        assert!(watch.dead(&beats(7), at(15), lease).is_empty());
-        assert!(watch.dead(&beats(8), at(16), lease).is_empty(), "it moved");
-        assert!(watch.dead(&beats(8), at(31), lease).is_empty());
-        assert_eq!(watch.dead(&beats(8), at(32), lease), [node]);
-        watch.forget();
-        assert!(watch.dead(&beats(8), at(33), lease).is_empty(), "out of touch, seen nothing");
-        assert_eq!(watch.dead(&beats(8), at(49), lease), [node]);
-        let dead = [Peer { node, life: Life::Dead }];
-        assert_eq!(
-            Watch::default().dead(&dead, at(0), lease),
-            [node],
-            "a certain death needs no wait"
-        );
     }
 }

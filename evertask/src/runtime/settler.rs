@@ -28,7 +28,9 @@ const _: () = assert!(BATCH <= BATCH_MAX);
 /// An attempt's end on its way into storage, with what is to be told afterwards.
 #[derive(Debug)]
 pub(crate) struct Ending {
-    settlement: Settlement,
+    pub(crate) settlement: Settlement,
+    /// What may have been committed already, by a transaction of which the answer was lost. If so, the other is refused.
+    pub(crate) committed: Option<Box<Settlement>>,
     name: Arc<str>,
     queue: Arc<str>,
     attempt: u32,
@@ -43,7 +45,16 @@ impl Ending {
     pub(crate) fn of(settlement: Settlement, task: &ClaimedTask) -> Self {
         let (name, queue) = (Arc::clone(&task.name), Arc::clone(&task.queue));
         let (attempt, patience) = (task.attempt, Patience::new());
-        Self { settlement, name, queue, attempt, failure: None, hooks: None, patience }
+        Self {
+            settlement,
+            committed: None,
+            name,
+            queue,
+            attempt,
+            failure: None,
+            hooks: None,
+            patience,
+        }
     }
 }
 
@@ -155,6 +166,14 @@ fn tell(shared: &Arc<Shared>, batch: Vec<Ending>, settled: Vec<Settled>) -> Vec<
                 gone.push((ending.settlement.id, ending.settlement.lease));
                 applied(shared, ending, state);
             }
+            Settled::Refused if ending.committed.is_some() => {
+                // Its lease has ended, so this cannot complete it any more. It only tells whether it was completed.
+                if let Some(committed) = ending.committed.take() {
+                    shared.storage.bell().ended([committed.id]);
+                    (ending.settlement, ending.failure) = (*committed, None);
+                    again.push(ending);
+                }
+            }
             Settled::Refused => {
                 gone.push((ending.settlement.id, ending.settlement.lease));
                 tracing::warn!(
@@ -172,6 +191,11 @@ fn tell(shared: &Arc<Shared>, batch: Vec<Ending>, settled: Vec<Settled>) -> Vec<
     }
     shared.desk.gone(gone);
     again
+}
+
+/// Tells of a completion that was stored in another way.
+pub(crate) fn completed(shared: &Arc<Shared>, ending: Ending) {
+    tell(shared, vec![ending], vec![Settled::Applied(TaskState::Completed)]);
 }
 
 impl Ending {

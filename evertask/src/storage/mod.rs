@@ -13,7 +13,7 @@
 //!
 //! The laws are executable: `evertask::storage::conformance` (feature `conformance`) tests any storage against all of them.
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc};
 
 use uuid::Uuid;
 
@@ -29,6 +29,7 @@ mod clock;
 pub mod conformance;
 mod error;
 mod handlers;
+mod join;
 mod listing;
 mod memory;
 #[cfg(feature = "mysql")]
@@ -45,6 +46,7 @@ mod schedule;
 mod settlement;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod transactional;
 
 #[cfg(feature = "mysql")]
 pub use self::mysql::{MySql, MySqlOptions};
@@ -52,11 +54,14 @@ pub use self::mysql::{MySql, MySqlOptions};
 pub use self::postgres::{Postgres, PostgresOptions};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::{Sqlite, SqliteOptions};
+#[cfg(test)]
+pub(crate) use self::transactional::Begin;
 pub use self::{
     bell::Bell,
     claim::{Claim, Claimed, ClaimedTask, Ended, Room},
     clock::{Clock, ManualClock},
     error::{StorageError, StorageErrorKind},
+    join::JoinTx,
     listing::{Backlog, Count, Page, TaskFilter},
     memory::Memory,
     new_task::{Dispatched, Due, Enqueued, NewTask},
@@ -66,6 +71,11 @@ pub use self::{
         DueSchedules, ScheduleChange, ScheduleChanged, SchedulePage, ScheduleRow, StoredSchedule,
     },
     settlement::{AttemptRecord, Effect, KeepBy, Settled, Settlement},
+    transactional::Transactional,
+};
+pub(crate) use self::{
+    join::{Join, JoinError, Joined},
+    transactional::Completion,
 };
 
 /// A boxed future, as the methods of these traits return it.
@@ -227,6 +237,8 @@ pub trait Inspect: fmt::Debug + Send + Sync + 'static {
 }
 
 /// A storage that can be read as well, as all of ours can.
-pub trait FullStorage: Storage + Inspect {}
+///
+/// As [`Any`] it can be asked whether it is the one that a caller's transaction belongs to.
+pub trait FullStorage: Storage + Inspect + Any {}
 
 impl<T: Storage + Inspect> FullStorage for T {}

@@ -89,11 +89,24 @@ pub struct Held {
 
 /// Another node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Peer {
     /// Which.
     pub node: NodeId,
     /// What is known of it.
     pub life: Life,
+    /// How long ago it gave its last sign of life, by the storage's clock; zero where that is not known.
+    pub quiet: Duration,
+    /// How long its signs of life may stand still, as it said when it joined; `None` where that is not known.
+    pub lease: Option<Duration>,
+}
+
+impl Peer {
+    /// A node of which no more is known than this.
+    #[must_use]
+    pub fn new(node: NodeId, life: Life) -> Self {
+        Self { node, life, quiet: Duration::ZERO, lease: None }
+    }
 }
 
 /// What a storage knows of a node's life.

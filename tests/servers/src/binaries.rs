@@ -99,6 +99,20 @@ pub(crate) fn pgbouncer() -> Result<PathBuf, String> {
     })
 }
 
+/// The library that fakes clocks, in the kind that programs with threads need.
+pub(crate) fn faketime() -> Result<PathBuf, String> {
+    let find = || {
+        let folders = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+        let folders = folders.map(|folder| folder.path().join("faketime"));
+        let folders = folders.chain(["/usr/lib/faketime".into(), "/usr/local/lib/faketime".into()]);
+        folders.map(|folder| folder.join("libfaketimeMT.so.1")).find(|library| library.exists())
+    };
+    let found = find().or_else(|| install_from_system("libfaketime").then(find).flatten());
+    found.ok_or_else(|| {
+        "there is no libfaketime, and it cannot be installed; do so by hand".to_owned()
+    })
+}
+
 fn install_from_system(package: &str) -> bool {
     let root = crate::account::user_id() == 0;
     root && Path::new("/usr/bin/apt-get").exists() && {

@@ -28,37 +28,35 @@ pub struct Cluster {
 
 impl Cluster {
     /// The server that all processes share which ask for this version.
-    pub(crate) fn shared(binaries: Binaries) -> Result<Self, String> {
+    pub(crate) fn shared(binaries: Binaries, place: &Path) -> Result<Self, String> {
         let name = format!("postgres-{}", binaries.major);
-        Self::start(binaries, &name, CARELESS, false)
+        Self::start(binaries, &place.join(name), CARELESS, false)
     }
 
     /// A server for one test.
-    pub(crate) fn own(binaries: Binaries) -> Result<Self, String> {
+    pub(crate) fn own(binaries: Binaries, place: &Path) -> Result<Self, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("own-{}-{number}", std::process::id());
-        Self::start(binaries, &name, "", true)
+        Self::start(binaries, &place.join(name), "", true)
     }
 
     fn start(
         binaries: Binaries,
-        name: &str,
+        directory: &Path,
         settings: &'static str,
         own: bool,
     ) -> Result<Self, String> {
-        let place = format!("evertask-servers-{}", crate::account::user_id());
-        let directory = std::env::temp_dir().join(place).join(name);
         let failed =
             |what: &str, error: io::Error| format!("{what} {}: {error}", directory.display());
-        fs::create_dir_all(&directory).map_err(|error| failed("cannot make", error))?;
+        fs::create_dir_all(directory).map_err(|error| failed("cannot make", error))?;
         let lock = |file| File::create(directory.join(file));
         // Waits while the server of an earlier run is being stopped.
         let used = lock("used").and_then(|file| file.lock_shared().map(|()| file));
         let _used = used.map_err(|error| failed("cannot lock", error))?;
         let account = Account::for_servers();
         let cluster =
-            Self { directory: directory.clone(), binaries, account, settings, _used, own };
+            Self { directory: directory.to_owned(), binaries, account, settings, _used, own };
         // One at a time looks whether it runs, and starts it.
         let starting = lock("starting").and_then(|file| file.lock().map(|()| file));
         let _starting = starting.map_err(|error| failed("cannot lock", error))?;
@@ -73,6 +71,11 @@ impl Cluster {
     /// How a client reaches it.
     pub fn url(&self) -> String {
         format!("postgres://postgres@/postgres?host={}", self.directory.display())
+    }
+
+    /// The socket it listens on.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join(".s.PGSQL.5432")
     }
 
     /// Where its socket is.
@@ -110,8 +113,9 @@ impl Cluster {
         self.bring_up().expect("the server starts again");
     }
 
-    fn is_up(&self) -> bool {
-        UnixStream::connect(self.directory.join(".s.PGSQL.5432")).is_ok()
+    /// It can be connected to.
+    pub fn is_up(&self) -> bool {
+        UnixStream::connect(self.socket()).is_ok()
     }
 
     /// Makes an empty cluster in the place of whatever is there.

@@ -6,15 +6,19 @@
 mod account;
 mod binaries;
 mod cluster;
+mod disk;
 mod mariadb;
 mod proxy;
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
-pub use self::{cluster::Cluster, mariadb::Mariadb, proxy::Proxy};
+pub use self::{cluster::Cluster, disk::SmallDisk, mariadb::Mariadb, proxy::Proxy};
 
 /// The PostgreSQL server that is shared by all who ask, on the machine's own version or on the one that `EVERTASK_TEST_PG`
 /// names.
@@ -25,7 +29,9 @@ pub use self::{cluster::Cluster, mariadb::Mariadb, proxy::Proxy};
 /// Where `CI` is set, instead of returning `None`: there, nothing is passed over.
 pub fn postgres() -> Option<&'static Cluster> {
     static SHARED: OnceLock<Option<Cluster>> = OnceLock::new();
-    SHARED.get_or_init(|| or_say(binaries::postgres().and_then(Cluster::shared))).as_ref()
+    SHARED
+        .get_or_init(|| or_say(binaries::postgres().and_then(|it| Cluster::shared(it, &place()))))
+        .as_ref()
 }
 
 /// A PostgreSQL server for one test alone, which may stop and kill it; with every commit synced to the disk.
@@ -33,7 +39,28 @@ pub fn postgres() -> Option<&'static Cluster> {
 /// # Panics
 /// As [`postgres`].
 pub fn own_postgres() -> Option<Cluster> {
-    or_say(binaries::postgres().and_then(Cluster::own))
+    or_say(binaries::postgres().and_then(|binaries| Cluster::own(binaries, &place())))
+}
+
+/// The same with its data in this place.
+///
+/// # Panics
+/// As [`postgres`].
+pub fn own_postgres_on(place: &Path) -> Option<Cluster> {
+    or_say(binaries::postgres().and_then(|binaries| Cluster::own(binaries, place)))
+}
+
+/// A disk with so little room. `None`, and told loudly, where none can be made.
+///
+/// # Panics
+/// As [`postgres`].
+pub fn small_disk(megabytes: u64) -> Option<SmallDisk> {
+    or_say(SmallDisk::mount(megabytes))
+}
+
+/// Where servers have their data.
+fn place() -> PathBuf {
+    std::env::temp_dir().join(format!("evertask-servers-{}", account::user_id()))
 }
 
 /// A pgbouncer in front of the shared PostgreSQL server, which gives each transaction another session.
@@ -60,6 +87,15 @@ pub fn mariadb() -> Option<&'static Mariadb> {
 /// As [`postgres`].
 pub fn own_mariadb() -> Option<Mariadb> {
     or_say(binaries::mariadb().and_then(Mariadb::own))
+}
+
+/// The library that, loaded before others, gives a program another wall clock: libfaketime.
+///
+/// # Panics
+/// As [`postgres`].
+pub fn faketime() -> Option<PathBuf> {
+    static SHARED: OnceLock<Option<PathBuf>> = OnceLock::new();
+    SHARED.get_or_init(|| or_say(binaries::faketime())).clone()
 }
 
 /// A name for a schema that no other test uses.

@@ -48,7 +48,7 @@ impl Table {
         holders
             .map(|&node| {
                 let life = self.nodes.get(&node).map_or(Life::Dead, |beats| Life::Beats(*beats));
-                Peer { node, life }
+                Peer::new(node, life)
             })
             .collect()
     }

@@ -55,7 +55,7 @@ pub(super) const LOCK: (&str, &str) = (
 
 // Pending → running. The rows are locked and have been looked at.
 pub(super) const TAKE: &str = "UPDATE {tasks} FORCE INDEX (PRIMARY) SET state = 1, line = NULL, lapses_at = NULL, lease = lease + 1,
-    node = ?, claim = ?, begun = ?, started_at = IF(begun, @now, started_at) WHERE id IN ?";
+    node = ?, claim = ?, begun = ?, started_at = IF(?, @now, started_at) WHERE id IN ?";
 
 // The heads of lanes: when the first task of each is due and, where the lane holds suspects, when the first one becomes due that
 // is not yet.
@@ -218,7 +218,7 @@ async fn ask(
     let node: &dyn Literal = &claim.node;
     for (ids, begun) in [(&chosen.begin, true), (&chosen.ahead, false)] {
         if !ids.is_empty() {
-            script.add(TAKE, &[node, &claim.id, &begun, &List(ids)]);
+            script.add(TAKE, &[node, &claim.id, &begun, &begun, &List(ids)]);
         }
     }
     if !chosen.expired.is_empty() {

@@ -1,5 +1,7 @@
 //! Nodes: who is there, who holds what, and who takes it over.
 
+use std::time::Duration;
+
 use mysql_async::Row;
 
 use super::{
@@ -40,7 +42,7 @@ pub(super) const BEGUN: &str = "x'' AS id, 0 AS lease";
 pub(super) const HELD: &str =
     "SELECT id, lease, claim, cancel_asked FROM {tasks} FORCE INDEX (running) WHERE node = ?";
 
-pub(super) const PEERS: &str = "SELECT h.node, n.beat FROM (
+pub(super) const PEERS: &str = "SELECT h.node, n.beat, GREATEST(0, @now - n.beat_at), n.lease FROM (
         SELECT DISTINCT node FROM {tasks} FORCE INDEX (running) WHERE node IS NOT NULL) AS h
     LEFT JOIN {nodes} AS n ON n.id = h.node WHERE h.node <> ?";
 
@@ -143,13 +145,16 @@ impl Transition for Peers {
     const DOING: &'static str = "cannot look for other nodes";
 
     async fn run(&self, site: &Site, conn: &mut Connection) -> Result<Vec<Peer>, Fault> {
-        let mut script = site.script();
+        let mut script = site.at_now();
         let peers = script.add(PEERS, &[&self.0]);
         let answers = conn.run(script).await?;
         let read = |row: &Row| {
             let beat: Option<i64> = maybe_number(row, 1)?;
             let life = beat.map_or(Life::Dead, |beat| Life::Beats(beat.cast_unsigned()));
-            Ok(Peer { node: uuid(row, 0)?, life })
+            let mut peer = Peer::new(uuid(row, 0)?, life);
+            peer.quiet = Duration::from_micros(maybe_number(row, 2)?.unwrap_or(0));
+            peer.lease = maybe_number(row, 3)?.map(Duration::from_micros);
+            Ok(peer)
         };
         answers.rows(peers)?.iter().map(read).collect()
     }

@@ -288,7 +288,7 @@ impl fmt::Debug for Connection {
 }
 
 /// Promise 1: a commit that was answered survives a crash of the server. A stronger setting than ours stays as it is.
-fn set_durable(settings: &Settings, local: &str) -> String {
+pub(super) fn set_durable(settings: &Settings, local: &str) -> String {
     if !settings.durable {
         return String::new();
     }
@@ -298,7 +298,7 @@ fn set_durable(settings: &Settings, local: &str) -> String {
 }
 
 /// How long a connection may take to come about.
-const CONNECT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT: Duration = Duration::from_secs(10);
 
 /// The driver's settings from a url, with ours where it leaves them open.
 pub(super) fn config(url: &str) -> Result<(Config, String), String> {

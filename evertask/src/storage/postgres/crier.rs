@@ -4,6 +4,7 @@
 //! within a few milliseconds is told together. All of it is a hint: who hears nothing looks now and then.
 
 use std::{
+    future::Future,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicI32, Ordering},
@@ -13,7 +14,7 @@ use std::{
 
 use tokio::{
     sync::{Notify, watch},
-    time::sleep,
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_postgres::{AsyncMessage, types::Type};
 
@@ -30,8 +31,15 @@ use super::{
 const GATHER: Duration = Duration::from_millis(3);
 /// How often to look where there are no notifications.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The longest wait between two tries to connect.
+/// The waits between two tries to connect, doubling.
+const FIRST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_secs(2);
+/// How long an answer may take: nothing that is asked here takes any time.
+const LIMIT: Duration = Duration::from_secs(5);
+/// Most ends of tasks that are kept to be told.
+const ENDED_MAX: usize = 10_000;
+/// How often to ask a server from which nothing is heard whether it is still there.
+const ASK_EVERY: Duration = Duration::from_secs(60);
 
 const WHO: Sql = Sql { text: "SELECT pg_backend_pid()", types: &[] };
 
@@ -50,7 +58,13 @@ pub(super) struct Crier {
 impl Crier {
     pub(super) fn tell(&self, rings: &Rings) {
         if !rings.is_empty() {
-            self.untold.lock().unwrap_or_else(PoisonError::into_inner).add(rings);
+            let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+            untold.add(rings);
+            if untold.ended.len() > ENDED_MAX {
+                // Nobody has been listening for long. Who waits for one of them looks for himself now and then.
+                untold.ended.clear();
+            }
+            drop(untold);
             self.wake.notify_one();
         }
     }
@@ -62,13 +76,19 @@ impl Crier {
 
 /// Goes on until `open` is closed, and tells what is left then.
 pub(super) async fn run(site: Arc<Site>, mut open: watch::Receiver<()>) {
-    let mut wait = Duration::from_millis(20);
+    let mut wait = FIRST;
     while open.has_changed().is_ok() {
         let spoke = if site.settings.pooled_proxy {
             look(&site, &mut open).await;
             Ok(())
         } else {
-            speak(&site, &mut open).await
+            match within_limit(Ear::open(&site)).await {
+                Ok(ear) => {
+                    wait = FIRST;
+                    ear.speak(&site, &mut open).await
+                }
+                Err(fault) => Err(fault),
+            }
         };
         if let Err(fault) = spoke {
             tracing::debug!(error = %fault, "no notifications from {} for now", site.settings.place);
@@ -90,47 +110,72 @@ async fn look(site: &Site, open: &mut watch::Receiver<()>) {
     }
 }
 
-/// Hears and tells until the connection breaks.
-async fn speak(site: &Arc<Site>, open: &mut watch::Receiver<()>) -> Result<(), Fault> {
-    let (alive, mut broken) = watch::channel(());
-    let us = Arc::new(AtomicI32::new(0));
-    let (bell, own) = (Arc::clone(&site.bell), Arc::clone(&us));
-    let hear = move |message| {
-        let _alive = &alive;
-        // What this process has told itself it has heard before.
-        if let AsyncMessage::Notification(told) = message
-            && told.process_id() != own.load(Ordering::Relaxed)
-        {
-            Rings::read(told.payload()).ring(&bell);
-        }
-    };
-    let conn = Connection::open_and_hear(&site.settings, Purpose::Write, hear).await?;
-    if let Some(row) = conn.one((&WHO, &[])).await?.first() {
-        us.store(get(row, 0)?, Ordering::Relaxed);
-    }
-    let channel = format!("evertask.{}", site.settings.schema);
-    // A hint need not survive a crash of the server, which it would wake nobody from.
-    let listen = format!("SET synchronous_commit = off; LISTEN {}", quoted(&channel));
-    conn.script(&listen).await?;
-    // Nobody knows what was told before.
-    site.bell.all();
-    loop {
-        let closed = tokio::select! {
-            () = site.crier.wake.notified() => false,
-            _closed = open.changed() => true,
-            _broken = broken.changed() => return Err(Fault::Silence(Duration::ZERO)),
-        };
-        let rings = site.crier.take();
-        if !rings.is_empty() {
-            let told = conn.one((&TELL, &[&channel, &rings.write()])).await;
-            if let Err(fault) = told {
-                site.crier.tell(&rings);
-                return Err(fault);
+async fn within_limit<T>(asked: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    timeout(LIMIT, asked).await.unwrap_or(Err(Fault::Silence(LIMIT)))
+}
+
+/// A connection that hears what others tell.
+struct Ear {
+    conn: Connection,
+    channel: String,
+    broken: watch::Receiver<()>,
+}
+
+impl Ear {
+    async fn open(site: &Arc<Site>) -> Result<Self, Fault> {
+        let (alive, broken) = watch::channel(());
+        let us = Arc::new(AtomicI32::new(0));
+        let (bell, own) = (Arc::clone(&site.bell), Arc::clone(&us));
+        let hear = move |message| {
+            let _alive = &alive;
+            // What this process has told itself it has heard before.
+            if let AsyncMessage::Notification(told) = message
+                && told.process_id() != own.load(Ordering::Relaxed)
+            {
+                Rings::read(told.payload()).ring(&bell);
             }
+        };
+        let conn = Connection::open_and_hear(&site.settings, Purpose::Write, hear).await?;
+        if let Some(row) = conn.one((&WHO, &[])).await?.first() {
+            us.store(get(row, 0)?, Ordering::Relaxed);
         }
-        if closed {
-            return Ok(());
+        let channel = format!("evertask.{}", site.settings.schema);
+        // A hint need not survive a crash of the server, which it would wake nobody from.
+        let listen = format!("SET synchronous_commit = off; LISTEN {}", quoted(&channel));
+        conn.script(&listen).await?;
+        Ok(Self { conn, channel, broken })
+    }
+
+    /// Hears and tells until the connection breaks, or has become deaf.
+    async fn speak(mut self, site: &Site, open: &mut watch::Receiver<()>) -> Result<(), Fault> {
+        // Nobody knows what was told before.
+        site.bell.all();
+        let mut ask_at = Instant::now() + jittered(ASK_EVERY);
+        loop {
+            let mut closed = false;
+            tokio::select! {
+                () = site.crier.wake.notified() => {}
+                () = sleep_until(ask_at) => {}
+                () = site.doubt.raised() => return Err(Fault::Silence(Duration::ZERO)),
+                _closed = open.changed() => closed = true,
+                _broken = self.broken.changed() => return Err(Fault::Silence(Duration::ZERO)),
+            }
+            if Instant::now() >= ask_at {
+                within_limit(self.conn.one((&WHO, &[]))).await?;
+                ask_at = Instant::now() + jittered(ASK_EVERY);
+            }
+            let rings = site.crier.take();
+            if !rings.is_empty() {
+                let told = async { self.conn.one((&TELL, &[&self.channel, &rings.write()])).await };
+                if let Err(fault) = within_limit(told).await {
+                    site.crier.tell(&rings);
+                    return Err(fault);
+                }
+            }
+            if closed {
+                return Ok(());
+            }
+            sleep(GATHER).await;
         }
-        sleep(GATHER).await;
     }
 }

@@ -146,7 +146,7 @@ impl Fault {
     }
 }
 
-fn kind_of(code: &SqlState) -> StorageErrorKind {
+pub(super) fn kind_of(code: &SqlState) -> StorageErrorKind {
     match code.code() {
         "53100" => StorageErrorKind::Full,
         "25006" | "42501" => StorageErrorKind::ReadOnly,

@@ -26,6 +26,9 @@ use crate::storage::{Node, NodeId};
 
 /// The longest between two beats.
 const LONGEST: Duration = Duration::from_secs(3);
+/// A beat that is not answered within a quarter of a lease is given up with its connection, so that there is time for others.
+/// Not sooner than this, for servers that are only slow, and not later.
+const LIMITS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 
 const BEAT: Sql = Sql {
     text: "UPDATE nodes SET beat = beat + 1, beat_at = (extract(epoch FROM clock_timestamp()) * 1000000)::int8
@@ -79,6 +82,12 @@ impl Heart {
     fn pause(&self) -> Duration {
         self.nodes().values().map(|life| life.lease / 5).fold(LONGEST, Duration::min)
     }
+
+    /// How long a beat may take.
+    fn limit(&self) -> Duration {
+        let quarters = self.nodes().values().map(|life| life.lease / 4).min();
+        quarters.unwrap_or(LIMITS.1).clamp(LIMITS.0, LIMITS.1)
+    }
 }
 
 /// Beats until `open` is closed.
@@ -87,18 +96,33 @@ pub(super) async fn run(site: Arc<Site>, heart: Arc<Heart>, mut open: watch::Rec
         // Whoever makes the time makes the beats as well.
         return;
     }
-    let mut line = Line::new(site, Purpose::Write);
+    let mut line = Line::new(Arc::clone(&site), Purpose::Write);
+    let mut failing: Option<Instant> = None;
     loop {
+        // One that did not get through is late already.
+        let pause = if failing.is_some() { heart.limit() / 8 } else { heart.pause() };
         tokio::select! {
-            () = sleep(jittered(heart.pause())) => {}
+            () = sleep(jittered(pause)) => {}
             () = heart.joined.notified() => {}
             _closed = open.changed() => return,
         }
         let nodes = heart.beating();
-        if !nodes.is_empty()
-            && let Err(fault) = line.run(&Beats(nodes)).await
-        {
-            tracing::warn!(error = %fault, "a sign of life did not reach the database");
+        if nodes.is_empty() {
+            continue;
+        }
+        line.hasten(heart.limit());
+        match line.run(&Beats(nodes)).await {
+            Ok(()) => {
+                if let Some(since) = failing.take() {
+                    tracing::info!(silent_for = ?since.elapsed(), "signs of life reach the database again");
+                    site.doubt.raise();
+                }
+            }
+            Err(fault) if failing.is_none() => {
+                tracing::warn!(error = %fault, "a sign of life did not reach the database");
+                failing = Some(Instant::now());
+            }
+            Err(fault) => tracing::debug!(error = %fault, "nor did this one"),
         }
     }
 }

@@ -15,6 +15,8 @@ use super::{
 
 /// The longest a transition may take before its connection is given up. Server-side limits come first.
 const LIMIT: Duration = Duration::from_secs(25);
+/// The longest it may take until a connection is made and its session set.
+const OPEN: Duration = Duration::from_secs(10);
 /// How often a transition is tried again at once that another one stood in the way of.
 const COLLISIONS: u32 = 5;
 /// Waits between two tries to connect, doubling.
@@ -40,14 +42,24 @@ pub(super) trait Transition: Send + Sync {
 pub(super) struct Line {
     site: Arc<Site>,
     purpose: Purpose,
+    /// The longest a transition may take here, and the longest wait between two tries to connect.
+    limit: Duration,
+    longest: Duration,
     conn: Option<Connection>,
+    /// How often doubt about connections had been raised when this one was made.
+    doubts: u64,
     /// Since when connecting fails and how long to wait before the next try.
     failing: Option<(Instant, Duration)>,
 }
 
 impl Line {
     pub(super) fn new(site: Arc<Site>, purpose: Purpose) -> Self {
-        Self { site, purpose, conn: None, failing: None }
+        Self { site, purpose, limit: LIMIT, longest: LONGEST, conn: None, doubts: 0, failing: None }
+    }
+
+    /// Gives up sooner, and tries again sooner, from now on.
+    pub(super) fn hasten(&mut self, limit: Duration) {
+        (self.limit, self.longest) = (limit, limit / 8);
     }
 
     /// Runs a transition and leaves no transaction open behind it.
@@ -64,14 +76,18 @@ impl Line {
     }
 
     async fn once<T: Transition>(&mut self, transition: &T) -> Result<T::Answer, Fault> {
-        let site = Arc::clone(&self.site);
+        let (site, limit) = (Arc::clone(&self.site), self.limit);
         let conn = self.connection().await?;
-        let ran = timeout(LIMIT, transition.run(&site, conn)).await;
-        let fault = match ran.unwrap_or(Err(Fault::Silence(LIMIT))) {
+        let ran = tokio::select! {
+            ran = timeout(limit, transition.run(&site, conn)) => ran.unwrap_or(Err(Fault::Silence(limit))),
+            waited = site.doubt.outlasted() => Err(Fault::Silence(waited)),
+        };
+        let fault = match ran {
             Ok(answer) => return Ok(answer),
             Err(fault) => fault,
         };
-        let clean = !fault.breaks_connection() && conn.roll_back().await.is_ok();
+        let clean = !fault.breaks_connection()
+            && timeout(limit, conn.roll_back()).await.is_ok_and(|done| done.is_ok());
         if !clean {
             self.conn = None;
         }
@@ -79,13 +95,15 @@ impl Line {
     }
 
     async fn connection(&mut self) -> Result<&Connection, Fault> {
-        if self.conn.as_ref().is_some_and(Connection::is_closed) {
+        let doubts = self.site.doubt.times();
+        if doubts != self.doubts || self.conn.as_ref().is_some_and(Connection::is_closed) {
             self.conn = None;
         }
         if self.conn.is_none() {
+            self.doubts = doubts;
             self.conn = Some(self.connect().await?);
         }
-        self.conn.as_ref().ok_or(Fault::Silence(LIMIT))
+        self.conn.as_ref().ok_or(Fault::Silence(self.limit))
     }
 
     async fn connect(&mut self) -> Result<Connection, Fault> {
@@ -94,13 +112,14 @@ impl Line {
             sleep((since + jittered(wait)).saturating_duration_since(Instant::now())).await;
         }
         let open = Connection::open(&self.site.settings, self.purpose);
-        match timeout(LIMIT, open).await.unwrap_or(Err(Fault::Silence(LIMIT))) {
+        let limit = self.limit.min(OPEN);
+        match timeout(limit, open).await.unwrap_or(Err(Fault::Silence(limit))) {
             Ok(conn) => {
                 self.failing = None;
                 Ok(conn)
             }
             Err(fault) => {
-                let wait = self.failing.map_or(FIRST, |(_, wait)| (wait * 2).min(LONGEST));
+                let wait = self.failing.map_or(FIRST, |(_, wait)| (wait * 2).min(self.longest));
                 self.failing = Some((Instant::now(), wait));
                 Err(fault)
             }

@@ -24,6 +24,7 @@ struct Step {
 const STEPS: &[Step] = &[
     Step { version: 1, oldest: 1, sql: include_str!("migrations/0001_tasks.sql") },
     Step { version: 2, oldest: 1, sql: include_str!("migrations/0002_schedules.sql") },
+    Step { version: 3, oldest: 1, sql: include_str!("migrations/0003_enqueue.sql") },
 ];
 
 /// The last step this program knows.

@@ -25,10 +25,12 @@ mod claim;
 mod columns;
 mod connection;
 mod crier;
+mod doubt;
 mod enqueue;
 mod error;
 mod heart;
 mod inspect;
+mod join;
 mod lane;
 mod line;
 mod migrations;
@@ -42,9 +44,13 @@ mod safety;
 mod schedules;
 mod settle;
 mod site;
+#[cfg(feature = "sqlx")]
+mod sqlx;
 #[cfg(test)]
 mod tests;
 mod thread;
+#[cfg(feature = "sqlx")]
+mod tx;
 mod verdicts;
 
 pub use self::options::PostgresOptions;
@@ -71,6 +77,9 @@ struct Inner {
     /// Taken when it is closed.
     lines: Mutex<Option<Arc<Lines>>>,
     ended: Mutex<watch::Receiver<()>>,
+    /// For the transactions of handlers.
+    #[cfg(feature = "sqlx")]
+    idle: tx::Idle,
 }
 
 /// The ways to the server.
@@ -114,6 +123,8 @@ impl Postgres {
     /// Nodes of this storage give no signs of life any more.
     pub async fn close(&self) {
         self.0.lines.lock().unwrap_or_else(PoisonError::into_inner).take();
+        #[cfg(feature = "sqlx")]
+        self.0.idle.clear();
         let mut ended = self.0.ended.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // Nothing is ever sent: it ends when the thread does.
         while ended.changed().await.is_ok() {}
@@ -138,7 +149,14 @@ impl Postgres {
             _open,
         };
         let (lines, ended) = (Mutex::new(Some(Arc::new(lines))), Mutex::new(ended));
-        Ok(Self(Arc::new(Inner { site, heart, lines, ended })))
+        Ok(Self(Arc::new(Inner {
+            site,
+            heart,
+            lines,
+            ended,
+            #[cfg(feature = "sqlx")]
+            idle: tx::Idle::default(),
+        })))
     }
 
     fn lines(&self) -> Result<Arc<Lines>, StorageError> {

@@ -1,9 +1,12 @@
 //! Nodes: who is there, who holds what, and who takes it over.
 
+use std::time::Duration;
+
 use tokio_postgres::{Row, types::Type};
 use uuid::Uuid;
 
 use super::{
+    columns::Value,
     connection::{Connection, Sql},
     error::Fault,
     line::Transition,
@@ -11,19 +14,29 @@ use super::{
     row::{get, number, task_id, unsigned},
     site::{NOW, Site, now},
 };
-use crate::storage::{Beat, Held, Life, Lost, Node, NodeId, Peer, rules};
+use crate::storage::{Beat, Held, Life, Lost, Node, NodeId, Peer, clock::duration_micros, rules};
 
 /// How many tasks one call takes over at most.
 const SEIZE_MAX: usize = 1_000;
 
 // A node that comes again, after others took it for dead, starts from a beat that nobody has seen.
 const JOIN: Sql = Sql {
-    text: r#"INSERT INTO nodes (id, beat, beat_at, joined_at, host, pid, "binary", handlers, queues)
-        SELECT $1, now, now, now, $3, $4, $5, $6, $7
+    text: r#"INSERT INTO nodes (id, beat, beat_at, joined_at, host, pid, "binary", handlers, queues, lease)
+        SELECT $1, now, now, now, $3, $4, $5, $6, $7, $8
         FROM (SELECT coalesce($2, (extract(epoch FROM clock_timestamp()) * 1000000)::int8) AS now) AS clock
         ON CONFLICT (id) DO UPDATE SET beat = nodes.beat + 1, beat_at = excluded.beat_at, host = excluded.host,
-            pid = excluded.pid, "binary" = excluded."binary", handlers = excluded.handlers, queues = excluded.queues"#,
-    types: &[Type::UUID, Type::INT8, Type::TEXT, Type::INT8, Type::TEXT, Type::TEXT, Type::TEXT],
+            pid = excluded.pid, "binary" = excluded."binary", handlers = excluded.handlers, queues = excluded.queues,
+            lease = excluded.lease"#,
+    types: &[
+        Type::UUID,
+        Type::INT8,
+        Type::TEXT,
+        Type::INT8,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT8,
+    ],
 };
 
 const LEAVE: Sql = Sql { text: "DELETE FROM nodes WHERE id = $1", types: &[Type::UUID] };
@@ -50,9 +63,10 @@ pub(super) const HELD: Sql = Sql {
 };
 
 pub(super) const PEERS: Sql = Sql {
-    text: "SELECT h.node, n.beat FROM (SELECT DISTINCT node FROM tasks WHERE state = 1 AND node <> $1) AS h
+    text: "SELECT h.node, n.beat, coalesce($2, (extract(epoch FROM clock_timestamp()) * 1000000)::int8) - n.beat_at, n.lease
+        FROM (SELECT DISTINCT node FROM tasks WHERE state = 1 AND node <> $1) AS h
         LEFT JOIN nodes AS n ON n.id = h.node",
-    types: &[Type::UUID],
+    types: &[Type::UUID, Type::INT8],
 };
 
 // Running → running under another node. The new lease refuses whatever the old holder may still write. Suspects come first:
@@ -80,15 +94,16 @@ impl Transition for Join {
     const DOING: &'static str = "cannot announce a node";
 
     async fn run(&self, site: &Site, conn: &Connection) -> Result<(), Fault> {
-        let Node { id, host, pid, binary, handlers, queues, .. } = &self.0;
+        let Node { id, host, pid, binary, handlers, queues, lease, .. } = &self.0;
         let handlers: Vec<(&str, u32)> =
             handlers.iter().map(|known| (&*known.name, known.version)).collect();
         // Texts and numbers always make JSON.
         let handlers = serde_json::to_string(&handlers).unwrap_or_default();
         let queues = serde_json::to_string(queues).unwrap_or_default();
         let (host, binary) = (rules::storable_error(host), rules::storable_error(binary));
-        let (now, pid) = (site.injected(), i64::from(*pid));
-        conn.one((&JOIN, &[id, &now, &host, &pid, &binary, &handlers, &queues])).await.map(drop)
+        let (now, pid, lease) = (site.injected(), i64::from(*pid), duration_micros(*lease));
+        let values: [Value<'_>; 8] = [id, &now, &host, &pid, &binary, &handlers, &queues, &lease];
+        conn.one((&JOIN, &values)).await.map(drop)
     }
 }
 
@@ -150,13 +165,17 @@ impl Transition for Peers {
 
     const DOING: &'static str = "cannot look for other nodes";
 
-    async fn run(&self, _site: &Site, conn: &Connection) -> Result<Vec<Peer>, Fault> {
+    async fn run(&self, site: &Site, conn: &Connection) -> Result<Vec<Peer>, Fault> {
         let peer = |row: &Row| {
             let beat: Option<i64> = get(row, 1)?;
             let life = beat.map_or(Life::Dead, |beat| Life::Beats(beat.cast_unsigned()));
-            Ok(Peer { node: get(row, 0)?, life })
+            let mut peer = Peer::new(get(row, 0)?, life);
+            let micros = |micros: i64| Duration::from_micros(u64::try_from(micros).unwrap_or(0));
+            peer.quiet = get::<Option<i64>>(row, 2)?.map(micros).unwrap_or_default();
+            peer.lease = get::<Option<i64>>(row, 3)?.map(micros);
+            Ok(peer)
         };
-        conn.one((&PEERS, &[&self.0])).await?.iter().map(peer).collect()
+        conn.one((&PEERS, &[&self.0, &site.injected()])).await?.iter().map(peer).collect()
     }
 }
 

@@ -143,6 +143,15 @@ fn is_plain(settlement: &Settlement) -> bool {
         && settlement.keep.completed != Keep::No
 }
 
+/// How long after its end a completed task may be deleted.
+pub(super) fn kept(keep: Keep) -> Option<i64> {
+    match keep {
+        Keep::Forever => None,
+        Keep::For(time) => Some(duration_micros(time)),
+        Keep::No => Some(0),
+    }
+}
+
 /// Completes what simply completes, in one statement.
 async fn complete(
     site: &Site,
@@ -161,13 +170,7 @@ async fn complete(
     let id: Vec<Uuid> = plain_ones().map(|it| *it.id.as_uuid()).collect();
     let lease: Vec<i64> = plain_ones().map(|it| it.lease.cast_signed()).collect();
     let ran: Vec<i64> = plain_ones().map(|it| duration_micros(it.ran)).collect();
-    let keep: Vec<Option<i64>> = plain_ones()
-        .map(|it| match it.keep.completed {
-            Keep::Forever => None,
-            Keep::For(time) => Some(duration_micros(time)),
-            Keep::No => Some(0),
-        })
-        .collect();
+    let keep: Vec<Option<i64>> = plain_ones().map(|it| kept(it.keep.completed)).collect();
     let codec: Vec<Option<i32>> =
         plain_ones().map(|it| it.output.as_ref().map(|output| output.codec.into())).collect();
     let output: Vec<Option<&[u8]>> =

@@ -8,6 +8,7 @@ use super::{
     columns::only,
     connection::{Connection, Settings, Sql},
     crier::Crier,
+    doubt::Doubt,
     error::Fault,
     lane::{self, Lane, LaneId, Lanes},
     rings::Rings,
@@ -28,13 +29,25 @@ pub(super) struct Site {
     pub(super) clock: Option<Clock>,
     pub(super) bell: Arc<Bell>,
     pub(super) crier: Crier,
+    pub(super) doubt: Doubt,
     lanes: Mutex<Lanes>,
+    /// What tells this database from others, once it has been asked.
+    identity: Mutex<Option<String>>,
 }
 
 impl Site {
     pub(super) fn new(settings: Arc<Settings>, clock: Option<Clock>) -> Self {
-        let (bell, crier, lanes) = (Arc::new(Bell::new()), Crier::default(), Mutex::default());
-        Self { settings, clock, bell, crier, lanes }
+        let (bell, lanes) = (Arc::new(Bell::new()), Mutex::default());
+        let (crier, doubt, identity) = (Crier::default(), Doubt::default(), Mutex::default());
+        Self { settings, clock, bell, crier, doubt, lanes, identity }
+    }
+
+    pub(super) fn identity(&self) -> Option<String> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn identify(&self, identity: String) {
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Some(identity);
     }
 
     /// What the injected clock says, in microseconds; `None` where it is the server's that counts.

@@ -28,6 +28,7 @@ mod enqueue;
 mod error;
 mod filesystem;
 mod inspect;
+mod join;
 mod lane;
 mod liveness;
 mod migrations;
@@ -232,7 +233,7 @@ impl Storage for Sqlite {
                     let mut peers = Vec::new();
                     for holder in holders.into_iter().filter(|holder| *holder != node) {
                         let life = if locks.is_alive(holder)? { Life::Alive } else { Life::Dead };
-                        peers.push(Peer { node: holder, life });
+                        peers.push(Peer::new(holder, life));
                     }
                     let mut gone = Vec::new();
                     for node in announced {

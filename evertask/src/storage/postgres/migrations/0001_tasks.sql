@@ -100,5 +100,6 @@ CREATE TABLE nodes (
     host      text    NOT NULL DEFAULT '',
     "binary"  text    NOT NULL DEFAULT '',
     handlers  text    NOT NULL DEFAULT '[]', -- JSON: [["name", version], …]
-    queues    text    NOT NULL DEFAULT '[]'  -- JSON: ["name", …]
+    queues    text    NOT NULL DEFAULT '[]', -- JSON: ["name", …]
+    lease     bigint                         -- how long its beat may stand still; null if it never said
 ) WITH (fillfactor = 50);

@@ -8,7 +8,7 @@ use std::{
 use super::fresh;
 use crate::{
     body::Body,
-    storage::{Claim, Known, Life, NewTask, Node, Postgres, Storage},
+    storage::{Claim, Known, Life, ManualClock, NewTask, Node, Postgres, Storage},
 };
 
 /// A node that holds a task and never renews.
@@ -63,4 +63,27 @@ async fn a_node_that_stands_still_for_its_stall_limit_stops_beating_until_it_ren
     assert_eq!(next_beat(&postgres, &stalled, None).await, last, "the others beat, it does not");
     postgres.renew(crate::storage::Beat::new(stalled.id)).await.unwrap();
     assert!(next_beat(&postgres, &stalled, None).await > last);
+}
+
+#[tokio::test]
+async fn a_look_tells_how_long_a_node_has_been_quiet_and_for_how_long_it_may_be() {
+    let Some((options, url)) = fresh() else { return };
+    let clock = ManualClock::new();
+    let postgres = options.clock(clock.clock()).connect(url).await.unwrap();
+    let node = silent(&postgres, Duration::from_secs(300)).await;
+    let look = async || {
+        let peers = postgres.peers(uuid::Uuid::nil()).await.unwrap();
+        *peers.iter().find(|peer| peer.node == node.id).expect("it holds a task")
+    };
+    clock.advance(Duration::from_secs(7));
+    assert_eq!(
+        (look().await.quiet, look().await.lease),
+        (Duration::from_secs(7), Some(node.lease))
+    );
+    postgres.renew(crate::storage::Beat::new(node.id)).await.unwrap();
+    assert_eq!(look().await.quiet, Duration::ZERO);
+    // One that was signed off and renews has not said it again.
+    postgres.leave(node.id).await.unwrap();
+    postgres.renew(crate::storage::Beat::new(node.id)).await.unwrap();
+    assert_eq!(look().await.lease, None);
 }

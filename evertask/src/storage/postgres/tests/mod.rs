@@ -3,6 +3,8 @@
 use super::{Postgres, PostgresOptions, connection::Connection, connection::Purpose};
 
 mod heart;
+#[cfg(all(feature = "conformance", feature = "sqlx"))]
+mod joined;
 mod opening;
 mod plans;
 

@@ -18,8 +18,12 @@ const UNITS: &[(u128, &[&str])] = &[
 ];
 const SECOND: u128 = 1_000_000_000;
 
-/// Reads a duration; the error says what is wrong and what to write instead.
-pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+/// Reads a duration such as `5m` or `1h 30m`; the error says what is wrong and what to write instead.
+///
+/// # Errors
+///
+/// Says what cannot be read.
+pub fn parse(text: &str) -> Result<Duration, String> {
     let mut rest = text.trim();
     if rest.is_empty() {
         return Err("the duration is empty; write one such as `5m`".into());

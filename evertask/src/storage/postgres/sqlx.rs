@@ -1,0 +1,113 @@
+//! `sqlx` on the same database: its transactions, in which tasks can be stored, how it connects, and what its errors are.
+
+use std::sync::Arc;
+
+use sqlx::{
+    AssertSqlSafe, PgConnection, Row,
+    postgres::{PgConnectOptions, PgSslMode},
+};
+use tokio_postgres::{config::Host, error::SqlState};
+
+use super::{
+    connection::Settings,
+    error::kind_of,
+    join::{self, Answer, Call, DOING, Place, Session, WHERE},
+    site::Site,
+};
+use crate::storage::{
+    BoxFuture, FullStorage, JoinTx, NewTask, StorageError, StorageErrorKind,
+    join::{Join, JoinError, Joined},
+};
+
+impl JoinTx for sqlx::Transaction<'_, sqlx::Postgres> {}
+
+impl Join for sqlx::Transaction<'_, sqlx::Postgres> {
+    fn join<'t>(
+        &'t mut self,
+        storage: Arc<dyn FullStorage>,
+        tasks: Vec<NewTask>,
+    ) -> BoxFuture<'t, Result<Joined, JoinError>> {
+        (**self).join(storage, tasks)
+    }
+}
+
+/// For transactions that were begun by hand, or by [`Tx`](crate::Tx). Outside of a transaction the tasks are stored at once.
+impl JoinTx for PgConnection {}
+
+impl Join for PgConnection {
+    fn join<'t>(
+        &'t mut self,
+        storage: Arc<dyn FullStorage>,
+        tasks: Vec<NewTask>,
+    ) -> BoxFuture<'t, Result<Joined, JoinError>> {
+        Box::pin(join::join(self, storage, tasks))
+    }
+}
+
+impl Session for PgConnection {
+    async fn place(&mut self, site: &Site) -> Result<Place, StorageError> {
+        let told = async {
+            let row = sqlx::query(WHERE).persistent(!site.settings.pooled_proxy);
+            let row = row.fetch_one(&mut *self).await?;
+            Ok((row.try_get(0)?, row.try_get(1)?))
+        };
+        told.await.map_err(|error| tell(error, &site.settings.place, DOING))
+    }
+
+    async fn call(&mut self, site: &Site, call: Call<'_>) -> Result<Vec<Answer>, StorageError> {
+        let told: Result<Vec<Answer>, sqlx::Error> = async {
+            // Its only part that is not written here is the name of the schema, and that is quoted.
+            let query =
+                sqlx::query(AssertSqlSafe(call.sql)).persistent(!site.settings.pooled_proxy);
+            let query = query.bind(call.given).bind(call.payloads).bind(call.clock);
+            let rows = query.fetch_all(&mut *self).await?;
+            let read = |row: &sqlx::postgres::PgRow| {
+                Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
+            };
+            rows.iter().map(read).collect()
+        }
+        .await;
+        told.map_err(|error| tell(error, &site.settings.place, DOING))
+    }
+}
+
+impl Settings {
+    /// The same database for `sqlx`, one for each host that may have it.
+    pub(super) fn for_sqlx(&self) -> Vec<PgConnectOptions> {
+        let config = &self.config;
+        let mut common = PgConnectOptions::new_without_pgpass().ssl_mode(PgSslMode::Disable);
+        if let Some(user) = config.get_user() {
+            common = common.username(user);
+        }
+        if let Some(password) = config.get_password() {
+            common = common.password(&String::from_utf8_lossy(password));
+        }
+        if let Some(database) = config.get_dbname().or(config.get_user()) {
+            common = common.database(database);
+        }
+        if let Some(name) = config.get_application_name() {
+            common = common.application_name(name);
+        }
+        if self.pooled_proxy {
+            common = common.statement_cache_capacity(0);
+        }
+        let (hosts, ports) = (config.get_hosts(), config.get_ports());
+        let port = |at: usize| ports.get(at).or(ports.first()).copied().unwrap_or(5432);
+        let at = |(at, host): (usize, &Host)| match host {
+            Host::Tcp(name) => common.clone().host(name).port(port(at)),
+            #[cfg(unix)]
+            Host::Unix(path) => common.clone().socket(path).port(port(at)),
+        };
+        hosts.iter().enumerate().map(at).collect()
+    }
+}
+
+/// The driver met this error.
+pub(super) fn tell(error: sqlx::Error, place: &str, doing: &str) -> StorageError {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    let kind = match code {
+        Some(code) => kind_of(&SqlState::from_code(&code)),
+        None => StorageErrorKind::Unavailable,
+    };
+    StorageError::new(kind, format!("{doing}: {place}: {error}")).caused_by(error)
+}

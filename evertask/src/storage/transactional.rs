@@ -1,0 +1,45 @@
+//! What a handler writes in one transaction with the end of its task: stored effects that happen exactly once.
+
+use super::{BoxFuture, FullStorage, Reply, Settlement, StorageError};
+
+/// A storage whose database a handler can write to in the transaction that completes its task: see [`Tx`](crate::Tx).
+///
+/// It is for [`Postgres`](super::Postgres), with the feature `sqlx`. Nobody else can implement it.
+#[diagnostic::on_unimplemented(
+    message = "there is no `Tx<{Self}>`",
+    label = "no storage in whose transactions a handler can write",
+    note = "`Tx<Postgres>` needs `use evertask::storage::Postgres` and the feature `sqlx` of evertask"
+)]
+pub trait Transactional: Begin + FullStorage + Clone {}
+
+/// How such a transaction begins and ends. Public in name only.
+pub trait Begin {
+    /// By what the handler writes.
+    type Connection: Send + 'static;
+
+    /// A connection with a transaction on it. Nothing is left open if the future is dropped.
+    fn begin(&self) -> Reply<'_, Self::Connection>;
+
+    /// Completes the task in this transaction, if it is still ours to complete, and commits both.
+    fn complete<'s>(
+        &'s self,
+        conn: Self::Connection,
+        settlement: &'s Settlement,
+    ) -> BoxFuture<'s, Completion>;
+
+    /// Ends the transaction without a trace. `idle`: nothing is under way on the connection, so that it can be used again.
+    fn roll_back(&self, conn: Self::Connection, idle: bool) -> BoxFuture<'_, ()>;
+}
+
+/// What became of a transaction that was to complete its task.
+#[derive(Debug)]
+pub enum Completion {
+    /// Both are committed.
+    Done,
+    /// A cancel was asked for, or another node has the task: both are rolled back.
+    Refused,
+    /// The database did not take it: both are rolled back.
+    Failed(StorageError),
+    /// The answer to the commit was lost: both are committed or neither.
+    Unknown(StorageError),
+}

@@ -1,0 +1,165 @@
+//! What the journal and the storage say afterwards, and whether that agrees with what was promised.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use evertask::{
+    AttemptEnd, Page, Runtime, TaskFilter, TaskId, TaskInfo, TaskState, storage::NodeId,
+};
+
+use crate::journal;
+
+/// One run of a handler as the journal has it. Without an end its process was killed.
+#[derive(Debug, Clone)]
+struct Run {
+    task: TaskId,
+    begin: Duration,
+    end: Option<Duration>,
+}
+
+/// All that is known.
+#[derive(Debug)]
+pub(crate) struct Inquest {
+    pub(crate) tasks: HashMap<TaskId, TaskInfo>,
+    runs: HashMap<String, Run>,
+    stored: HashSet<TaskId>,
+    cancelling: HashSet<TaskId>,
+    /// Which node each process was, by its pid, with the wall clock it saw.
+    pub(crate) nodes: HashMap<u32, (NodeId, u64)>,
+    pub(crate) refused: usize,
+    pub(crate) rescued: usize,
+    pub(crate) troubles: Vec<String>,
+}
+
+impl Inquest {
+    pub(crate) async fn hold(directory: &Path, client: &Runtime) -> Self {
+        let mut inquest = Self {
+            tasks: all(client).await,
+            runs: HashMap::new(),
+            stored: HashSet::new(),
+            cancelling: HashSet::new(),
+            nodes: HashMap::new(),
+            refused: 0,
+            rescued: 0,
+            troubles: Vec::new(),
+        };
+        for (at, line) in journal::read(directory) {
+            inquest.hear(at, &line);
+        }
+        inquest
+    }
+
+    fn hear(&mut self, at: Duration, line: &str) {
+        let words: Vec<&str> = line.splitn(4, ' ').collect();
+        let id = || words[1].parse::<TaskId>().unwrap();
+        match words[0] {
+            "begin" => {
+                let run = Run { task: id(), begin: at, end: None };
+                self.runs.insert(words[2].to_owned(), run);
+            }
+            "end" => self.runs.get_mut(words[2]).expect("it began").end = Some(at),
+            "stored" => drop(self.stored.insert(id())),
+            "cancelling" => drop(self.cancelling.insert(id())),
+            "node" => {
+                let node = (words[1].parse().unwrap(), words[3].parse().unwrap());
+                self.nodes.insert(words[2].parse().unwrap(), node);
+            }
+            "refused" => self.refused += 1,
+            "rescued" => self.rescued += 1,
+            "trouble" => self.troubles.push(line.to_owned()),
+            "missed" => panic!("events were missed: {line}"),
+            _ => {}
+        }
+    }
+
+    /// Nothing that was acknowledged is missing, and everything came to the end it had to.
+    pub(crate) fn nothing_is_lost(&self) {
+        for id in &self.stored {
+            assert!(self.tasks.contains_key(id), "task {id} was acknowledged and is lost");
+        }
+        for (id, task) in &self.tasks {
+            let payload = task.payload.as_str().unwrap();
+            let usual = match () {
+                () if payload.contains("doomed") => TaskState::Failed,
+                () if payload.contains("held") => TaskState::Cancelled,
+                () => TaskState::Completed,
+            };
+            let cancelled = task.state == TaskState::Cancelled && self.cancelling.contains(id);
+            assert!(task.state == usual || cancelled, "{task:?}");
+        }
+    }
+
+    /// The runs of a task whose ends the storage took, in the order of their leases.
+    fn accepted(&self, task: &TaskInfo) -> Vec<(String, &Run)> {
+        let failed = task.attempts.iter().filter(|attempt| attempt.end == AttemptEnd::Failed);
+        let names = failed.filter_map(|attempt| attempt.error.clone());
+        let output = task.output.as_ref().map(|output| output.read::<String>().unwrap());
+        let run = |name: String| {
+            let run = self.runs.get(&name).unwrap_or_else(|| panic!("{name} never ran: {task:?}"));
+            assert_eq!(run.task, task.id, "{name} was a run of another task");
+            (name, run)
+        };
+        names.chain(output).map(run).collect()
+    }
+
+    /// Runs whose ends were accepted lie one after the other, and nothing was accepted of one whose task had been taken away.
+    pub(crate) fn nothing_stale_was_accepted(&self) {
+        let offset = clock_offset();
+        for task in self.tasks.values() {
+            let accepted = self.accepted(task);
+            for pair in accepted.windows(2) {
+                let ((a, first), (b, second)) = (&pair[0], &pair[1]);
+                let end = first.end.unwrap_or_else(|| panic!("{a} was accepted and has no end"));
+                assert!(
+                    end <= second.begin,
+                    "{a} and {b} overlap and both were accepted: {task:?}"
+                );
+            }
+            let lost = task.attempts.iter().filter(|attempt| attempt.end == AttemptEnd::Lost);
+            for taken in lost {
+                // At the instant at which this was written down nobody had the task.
+                let at = taken.ended.duration_since(SystemTime::UNIX_EPOCH).unwrap() - offset;
+                let during = |run: &Run| run.begin < at && run.end.is_some_and(|end| end > at);
+                let stale = accepted.iter().find(|(_, run)| during(run));
+                assert!(stale.is_none(), "{stale:?} was accepted after it was lost: {task:?}");
+            }
+        }
+    }
+
+    /// How long after its death what a node held was taken over.
+    pub(crate) fn rescues(&self, node: NodeId, died: SystemTime) -> Vec<Duration> {
+        let attempts = self.tasks.values().flat_map(|task| &task.attempts);
+        let lost = attempts.filter(|it| it.end == AttemptEnd::Lost && it.node == node);
+        // What it lost while it was stopped was lost before it died.
+        lost.filter_map(|it| it.ended.duration_since(died).ok()).collect()
+    }
+
+    /// The nodes from which tasks were taken, one for each task.
+    pub(crate) fn robbed(&self) -> Vec<NodeId> {
+        let attempts = self.tasks.values().flat_map(|task| &task.attempts);
+        attempts.filter(|it| it.end == AttemptEnd::Lost).map(|it| it.node).collect()
+    }
+}
+
+/// What the wall clock is ahead of the one of the journal.
+fn clock_offset() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap() - journal::now()
+}
+
+async fn all(client: &Runtime) -> HashMap<TaskId, TaskInfo> {
+    let mut tasks = HashMap::new();
+    let mut page = Page { before: None, limit: 1_000 };
+    loop {
+        let found = client.tasks(TaskFilter::default(), page).await.unwrap();
+        let Some(last) = found.last() else { return tasks };
+        page.before = Some(last.id);
+        for task in found {
+            // Listings leave out the attempts.
+            let whole = client.task(task.id).await.unwrap().unwrap();
+            tasks.insert(task.id, whole);
+        }
+    }
+}

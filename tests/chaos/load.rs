@@ -1,0 +1,161 @@
+//! The work on trial: handlers that write down when they ran, and dispatchers that write down what was acknowledged.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use evertask::{
+    Cancel, Context, DispatchError, EventKind, Page, Retention, Runtime, State, TaskFilter, TaskId,
+    TaskState,
+};
+
+use crate::{
+    LEASE,
+    journal::{self, Journal},
+    until,
+};
+
+/// One run of a handler, from its first poll to the drop of its future.
+struct Run {
+    id: TaskId,
+    /// Names this run among all: whatever the storage took of it says so.
+    name: String,
+    journal: Journal,
+}
+
+impl Run {
+    fn begin(ctx: &Context, journal: &Journal) -> Self {
+        let (id, name) = (ctx.id(), format!("run-{:016x}", fastrand::u64(..)));
+        journal.say(&format!("begin {id} {name}"));
+        Self { id, name, journal: journal.clone() }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.journal.say(&format!("end {} {}", self.id, self.name));
+    }
+}
+
+#[evertask::handler(retries = 3, backoff = "fixed(50ms)")]
+pub(crate) async fn work(
+    kind: String,
+    journal: State<Journal>,
+    ctx: Context,
+) -> Result<String, String> {
+    let run = Run::begin(&ctx, &journal);
+    let pause = match kind.as_str() {
+        "slow" => Duration::from_millis(fastrand::u64(20..200)),
+        // So long that a node which stops has lost it when it goes on, and not so long that it never gets done.
+        "long" => LEASE.mul_f64(fastrand::f64() + 0.5),
+        _ => Duration::ZERO,
+    };
+    if kind == "held" {
+        ctx.cancelled().await;
+    }
+    tokio::time::sleep(pause).await;
+    match kind.as_str() {
+        "flaky" if ctx.attempt() == 1 => Err(run.name.clone()),
+        "doomed" => Err(run.name.clone()),
+        _ => Ok(run.name.clone()),
+    }
+}
+
+/// A node, or with `client` what dispatches to it, on the storage of this url.
+pub(crate) fn builder(url: &str, journal: &Journal) -> evertask::Builder {
+    let builder = Runtime::builder().url(url).discover(false).handler::<work>().lease(LEASE);
+    let builder = builder.state(journal.clone());
+    // What is on trial is not whether a task is to blame for its nodes' deaths.
+    builder.retention(Retention::forever()).max_losses(1_000).concurrency(12)
+}
+
+/// Writes down what this node is refused and what troubles it.
+pub(crate) async fn tell_events(runtime: Runtime, journal: Journal) {
+    let mut events = runtime.events();
+    while let Some(event) = events.next().await {
+        let error = event.error.as_deref().unwrap_or_default();
+        match event.kind {
+            EventKind::LeaseLost => journal.say(&format!("refused {}", event.id)),
+            EventKind::Rescued => journal.say(&format!("rescued {}", event.id)),
+            EventKind::Trouble => journal.say(&format!("trouble {error}")),
+            EventKind::Missed(n) => journal.say(&format!("missed {n}")),
+            _ => {}
+        }
+    }
+}
+
+/// Where it is said that no more is to be dispatched.
+fn drain(directory: &Path) -> PathBuf {
+    directory.join("drain")
+}
+
+/// Tells all to dispatch no more, and waits until those who live have done with what they were at, and all of it has ended.
+pub(crate) async fn finish(directory: &Path, living: &[u32], runtime: &Runtime) {
+    std::fs::write(drain(directory), "").unwrap();
+    // What a killed process had sent may still be carried out.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    until("all dispatchers have done", async || {
+        let lines = journal::read(directory);
+        let say = |what: &str, pid: &u32| {
+            let said = format!("{what} {pid}");
+            lines.iter().filter(|(_, line)| *line == said).count()
+        };
+        living.iter().all(|pid| say("dispatching", pid) == say("drained", pid))
+    })
+    .await;
+    until("everything has ended", async || all_ended(runtime).await).await;
+}
+
+/// What is dispatched, as often as it stands here.
+const KINDS: [&str; 9] =
+    ["quick", "quick", "quick", "flaky", "slow", "slow", "slow", "long", "doomed"];
+
+/// Dispatches at random until it is told to stop.
+pub(crate) async fn dispatch(runtime: Runtime, journal: Journal, directory: PathBuf, seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (drain, pid) = (drain(&directory), std::process::id());
+    journal.say(&format!("dispatching {pid}"));
+    while !drain.exists() {
+        let kind = KINDS[random.usize(..KINDS.len())];
+        let mut dispatch = work::dispatch(kind).on(&runtime).priority(random.i16(0..3));
+        match random.u32(0..10) {
+            0 => dispatch = dispatch.after(Duration::from_millis(random.u64(0..2_000))),
+            // Of one kind, so that what replaces is of the same kind as what is replaced.
+            1 => {
+                let key = format!("{kind}-{}", random.u32(0..5));
+                dispatch = work::dispatch(kind).on(&runtime).key(key);
+            }
+            _ => {}
+        }
+        match dispatch.await {
+            Ok(task) => {
+                journal.say(&format!("stored {}", task.id()));
+                if random.u32(0..20) == 0 {
+                    journal.say(&format!("cancelling {}", task.id()));
+                    if let Ok(Cancel::Done | Cancel::Asked) = task.cancel().await {
+                        journal.say(&format!("cancelled {}", task.id()));
+                    }
+                }
+            }
+            // Whether it was stored is not known, and not promised.
+            Err(DispatchError::Unknown { id, .. }) => journal.say(&format!("unknown {id}")),
+            Err(error) => journal.say(&format!("undispatched {error}")),
+        }
+        tokio::time::sleep(Duration::from_millis(random.u64(5..60))).await;
+    }
+    journal.say(&format!("drained {pid}"));
+}
+
+/// All that is stored has ended.
+async fn all_ended(runtime: &Runtime) -> bool {
+    for state in [TaskState::Pending, TaskState::Running] {
+        let mut filter = TaskFilter::default();
+        filter.state = Some(state);
+        let left = runtime.tasks(filter, Page { before: None, limit: 1 }).await;
+        if !left.is_ok_and(|left| left.is_empty()) {
+            return false;
+        }
+    }
+    true
+}

@@ -1,0 +1,70 @@
+//! Several real processes on one database, in weather: killed, stopped, with clocks an hour off, on a database that crashes, is
+//! cut off, keeps silent or has no room left. Nothing stored is lost, nothing stale is accepted, nobody alive is robbed.
+//!
+//! Whatever is random comes from a seed. `EVERTASK_CHAOS_SECONDS=3600` makes of the seconds of a test an hour, with another seed
+//! each time unless `EVERTASK_SEED` says which; that is for nights.
+
+mod blocked;
+mod database;
+mod disk;
+mod inquest;
+mod journal;
+mod load;
+mod node;
+mod processes;
+mod server;
+mod wire;
+
+use std::time::Duration;
+
+/// The lease of all nodes on trial: short, so that much happens in little time.
+const LEASE: Duration = Duration::from_secs(2);
+
+/// The storages on trial. A new one is a line here, and what a test needs of its server in `server.rs`.
+macro_rules! on_every_server {
+    ($($test:ident),+ $(,)?) => {
+        $crate::on_server!(postgres, evertask_servers::own_postgres(), $($test),+);
+    };
+}
+
+macro_rules! on_server {
+    ($module:ident, $server:expr, $($test:ident),+) => {
+        mod $module {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $test() {
+                    let Some(server) = $server else { return };
+                    super::$test(std::sync::Arc::new(server)).await;
+                }
+            )+
+        }
+    };
+}
+
+pub(crate) use {on_every_server, on_server};
+
+/// Waits until something is so; says what if that takes too long.
+pub(crate) async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !so().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(120), wait).await;
+    assert!(waited.is_ok(), "it never became so: {what}");
+}
+
+/// How long the random part of a test lasts: a few seconds, or as long as one wishes.
+fn length(usual: u64) -> Duration {
+    let asked = std::env::var("EVERTASK_CHAOS_SECONDS").ok().and_then(|secs| secs.parse().ok());
+    Duration::from_secs(asked.unwrap_or(usual))
+}
+
+/// The seed of everything random, printed so that a failure can be repeated.
+fn seed() -> u64 {
+    let asked = std::env::var("EVERTASK_SEED").ok().and_then(|seed| seed.parse().ok());
+    let long = std::env::var_os("EVERTASK_CHAOS_SECONDS").is_some();
+    let seed = asked.unwrap_or_else(|| if long { fastrand::u64(..) } else { 20_260_901 });
+    println!("EVERTASK_SEED={seed}");
+    seed
+}

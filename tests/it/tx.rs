@@ -1,0 +1,297 @@
+//! Handlers that write in one transaction with the end of their task.
+
+use std::{
+    process::{Command, Stdio},
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use evertask::{
+    Context, EventKind, Runtime, TaskId, TaskState, Tx,
+    storage::{Memory, Postgres},
+};
+use evertask_servers::Cluster;
+use tokio_postgres::{Client, NoTls};
+
+/// Writes a row, and then does as it is told.
+#[evertask::handler(retries = 1, backoff = "fixed(1ms)")]
+async fn write(
+    table: String,
+    then: String,
+    ctx: Context,
+    #[extract] mut tx: Tx<Postgres>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let insert = sqlx::AssertSqlSafe(format!("INSERT INTO {table} VALUES ($1, $2)"));
+    let (id, attempt) = (ctx.id().to_string(), i64::from(ctx.attempt()));
+    sqlx::query(insert).bind(id).bind(attempt).execute(tx.get().await?).await?;
+    match (then.as_str(), ctx.attempt()) {
+        ("fail once", 1) => return Err("as it was told".into()),
+        ("panic once", 1) => panic!("as it was told"),
+        ("time out once", 1) => {
+            // In the middle of a statement.
+            sqlx::query("SELECT pg_sleep(600)").execute(tx.get().await?).await?;
+        }
+        ("break once", 1) => {
+            let end = "SELECT pg_terminate_backend(pg_backend_pid())";
+            sqlx::query(end).execute(tx.get().await?).await.unwrap_err();
+        }
+        ("poison once", 1) => {
+            sqlx::query("SELECT 1 / 0").execute(tx.get().await?).await.unwrap_err();
+        }
+        ("keep it once", 1) => KEPT.lock().unwrap().push(tx),
+        ("wait", _) => std::future::pending().await,
+        ("wait for the cancel", _) => {
+            WAITING.fetch_add(1, Ordering::SeqCst);
+            // It is asked for, but this goes on to its end.
+            ctx.cancelled().await;
+        }
+        ("dispatch", _) => {
+            let next = write::dispatch(table, "nothing").on(&ctx.runtime());
+            ctx.dispatch_on_success(next)?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+static KEPT: Mutex<Vec<Tx<Postgres>>> = Mutex::new(Vec::new());
+static WAITING: AtomicU32 = AtomicU32::new(0);
+
+#[evertask::handler]
+async fn never_writes(#[extract] tx: Tx<Postgres>) -> u32 {
+    drop(tx);
+    7
+}
+
+struct Site {
+    runtime: Runtime,
+    client: Client,
+    table: String,
+}
+
+fn builder() -> evertask::Builder {
+    Runtime::builder().discover(false).handler::<write>().handler::<never_writes>()
+}
+
+async fn client(server: &Cluster) -> Client {
+    let (client, connection) = tokio_postgres::connect(&server.url(), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+impl Site {
+    async fn start(server: &Cluster) -> Self {
+        let schema = evertask_servers::schema();
+        let options = Postgres::options().schema(&schema).durable(false);
+        let storage = options.connect(server.url()).await.unwrap();
+        let (client, table) = (client(server).await, format!("{schema}_rows"));
+        client
+            .batch_execute(&format!("CREATE TABLE {table} (task text, attempt bigint)"))
+            .await
+            .unwrap();
+        Self { runtime: builder().storage(storage).start().await.unwrap(), client, table }
+    }
+
+    fn write(&self, then: &str) -> evertask::Dispatch<write> {
+        write::dispatch(&*self.table, then).on(&self.runtime)
+    }
+
+    /// In which attempts the rows of a task were written.
+    async fn rows(&self, id: TaskId) -> Vec<i64> {
+        let sql = format!("SELECT attempt FROM {} WHERE task = $1", self.table);
+        let rows = self.client.query(&sql, &[&id.to_string()]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    async fn state(&self, id: TaskId) -> Option<TaskState> {
+        self.runtime.task(id).await.unwrap().map(|task| task.state)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_handler_writes_is_committed_with_its_completion() {
+    let Some(server) = evertask_servers::postgres() else { return };
+    let site = Site::start(server).await;
+    let mut events = site.runtime.events();
+    let task = site.write("nothing").await.unwrap();
+    task.output().await.unwrap();
+    assert_eq!(site.rows(task.id()).await, [1]);
+    let mut told = Vec::new();
+    while told.last() != Some(&EventKind::Completed) {
+        told.push(events.next().await.unwrap().kind);
+    }
+    let info = task.info().await.unwrap().unwrap();
+    assert_eq!((info.state, info.attempt, info.attempts.len()), (TaskState::Completed, 1, 0));
+    assert_eq!(
+        never_writes::dispatch().on(&site.runtime).await.unwrap().output().await.unwrap(),
+        7
+    );
+    assert!(site.runtime.health().await.running == 0);
+    site.runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_attempt_that_does_not_complete_nothing_remains() {
+    let Some(server) = evertask_servers::postgres() else { return };
+    let site = Site::start(server).await;
+    for then in ["fail once", "panic once", "break once", "poison once", "keep it once"] {
+        let task = site.write(then).await.unwrap();
+        task.output().await.unwrap();
+        assert_eq!(site.rows(task.id()).await, [2], "{then}");
+    }
+    let cut_off = site.write("time out once").timeout(Duration::from_millis(300)).await.unwrap();
+    cut_off.output().await.unwrap();
+    assert_eq!(site.rows(cut_off.id()).await, [2]);
+    site.runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_task_leaves_nothing_even_if_its_handler_returns() {
+    let Some(server) = evertask_servers::postgres() else { return };
+    let site = Site::start(server).await;
+    let waits = site.write("wait").await.unwrap();
+    crate::until(async || site.state(waits.id()).await == Some(TaskState::Running)).await;
+    waits.cancel().await.unwrap();
+    crate::until(async || site.state(waits.id()).await == Some(TaskState::Cancelled)).await;
+    assert!(site.rows(waits.id()).await.is_empty());
+
+    let returns = site.write("wait for the cancel").await.unwrap();
+    crate::until(async || WAITING.load(Ordering::SeqCst) > 0).await;
+    returns.cancel().await.unwrap();
+    crate::until(async || site.state(returns.id()).await == Some(TaskState::Cancelled)).await;
+    assert!(site.rows(returns.id()).await.is_empty());
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%' AND query LIKE $1";
+    let of_us = format!("%{}%", site.table);
+    crate::until(async || {
+        site.client.query_one(left, &[&of_us]).await.unwrap().get::<_, i64>(0) == 0
+    })
+    .await;
+    site.runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_lost_the_lease_commits_nothing() {
+    let Some(server) = evertask_servers::postgres() else { return };
+    let site = Site::start(server).await;
+    WAITING.store(0, Ordering::SeqCst);
+    let task = site.write("wait for the cancel").await.unwrap();
+    crate::until(async || site.state(task.id()).await == Some(TaskState::Running)).await;
+    // As if another node had taken it over.
+    let schema = site.table.strip_suffix("_rows").unwrap();
+    let seize = format!("UPDATE {schema}.tasks SET lease = lease + 1, node = gen_random_uuid()");
+    crate::until(async || site.rows_locked().await).await;
+    site.client.batch_execute(&seize).await.unwrap();
+    let mut events = site.runtime.events();
+    site.runtime.cancel(task.id()).await.unwrap();
+    while events.next().await.unwrap().kind != EventKind::LeaseLost {}
+    assert!(site.rows(task.id()).await.is_empty());
+    site.runtime.shutdown().await.unwrap();
+}
+
+impl Site {
+    /// A handler has written and not committed.
+    async fn rows_locked(&self) -> bool {
+        let sql = "SELECT count(*) FROM pg_locks WHERE relation = $1::text::regclass AND mode = 'RowExclusiveLock'";
+        self.client.query_one(sql, &[&self.table]).await.unwrap().get::<_, i64>(0) > 0
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_dispatched_on_success_is_committed_too() {
+    let Some(server) = evertask_servers::postgres() else { return };
+    let site = Site::start(server).await;
+    site.write("dispatch").await.unwrap().output().await.unwrap();
+    let count = format!("SELECT count(*) FROM {}", site.table);
+    crate::until(async || site.client.query_one(&count, &[]).await.unwrap().get::<_, i64>(0) == 2)
+        .await;
+    site.runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_handler_with_a_transaction_is_refused_where_there_is_none() {
+    let refused = builder().storage(Memory::new()).start().await.unwrap_err().to_string();
+    assert!(refused.contains("`write`") || refused.contains("`never_writes`"), "{refused}");
+    assert!(refused.contains("can complete no task of another storage"), "{refused}");
+    builder().storage(Memory::new()).client().await.expect("who runs nothing needs none");
+}
+
+#[tokio::test]
+async fn in_a_plain_call_the_test_says_what_becomes_of_the_transaction() {
+    let Some(server) = evertask_servers::postgres() else { return };
+    let client = client(server).await;
+    let table = format!("{}_rows", evertask_servers::schema());
+    client
+        .batch_execute(&format!("CREATE TABLE {table} (task text, attempt bigint)"))
+        .await
+        .unwrap();
+    let conn = crate::within::sqlx(server).await;
+    let tx = Tx::from_connection(conn);
+    write(table.clone(), "nothing".into(), Context::test(), tx).await.unwrap();
+    let rows = client.query(&format!("SELECT * FROM {table}"), &[]).await.unwrap();
+    assert_eq!(rows.len(), 1, "nobody began a transaction, so it is there");
+}
+
+const VICTIM: &str = "EVERTASK_TX_VICTIM";
+
+/// Not a test by itself: a process that completes tasks until it is killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn victim() {
+    let Ok(schema) = std::env::var(VICTIM) else { return };
+    let server = evertask_servers::postgres().unwrap();
+    let storage = Postgres::options().schema(schema).durable(false);
+    let storage = storage.connect(server.url()).await.unwrap();
+    let lease = Duration::from_secs(1);
+    let _node = builder().storage(storage).lease(lease).concurrency(8).start().await.unwrap();
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_often_processes_are_killed_each_task_has_written_exactly_once() {
+    const TASKS: usize = 3_000;
+    let Some(server) = evertask_servers::postgres() else { return };
+    let site = Site::start(server).await;
+    // This node only looks.
+    let schema = site.table.strip_suffix("_rows").unwrap().to_owned();
+    site.runtime.shutdown().await.unwrap();
+    let storage = Postgres::options().schema(&schema).durable(false);
+    let storage = storage.connect(server.url()).await.unwrap();
+    let runtime = builder().storage(storage).client().await.unwrap();
+    let tasks = (0..TASKS).map(|_| write::new(&*site.table, "nothing"));
+    evertask::dispatch_all(tasks).on(&runtime).await.unwrap();
+    let rows = async |what: &str| -> i64 {
+        let sql = format!("SELECT {what} FROM {}", site.table);
+        site.client.query_one(&sql, &[]).await.unwrap().get(0)
+    };
+    let completed = async || -> i64 {
+        let sql = format!("SELECT count(*) FROM {schema}.tasks WHERE state = 2");
+        site.client.query_one(&sql, &[]).await.unwrap().get(0)
+    };
+    let (mut kills, mut in_the_middle) = (0, 0);
+    while completed().await < TASKS as i64 {
+        let mut victim = Command::new(std::env::current_exe().unwrap())
+            .args(["tx::victim", "--exact", "--test-threads=1"])
+            .env(VICTIM, &schema)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // While it is at work, however slow the machine is, but at no particular place.
+        let (before, quota) = (completed().await, fastrand::i64(1..300));
+        crate::until(async || completed().await >= (before + quota).min(TASKS as i64)).await;
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        kills += 1;
+        let running = format!("SELECT count(*) FROM {schema}.tasks WHERE state = 1 AND begun");
+        let running: i64 = site.client.query_one(&running, &[]).await.unwrap().get(0);
+        in_the_middle += i64::from(running > 0);
+    }
+    eprintln!("{kills} kills, {in_the_middle} of them while tasks were running");
+    assert!(kills >= 10 && in_the_middle >= 5, "{kills} kills, {in_the_middle} in the middle");
+    crate::until(async || rows("count(*)").await >= TASKS as i64).await;
+    assert_eq!(rows("count(*)").await, TASKS as i64);
+    assert_eq!(rows("count(DISTINCT task)").await, TASKS as i64);
+    runtime.shutdown().await.unwrap();
+}
