@@ -44,7 +44,7 @@ pub(super) const REPLACE: &str = "UPDATE ? AS s STRAIGHT_JOIN {tasks} AS t FORCE
     t.codec = s.codec, t.payload = s.payload, t.retries = s.retries, t.timeout = s.timeout, t.tick = s.tick,
     t.request = s.request, t.spent = 0, t.unreadable = 0, t.losses = 0, t.lost_alone = 0, t.error = NULL";
 pub(super) const REPLACED: &str =
-    "x'' AS id, 0 AS lane, 0 AS due_at, 0 AS expires_at, 0 AS codec, x'' AS payload, 0 AS retries,
+    "x'' AS id, 0 AS lane, 0 AS due_at, 0 AS expires_at, 0 AS codec, {body} AS payload, 0 AS retries,
     0 AS timeout, 0 AS tick, x'' AS request";
 
 const UNTAG: &str = "DELETE FROM {tags} WHERE id IN ?";

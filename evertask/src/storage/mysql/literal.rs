@@ -183,13 +183,21 @@ impl Literal for Values<'_> {
 }
 
 /// Rows as a table to join with. What stands before them gives its columns names and types: `x'' AS id, 0 AS lease`.
+///
+/// A column of such a table has no room for a value of more than 64 KiB, and without a word leaves it empty. So one that
+/// holds bodies is called `{body} AS …`, and given the largest type there is, which costs more, where a row is long.
 #[derive(Debug)]
 pub(super) struct Table<'r>(pub(super) &'static str, pub(super) &'r [Vec<u8>]);
 
+/// Longer rows are long.
+const LONG: usize = 8 << 10;
+
 impl Literal for Table<'_> {
     fn write(&self, text: &mut Vec<u8>) {
+        let long = self.1.iter().any(|row| row.len() > LONG);
+        let body = if long { "CAST('' AS BINARY(16777216))" } else { "x''" };
         text.extend(b"(SELECT ");
-        text.extend(self.0.as_bytes());
+        text.extend(self.0.replace("{body}", body).as_bytes());
         text.extend(b" FROM DUAL WHERE FALSE UNION ALL VALUES ");
         for (at, row) in self.1.iter().enumerate() {
             if at > 0 {

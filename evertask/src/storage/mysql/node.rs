@@ -42,7 +42,8 @@ pub(super) const BEGUN: &str = "x'' AS id, 0 AS lease";
 pub(super) const HELD: &str =
     "SELECT id, lease, claim, cancel_asked FROM {tasks} FORCE INDEX (running) WHERE node = ?";
 
-pub(super) const PEERS: &str = "SELECT h.node, n.beat, GREATEST(0, @now - n.beat_at), n.lease FROM (
+pub(super) const PEERS: &str =
+    "SELECT h.node, n.beat, GREATEST(0, @now - n.beat_at), n.lease FROM (
         SELECT DISTINCT node FROM {tasks} FORCE INDEX (running) WHERE node IS NOT NULL) AS h
     LEFT JOIN {nodes} AS n ON n.id = h.node WHERE h.node <> ?";
 

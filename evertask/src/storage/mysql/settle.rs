@@ -34,7 +34,7 @@ pub(super) const COMPLETE: &str = "UPDATE ? AS s STRAIGHT_JOIN {tasks} AS t FORC
     t.output_error = s.output_error, t.node = NULL, t.claim = NULL, t.begun = 0
     WHERE t.lease = s.lease AND t.node IS NOT NULL AND NOT t.cancel_asked";
 pub(super) const COMPLETED: &str =
-    "x'' AS id, 0 AS lease, 0 AS ran, 0 AS keep, 0 AS codec, x'' AS output, x'' AS output_error";
+    "x'' AS id, 0 AS lease, 0 AS ran, 0 AS keep, 0 AS codec, {body} AS output, x'' AS output_error";
 
 // Locked in the order of their ids, so that two batches cannot wait for each other.
 pub(super) const FIND: &str = "SELECT id, lane, state, lease, spent, unreadable, losses, lost_alone, cancel_asked, begun, due_at

@@ -34,7 +34,7 @@ pub(super) const END: &str = "UPDATE ? AS s STRAIGHT_JOIN {tasks} AS t FORCE IND
     t.output_error = s.output_error, t.node = NULL, t.claim = NULL, t.begun = 0, t.cancel_asked = 0";
 pub(super) const END_ROWS: &str =
     "x'' AS id, 0 AS state, 0 AS spent, 0 AS unreadable, 0 AS losses, 0 AS lost_alone,
-    0 AS started_at, 0 AS prune_at, x'' AS error, 0 AS codec, x'' AS output, x'' AS output_error";
+    0 AS started_at, 0 AS prune_at, x'' AS error, 0 AS codec, {body} AS output, x'' AS output_error";
 
 const WRITE_DOWN: &str = "INSERT INTO {attempts} (id, lease, attempt, node, `binary`, started_at, ended_at, outcome, error,
     fingerprint) VALUES ? ON DUPLICATE KEY UPDATE attempt = attempt";

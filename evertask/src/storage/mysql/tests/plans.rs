@@ -60,7 +60,7 @@ async fn every_statement_goes_by_its_index() {
         (enqueue::REPLACE, &[&Table(enqueue::REPLACED, &replaced)], &["PRIMARY"]),
         (claim::GOT, &[&nobody, n], &["running"]),
         (&head, &[n, n, n, n, n, n, n], &["pending", "PRIMARY"]),
-        (claim::TAKE, &[&nobody, n, n, &ids], &["PRIMARY"]),
+        (claim::TAKE, &[&nobody, n, n, n, &ids], &["PRIMARY"]),
         (&first, &[n], &["pending"]),
         (&later, &[n, n], &["pending"]),
         (settle::COMPLETE, &[&Table(settle::COMPLETED, &completed)], &["PRIMARY"]),
