@@ -159,7 +159,7 @@ async fn connections_that_are_cut_lose_nothing_and_stop_no_loop() {
     let node = builder(storage).start().await.unwrap();
     let mut cut = async || {
         let ids =
-            format!("SELECT id FROM information_database.processlist WHERE db = '{database}'");
+            format!("SELECT id FROM information_schema.processlist WHERE db = '{database}'");
         let ids: Vec<u64> = killer.query(ids).await.unwrap();
         for id in &ids {
             // It may have ended meanwhile.

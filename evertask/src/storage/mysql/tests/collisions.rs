@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{fresh, run, session, task};
+use super::{Connection, MySql, fresh, run, session, task};
 use crate::{
     policy::Keep,
-    storage::{Cancel, Inspect, Known, NewTask, Node, Storage},
+    storage::{Cancel, Inspect, Known, NewTask, Node, Storage, mysql::row::number},
     task::TaskState,
 };
 
@@ -13,17 +13,19 @@ fn keyed(key: &str) -> NewTask {
     NewTask { key: Some(key.to_owned()), ..task() }
 }
 
-/// Waits until so many transactions wait for locks of this storage's tables.
-async fn waiting(mysql: &super::MySql, conn: &mut super::Connection, many: u64) {
-    let sql = "SELECT COUNT(DISTINCT w.requesting_trx_id) FROM information_schema.innodb_lock_waits AS w
-        JOIN information_schema.innodb_locks AS l ON l.lock_id = w.requested_lock_id WHERE l.lock_table LIKE ?";
-    let prefix = &mysql.0.site.settings.prefix.0;
-    let pattern = format!("%{prefix}%");
+/// Waits until a transaction other than this one waits for a lock of this storage's tables, and gives its number.
+async fn waiting(mysql: &MySql, conn: &mut Connection, but: u64) -> u64 {
+    let sql = "SELECT COALESCE(MAX(w.requesting_trx_id), 0) FROM information_schema.innodb_lock_waits AS w
+        JOIN information_schema.innodb_locks AS l ON l.lock_id = w.requested_lock_id
+        WHERE l.lock_table LIKE ? AND w.requesting_trx_id <> ?";
+    let pattern = format!("%{}%", mysql.0.site.settings.prefix.0);
     loop {
-        let answer = run(mysql, conn, sql, &[&pattern]).await;
-        if super::super::row::number::<u64>(&answer.rows[0], 0).unwrap() >= many {
-            return;
+        let answer = run(mysql, conn, sql, &[&pattern, &but]).await;
+        let waits = number(&answer.rows[0], 0).unwrap();
+        if waits > 0 {
+            return waits;
         }
+        // The server looks at its locks no more often.
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -46,11 +48,11 @@ async fn a_deadlock_is_tried_again_and_nobody_hears_of_it() {
     }
     let (storage, again) = (mysql.clone(), vec![keyed("a"), keyed("b")]);
     let replacing = tokio::spawn(async move { storage.enqueue(again).await });
-    waiting(&mysql, &mut watcher, 1).await;
+    waiting(&mysql, &mut watcher, 0).await;
     let deadlocks = "SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'";
-    let count = async |conn: &mut super::Connection| {
+    let count = async |conn: &mut Connection| {
         let answer = run(&mysql, conn, deadlocks, &[]).await;
-        super::super::row::number::<u64>(&answer.rows[0], 1).unwrap()
+        number::<u64>(&answer.rows[0], 1).unwrap()
     };
     let before = count(&mut watcher).await;
     run(&mysql, &mut other, lock, &[&first.id]).await;
@@ -72,18 +74,9 @@ async fn who_waits_too_long_for_a_lock_tries_again() {
     run(&mysql, &mut other, lock, &[&stored.id]).await;
     let (storage, id) = (mysql.clone(), stored.id);
     let cancelling = tokio::spawn(async move { storage.cancel(id, Keep::Forever).await });
-    waiting(&mysql, &mut watcher, 1).await;
-    // Until it has given up once.
-    let rows = "SELECT COUNT(*) FROM information_schema.innodb_lock_waits AS w JOIN information_schema.innodb_locks AS l
-        ON l.lock_id = w.requested_lock_id WHERE l.lock_table LIKE ?";
-    let pattern = format!("%{}%", mysql.0.site.settings.prefix.0);
-    loop {
-        let answer = run(&mysql, &mut watcher, rows, &[&pattern]).await;
-        if super::super::row::number::<u64>(&answer.rows[0], 0).unwrap() == 0 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let waits = waiting(&mysql, &mut watcher, 0).await;
+    // Who has given up, and come again, is another transaction.
+    waiting(&mysql, &mut watcher, waits).await;
     run(&mysql, &mut other, "COMMIT", &[]).await;
     assert_eq!(cancelling.await.unwrap().unwrap(), Cancel::Done);
     assert_eq!(mysql.task(id).await.unwrap().unwrap().state, TaskState::Cancelled);
