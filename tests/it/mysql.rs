@@ -158,8 +158,7 @@ async fn connections_that_are_cut_lose_nothing_and_stop_no_loop() {
     let storage = options("").connect(server.url_of(&database)).await.unwrap();
     let node = builder(storage).start().await.unwrap();
     let mut cut = async || {
-        let ids =
-            format!("SELECT id FROM information_schema.processlist WHERE db = '{database}'");
+        let ids = format!("SELECT id FROM information_schema.processlist WHERE db = '{database}'");
         let ids: Vec<u64> = killer.query(ids).await.unwrap();
         for id in &ids {
             // It may have ended meanwhile.

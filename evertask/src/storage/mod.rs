@@ -43,6 +43,8 @@ mod postgres;
 mod request;
 mod rules;
 mod schedule;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod server;
 mod settlement;
 #[cfg(feature = "sqlite")]
 mod sqlite;

@@ -78,7 +78,9 @@ pub fn pgbouncer() -> Option<&'static Proxy> {
 /// As [`postgres`].
 pub fn mariadb() -> Option<&'static Mariadb> {
     static SHARED: OnceLock<Option<Mariadb>> = OnceLock::new();
-    SHARED.get_or_init(|| or_say(binaries::mariadb().and_then(Mariadb::shared))).as_ref()
+    SHARED
+        .get_or_init(|| or_say(binaries::mariadb().and_then(|it| Mariadb::shared(it, &place()))))
+        .as_ref()
 }
 
 /// A MariaDB server for one test alone, which may kill it; with every commit synced to the disk.
@@ -86,7 +88,15 @@ pub fn mariadb() -> Option<&'static Mariadb> {
 /// # Panics
 /// As [`postgres`].
 pub fn own_mariadb() -> Option<Mariadb> {
-    or_say(binaries::mariadb().and_then(Mariadb::own))
+    or_say(binaries::mariadb().and_then(|binaries| Mariadb::own(binaries, &place())))
+}
+
+/// The same with its data in this place.
+///
+/// # Panics
+/// As [`postgres`].
+pub fn own_mariadb_on(place: &Path) -> Option<Mariadb> {
+    or_say(binaries::mariadb().and_then(|binaries| Mariadb::own(binaries, place)))
 }
 
 /// The library that, loaded before others, gives a program another wall clock: libfaketime.

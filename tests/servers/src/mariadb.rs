@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io,
     os::unix::{fs::PermissionsExt, net::UnixStream, process::CommandExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
@@ -13,9 +13,18 @@ use std::{
 use crate::{account::Account, binaries::MariadbBinaries};
 
 /// Nothing that is written there is worth keeping; what a power failure would do to it is not on trial.
-const CARELESS: &[&str] = &["--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=OFF"];
-/// Every commit synced, as it is meant to be.
-const CAREFUL: &[&str] = &["--innodb-flush-log-at-trx-commit=1"];
+const CARELESS: &[&str] = &[
+    "--innodb-flush-log-at-trx-commit=0",
+    "--innodb-doublewrite=OFF",
+    "--innodb-buffer-pool-size=256M",
+    "--innodb-log-file-size=256M",
+];
+/// Every commit synced, as it is meant to be; on a disk that may be small.
+const CAREFUL: &[&str] = &[
+    "--innodb-flush-log-at-trx-commit=1",
+    "--innodb-buffer-pool-size=64M",
+    "--innodb-log-file-size=32M",
+];
 /// How long it may take to start, on a machine that has much else to do.
 const START: Duration = Duration::from_secs(120);
 
@@ -33,35 +42,34 @@ pub struct Mariadb {
 
 impl Mariadb {
     /// The server that all processes share.
-    pub(crate) fn shared(binaries: MariadbBinaries) -> Result<Self, String> {
-        Self::start(binaries, "mariadb", CARELESS, false)
+    pub(crate) fn shared(binaries: MariadbBinaries, place: &Path) -> Result<Self, String> {
+        Self::start(binaries, &place.join("mariadb"), CARELESS, false)
     }
 
-    /// A server for one test.
-    pub(crate) fn own(binaries: MariadbBinaries) -> Result<Self, String> {
+    /// A server for one test, with its data in this place.
+    pub(crate) fn own(binaries: MariadbBinaries, place: &Path) -> Result<Self, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("own-mariadb-{}-{number}", std::process::id());
-        Self::start(binaries, &name, CAREFUL, true)
+        Self::start(binaries, &place.join(name), CAREFUL, true)
     }
 
     fn start(
         binaries: MariadbBinaries,
-        name: &str,
+        directory: &Path,
         settings: &'static [&'static str],
         own: bool,
     ) -> Result<Self, String> {
-        let place = format!("evertask-servers-{}", crate::account::user_id());
-        let directory = std::env::temp_dir().join(place).join(name);
         let failed =
             |what: &str, error: io::Error| format!("{what} {}: {error}", directory.display());
-        fs::create_dir_all(&directory).map_err(|error| failed("cannot make", error))?;
+        fs::create_dir_all(directory).map_err(|error| failed("cannot make", error))?;
         let lock = |file| File::create(directory.join(file));
         // Waits while the server of an earlier run is being stopped.
         let used = lock("used").and_then(|file| file.lock_shared().map(|()| file));
         let _used = used.map_err(|error| failed("cannot lock", error))?;
         let account = Account::for_servers();
-        let server = Self { directory: directory.clone(), binaries, account, settings, _used, own };
+        let server =
+            Self { directory: directory.to_path_buf(), binaries, account, settings, _used, own };
         // One at a time looks whether it runs, and starts it.
         let starting = lock("starting").and_then(|file| file.lock().map(|()| file));
         let _starting = starting.map_err(|error| failed("cannot lock", error))?;
@@ -99,7 +107,8 @@ impl Mariadb {
         self.bring_up().expect("the server starts again");
     }
 
-    fn is_up(&self) -> bool {
+    /// It can be connected to.
+    pub fn is_up(&self) -> bool {
         UnixStream::connect(self.socket()).is_ok()
     }
 
@@ -139,7 +148,6 @@ impl Mariadb {
         server.arg(self.option("pid-file", &self.pid_file()));
         server.arg(self.option("init-file", &self.directory.join("first.sql")));
         server.args(["--skip-networking", "--skip-name-resolve", "--max-connections=600"]);
-        server.args(["--innodb-buffer-pool-size=256M", "--innodb-log-file-size=256M"]);
         server.args(["--performance-schema=OFF"]).args(self.settings);
         // Not in the terminal's group: an interrupt is for the tests alone.
         server.stdin(Stdio::null()).process_group(0);
@@ -196,7 +204,7 @@ impl Mariadb {
         program
     }
 
-    fn option(&self, name: &str, path: &std::path::Path) -> String {
+    fn option(&self, name: &str, path: &Path) -> String {
         format!("--{name}={}", path.display())
     }
 
@@ -204,7 +212,8 @@ impl Mariadb {
         self.directory.join("data")
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
         self.directory.join("socket")
     }
 

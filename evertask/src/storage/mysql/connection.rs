@@ -43,7 +43,7 @@ impl Purpose {
                 "SET NAMES utf8mb4;
                 SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', autocommit = 1,
                     wait_timeout = 604800, lock_wait_timeout = 20, innodb_lock_wait_timeout = 5
-                    /*M!, max_statement_time = 20, idle_transaction_timeout = 10, in_predicate_conversion_threshold = 0 */;
+                    /*M!, max_statement_time = 20, idle_transaction_timeout = 4, in_predicate_conversion_threshold = 0 */;
                 SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
                 SELECT @@max_allowed_packet"
             }

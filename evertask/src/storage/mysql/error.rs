@@ -81,6 +81,11 @@ impl Fault {
         }
     }
 
+    /// True if the connection has ended, and that was told.
+    pub(super) fn is_cut(&self) -> bool {
+        matches!(self, Self::Driver(_)) && self.breaks_connection()
+    }
+
     /// True if another transaction stood in the way, so that the same may well succeed at once. What collides on an id or a key
     /// is one of them: then it was stored at this moment by somebody else, and is seen when one looks again.
     pub(super) fn is_collision(&self) -> bool {

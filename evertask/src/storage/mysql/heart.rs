@@ -116,6 +116,7 @@ pub(super) async fn run(site: Arc<Site>, heart: Arc<Heart>, mut open: watch::Rec
             Ok(()) => {
                 if let Some(since) = failing.take() {
                     tracing::info!(silent_for = ?since.elapsed(), "signs of life reach the database again");
+                    site.doubt.raise();
                 }
             }
             Err(fault) if failing.is_none() => {

@@ -15,6 +15,8 @@ use super::{
 
 /// The longest a transition may take before its connection is given up. Server-side limits come first.
 const LIMIT: Duration = Duration::from_secs(25);
+/// The longest it may take until a connection is made and its session set.
+const OPEN: Duration = Duration::from_secs(10);
 /// How often a transition is tried again that another one stood in the way of, and for how long.
 const COLLISIONS: u32 = 10;
 const COLLIDING: Duration = Duration::from_secs(8);
@@ -45,13 +47,15 @@ pub(super) struct Line {
     limit: Duration,
     longest: Duration,
     conn: Option<Connection>,
+    /// How often doubt about connections had been raised when this one was made.
+    doubts: u64,
     /// Since when connecting fails and how long to wait before the next try.
     failing: Option<(Instant, Duration)>,
 }
 
 impl Line {
     pub(super) fn new(site: Arc<Site>, purpose: Purpose) -> Self {
-        Self { site, purpose, limit: LIMIT, longest: LONGEST, conn: None, failing: None }
+        Self { site, purpose, limit: LIMIT, longest: LONGEST, conn: None, doubts: 0, failing: None }
     }
 
     /// Gives up sooner, and tries again sooner, from now on.
@@ -61,11 +65,14 @@ impl Line {
 
     /// Runs a transition and leaves no transaction open behind it.
     ///
-    /// What was under way when a connection broke may or may not have been carried out; it is for the caller to repeat it.
+    /// What was under way when a connection broke may or may not have been carried out; it is for the caller to repeat it. Only
+    /// what an old connection meets as soon as it is used again, and tells so at once, is repeated here: it is likely that it
+    /// was cut long ago, and anything may be repeated.
     pub(super) async fn run<T: Transition>(&mut self, transition: &T) -> Result<T::Answer, Fault> {
-        let start = Instant::now();
+        let (start, mut old) = (Instant::now(), self.conn.is_some());
         for collisions in 0..COLLISIONS {
             match self.once(transition).await {
+                Err(fault) if old && fault.is_cut() => old = false,
                 Err(fault) if fault.is_collision() && start.elapsed() < COLLIDING => {
                     // The first to come back finds the way clear, if not all come back at once.
                     sleep(jittered(Duration::from_millis(1 << collisions))).await;
@@ -79,8 +86,11 @@ impl Line {
     async fn once<T: Transition>(&mut self, transition: &T) -> Result<T::Answer, Fault> {
         let (site, limit) = (Arc::clone(&self.site), self.limit);
         let conn = self.connection().await?;
-        let ran = timeout(limit, transition.run(&site, conn)).await;
-        let fault = match ran.unwrap_or(Err(Fault::Silence(limit))) {
+        let ran = tokio::select! {
+            ran = timeout(limit, transition.run(&site, conn)) => ran.unwrap_or(Err(Fault::Silence(limit))),
+            waited = site.doubt.outlasted() => Err(Fault::Silence(waited)),
+        };
+        let fault = match ran {
             Ok(answer) => return Ok(answer),
             Err(fault) => fault,
         };
@@ -93,7 +103,12 @@ impl Line {
     }
 
     async fn connection(&mut self) -> Result<&mut Connection, Fault> {
+        let doubts = self.site.doubt.times();
+        if doubts != self.doubts {
+            self.conn = None;
+        }
         if self.conn.is_none() {
+            self.doubts = doubts;
             self.conn = Some(self.connect().await?);
         }
         self.conn.as_mut().ok_or(Fault::Silence(self.limit))
@@ -105,7 +120,8 @@ impl Line {
             sleep((since + jittered(wait)).saturating_duration_since(Instant::now())).await;
         }
         let open = Connection::open(&self.site.settings, self.purpose);
-        match timeout(self.limit, open).await.unwrap_or(Err(Fault::Silence(self.limit))) {
+        let limit = self.limit.min(OPEN);
+        match timeout(limit, open).await.unwrap_or(Err(Fault::Silence(limit))) {
             Ok(conn) => {
                 self.failing = None;
                 Ok(conn)

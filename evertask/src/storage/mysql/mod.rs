@@ -19,7 +19,7 @@ use crate::{
         Backlog, Beat, Bell, Cancel, Claim, Claimed, Count, DueSchedules, Enqueued, Held, Inspect,
         Known, Lost, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive, ScheduleChange,
         ScheduleChanged, SchedulePage, Settled, Settlement, Storage, StorageError,
-        StorageErrorKind, StoredSchedule, TaskFilter, rules,
+        StorageErrorKind, StoredSchedule, TaskFilter, rules, server::Thread,
     },
     task::{TaskId, TaskInfo},
 };
@@ -49,13 +49,12 @@ mod settle;
 mod site;
 #[cfg(test)]
 mod tests;
-mod thread;
 mod verdicts;
 
 pub use self::options::MySqlOptions;
 use self::{
     actor::Actor, connection::Purpose, error::closed, heart::Heart, options::Open, pool::Pool,
-    site::Site, thread::Thread,
+    site::Site,
 };
 
 /// Tasks in one set of tables of a MariaDB or MySQL database. Cheap to clone; all clones are one.
@@ -133,7 +132,7 @@ impl MySql {
         readers: u32,
         look_every: Duration,
     ) -> Result<Self, StorageError> {
-        let (thread, ended) = Thread::start()?;
+        let (thread, ended) = Thread::start("evertask-mysql")?;
         let thread = Arc::new(thread);
         let heart = Arc::new(Heart::default());
         let between = Pool::new(&thread, &site, Purpose::Write, 1);

@@ -12,7 +12,7 @@ use super::{
     row::number,
     script::Script,
 };
-use crate::storage::{Bell, Clock};
+use crate::storage::{Bell, Clock, server::Doubt};
 
 // The instant of the call, in microseconds; the session's time zone is UTC.
 const SERVER_NOW: &str = "SET @now = CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)";
@@ -26,12 +26,14 @@ pub(super) struct Site {
     /// For laws and tests: a clock in place of the server's.
     pub(super) clock: Option<Clock>,
     pub(super) bell: Bell,
+    pub(super) doubt: Doubt,
     lanes: Mutex<Lanes>,
 }
 
 impl Site {
     pub(super) fn new(settings: Arc<Settings>, clock: Option<Clock>) -> Self {
-        Self { settings, clock, bell: Bell::new(), lanes: Mutex::default() }
+        let (bell, doubt, lanes) = (Bell::new(), Doubt::default(), Mutex::default());
+        Self { settings, clock, bell, doubt, lanes }
     }
 
     pub(super) fn script(&self) -> Script {

@@ -15,7 +15,7 @@ use crate::{
         Backlog, Beat, Bell, Cancel, Claim, Claimed, Count, DueSchedules, Enqueued, Held, Inspect,
         Known, Lost, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive, ScheduleChange,
         ScheduleChanged, SchedulePage, Settled, Settlement, Storage, StorageError,
-        StorageErrorKind, StoredSchedule, TaskFilter, rules,
+        StorageErrorKind, StoredSchedule, TaskFilter, rules, server::Thread,
     },
     task::{TaskId, TaskInfo},
 };
@@ -25,7 +25,6 @@ mod claim;
 mod columns;
 mod connection;
 mod crier;
-mod doubt;
 mod enqueue;
 mod error;
 mod heart;
@@ -48,7 +47,6 @@ mod site;
 mod sqlx;
 #[cfg(test)]
 mod tests;
-mod thread;
 #[cfg(feature = "sqlx")]
 mod tx;
 mod verdicts;
@@ -56,7 +54,7 @@ mod verdicts;
 pub use self::options::PostgresOptions;
 use self::{
     actor::Actor, connection::Purpose, error::closed, heart::Heart, options::Open, pool::Pool,
-    site::Site, thread::Thread,
+    site::Site,
 };
 
 /// Tasks in one schema of a PostgreSQL database. Cheap to clone; all clones are one.
@@ -131,7 +129,7 @@ impl Postgres {
     }
 
     async fn open(site: Arc<Site>, open: Open, readers: u32) -> Result<Self, StorageError> {
-        let (thread, ended) = Thread::start()?;
+        let (thread, ended) = Thread::start("evertask-postgres")?;
         let thread = Arc::new(thread);
         let heart = Arc::new(Heart::default());
         let between = Pool::new(&thread, &site, Purpose::Write, 1);
