@@ -102,6 +102,7 @@ async fn claim_one(site: &Site, conn: &mut Connection, claim: &Claim) -> Result<
     let mut claimed = Claimed::default();
     loop {
         let lines = Lines::of(site, claim, &handlers);
+        site.watch.lanes(lines.all.iter().map(|(lane, _)| *lane));
         let expired = claimed.expired.len();
         let new = ask(site, conn, claim, &lines, &mut wish, &mut claimed).await?;
         // Lanes that have just been heard of have not been looked at. And what has expired takes no place, so behind it there

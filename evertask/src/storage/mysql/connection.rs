@@ -37,7 +37,7 @@ impl Purpose {
     fn session(self) -> &'static str {
         match self {
             // No gaps are locked where nothing is read twice. A transaction of ours takes milliseconds: one that stands still
-            // belongs to a stopped process, and what it has locked is wanted by others. A long list of ids stays a list, and
+            // belongs to a stopped process, and what it has locked is wanted by others: it is ended before they give up. A long list of ids stays a list, and
             // is not turned into a table to be joined in an order of the server's choice.
             Self::Write => {
                 "SET NAMES utf8mb4;

@@ -195,6 +195,7 @@ impl Transition for Due {
     const DOING: &'static str = "cannot look for schedules";
 
     async fn run(&self, site: &Site, conn: &mut Connection) -> Result<DueSchedules, Fault> {
+        site.watch.schedules(self.handlers.iter().map(|known| known.name.to_string()), self.format);
         let mut script = site.at_now();
         let time = script.add(NOW, &[]);
         let now = now(conn.run(script).await?.row(time)?)?;

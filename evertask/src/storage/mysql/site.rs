@@ -8,6 +8,7 @@ use super::{
     connection::{Connection, Settings},
     error::Fault,
     lane::{self, Lane, LaneId, Lanes},
+    look::Watch,
     rings::Rings,
     row::number,
     script::Script,
@@ -15,7 +16,7 @@ use super::{
 use crate::storage::{Bell, Clock, server::Doubt};
 
 // The instant of the call, in microseconds; the session's time zone is UTC.
-const SERVER_NOW: &str = "SET @now = CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)";
+const SERVER_NOW: &str = "SET @now = TIMESTAMPDIFF(MICROSECOND, '1970-01-01', SYSDATE(6))";
 
 /// Reads the instant that a script goes by.
 pub(super) const NOW: &str = "SELECT @now";
@@ -27,13 +28,14 @@ pub(super) struct Site {
     pub(super) clock: Option<Clock>,
     pub(super) bell: Bell,
     pub(super) doubt: Doubt,
+    pub(super) watch: Watch,
     lanes: Mutex<Lanes>,
 }
 
 impl Site {
     pub(super) fn new(settings: Arc<Settings>, clock: Option<Clock>) -> Self {
-        let (bell, doubt, lanes) = (Bell::new(), Doubt::default(), Mutex::default());
-        Self { settings, clock, bell, doubt, lanes }
+        let (doubt, watch, lanes) = (Doubt::default(), Watch::default(), Mutex::default());
+        Self { settings, clock, bell: Bell::new(), doubt, watch, lanes }
     }
 
     pub(super) fn script(&self) -> Script {

@@ -30,13 +30,20 @@ async fn waiting(mysql: &MySql, conn: &mut Connection, but: u64) -> u64 {
     }
 }
 
+/// A session that is not ended when it stands still in a transaction.
+async fn patient(mysql: &MySql) -> Connection {
+    let mut conn = session(mysql).await;
+    run(mysql, &mut conn, "SET SESSION idle_transaction_timeout = 0", &[]).await;
+    conn
+}
+
 #[tokio::test]
 async fn a_deadlock_is_tried_again_and_nobody_hears_of_it() {
     let Some((options, url)) = fresh() else { return };
     let mysql = options.connect(&url).await.unwrap();
     let (first, second) = (keyed("a"), keyed("b"));
     mysql.enqueue(vec![first.clone(), second.clone()]).await.unwrap();
-    let (mut other, mut watcher) = (session(&mysql).await, session(&mysql).await);
+    let (mut other, mut watcher) = (patient(&mysql).await, session(&mysql).await);
     // The other one holds `b` and wants `a`; the storage takes `a` and then wants `b`. The one that has written less is
     // taken back.
     run(&mysql, &mut other, "START TRANSACTION", &[]).await;
@@ -68,7 +75,7 @@ async fn who_waits_too_long_for_a_lock_tries_again() {
     let mysql = options.connect(&url).await.unwrap();
     let stored = task();
     mysql.enqueue(vec![stored.clone()]).await.unwrap();
-    let (mut other, mut watcher) = (session(&mysql).await, session(&mysql).await);
+    let (mut other, mut watcher) = (patient(&mysql).await, session(&mysql).await);
     run(&mysql, &mut other, "START TRANSACTION", &[]).await;
     let lock = "SELECT id FROM {tasks} WHERE id = ? FOR UPDATE";
     run(&mysql, &mut other, lock, &[&stored.id]).await;
@@ -88,7 +95,7 @@ async fn a_claim_passes_over_what_others_have_locked_and_locks_no_more_than_it_t
     let mysql = options.connect(&url).await.unwrap();
     let tasks: Vec<NewTask> = (0..10).map(|_| task()).collect();
     mysql.enqueue(tasks.clone()).await.unwrap();
-    let mut other = session(&mysql).await;
+    let mut other = patient(&mysql).await;
     run(&mysql, &mut other, "START TRANSACTION", &[]).await;
     let lock = "SELECT id FROM {tasks} WHERE id = ? FOR UPDATE";
     run(&mysql, &mut other, lock, &[&tasks[0].id]).await;

@@ -34,6 +34,8 @@ async fn every_statement_goes_by_its_index() {
     let ids = List(&ids);
     let keys = [&b"a\0b"[..], b"a\0c"];
     let keys = List(&keys);
+    let lanes = [5_i64, 6];
+    let lanes = List(&lanes);
     let rows = |columns: &'static str| {
         let mut rows = Rows::default();
         let width = columns.matches(" AS ").count();
@@ -76,6 +78,8 @@ async fn every_statement_goes_by_its_index() {
         (node::DEAD, &[n, &nobody, n, n], &["running"]),
         (node::SEIZE, &[&nobody, &ids], &["PRIMARY"]),
         (look::ORDERS, &[&ids], &["running"]),
+        (look::DUE, &[&lanes], &["pending"]),
+        (look::COME_UP, &[&keys, n], &["upcoming"]),
         (outside::CANCEL, &[n, n, &ids], &["PRIMARY"]),
         (outside::DELETE[0], &[&ids], &["PRIMARY"]),
         (outside::DELETE[1], &[&ids], &["PRIMARY"]),
