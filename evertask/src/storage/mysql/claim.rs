@@ -43,19 +43,19 @@ pub(super) const GOT: &str = concat!(
 // The head of a lane, for one claim: read without locks.
 pub(super) const HEAD: &str =
     "(SELECT ? AS turn, line, due_at, id FROM {tasks} FORCE INDEX (pending)
-    WHERE line = ? AND due_at <= @now ORDER BY due_at, id LIMIT ?)";
+    WHERE line = ? AND due_at <= @evertask_now ORDER BY due_at, id LIMIT ?)";
 
 // The heads of the lanes of one room are put in order; then one after the other is locked, passing over those that others have
 // locked, until there are enough. What another transaction has changed since it was read is looked at again once it is locked.
 pub(super) const LOCK: (&str, &str) = (
     concat!("SELECT STRAIGHT_JOIN ", columns!(), " FROM ("),
     " ORDER BY turn, due_at, id LIMIT 1000000000) AS h JOIN {tasks} AS t FORCE INDEX (PRIMARY) ON t.id = h.id
-    WHERE t.line = h.line AND t.due_at <= @now LIMIT ? FOR UPDATE SKIP LOCKED",
+    WHERE t.line = h.line AND t.due_at <= @evertask_now LIMIT ? FOR UPDATE SKIP LOCKED",
 );
 
 // Pending → running. The rows are locked and have been looked at.
 pub(super) const TAKE: &str = "UPDATE {tasks} FORCE INDEX (PRIMARY) SET state = 1, line = NULL, lapses_at = NULL, lease = lease + 1,
-    node = ?, claim = ?, begun = ?, started_at = IF(?, @now, started_at) WHERE id IN ?";
+    node = ?, claim = ?, begun = ?, started_at = IF(?, @evertask_now, started_at) WHERE id IN ?";
 
 // The heads of lanes: when the first task of each is due and, where the lane holds suspects, when the first one becomes due that
 // is not yet.

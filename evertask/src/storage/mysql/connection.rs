@@ -59,6 +59,13 @@ impl Purpose {
     }
 }
 
+impl Settings {
+    /// How tables are named in a session that may be in another database.
+    pub(super) fn abroad(&self) -> Prefix {
+        Prefix { database: self.opts.db_name().map(str::to_owned), ..self.prefix.clone() }
+    }
+}
+
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The options hold a password.
@@ -90,6 +97,11 @@ impl Connection {
         Ok(this)
     }
 
+    /// The longest text that the server takes.
+    pub(super) fn longest(&self) -> usize {
+        self.longest
+    }
+
     /// The longest rows that fit into one statement.
     pub(super) fn room(&self) -> usize {
         self.longest.saturating_sub(ROOM)
@@ -104,25 +116,10 @@ impl Connection {
     ///
     /// If one fails, those behind it are not carried out.
     pub(super) async fn run(&mut self, script: Script) -> Result<Answers, Fault> {
-        let mut answers = Vec::with_capacity(script.statements.len());
-        let mut text: Vec<u8> = Vec::new();
-        let mut count = 0;
-        for statement in script.statements {
-            if statement.len() + 16 > self.longest {
-                return Err(cannot_take(statement.len(), self.longest).into());
-            }
-            if !text.is_empty() && text.len() + statement.len() + 16 > self.part() {
-                answers.extend(self.send(&text, count).await?);
-                text.clear();
-                count = 0;
-            }
-            if count > 0 {
-                text.extend(b";\n");
-            }
-            text.extend(statement);
-            count += 1;
-        }
-        if count > 0 {
+        let packets = script.packets(self.part(), self.longest);
+        let packets = packets.map_err(|size| cannot_take(size, self.longest))?;
+        let mut answers = Vec::new();
+        for (text, count) in packets {
             answers.extend(self.send(&text, count).await?);
         }
         Ok(Answers(answers))

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use mysql_async::Row;
+
 use super::{
     actor::Gathered,
     connection::Connection,
@@ -26,7 +28,7 @@ const INSERT: &str = "INSERT INTO {tasks} (id, lane, line, created_at, due_at, e
     retries, timeout, tick, `key`, live_key, request) VALUES ?";
 
 // The id is unique, so a dispatch that is repeated inserts nothing.
-const INSERT_ONCE: &str = "INSERT INTO {tasks} (id, lane, line, created_at, due_at, expires_at, lapses_at, codec, payload,
+pub(super) const INSERT_ONCE: &str = "INSERT INTO {tasks} (id, lane, line, created_at, due_at, expires_at, lapses_at, codec, payload,
     retries, timeout, tick, `key`, live_key, request) VALUES ? ON DUPLICATE KEY UPDATE lease = lease";
 
 // Ids that are stored, and dispatches that have replaced a task. Finished ones included: the reply to a replacing dispatch may
@@ -191,7 +193,6 @@ pub(super) async fn plan(
     rings: &mut Rings,
 ) -> Result<(Vec<Enqueued>, Script), Fault> {
     let ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
-    let key_of = |task: &NewTask| task.key.as_deref().map(|key| live_key(&task.name, key));
     let keys: Vec<Vec<u8>> = tasks.iter().filter_map(|task| key_of(task)).collect();
     let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
     let holders = looks.add(HOLDERS, &[&List(&keys)]);
@@ -199,14 +200,43 @@ pub(super) async fn plan(
     let time = looks.add(NOW, &[]);
     let answers = conn.run(looks).await?;
     let now = now(answers.row(time)?)?;
-    let mut known: HashMap<TaskId, TaskId> = HashMap::new();
-    for row in answers.rows(seen)? {
-        known.insert(task_id(row, 0)?, task_id(row, 1)?);
+    let (known, held) = (known(answers.rows(seen)?)?, held(answers.rows(holders)?)?);
+    let (told, writes) = weigh(tasks, lanes, &known, &held);
+    for due in &writes.due {
+        rings.stored(*due, now);
     }
-    let mut held: HashMap<Vec<u8>, (TaskId, TaskState)> = HashMap::new();
-    for row in answers.rows(holders)? {
-        held.insert(bytes(row, 0)?.to_vec(), (task_id(row, 1)?, state(row, 2)?));
-    }
+    let mut script = site.script();
+    writes.insert(INSERT, &mut script, conn.part());
+    writes.replace_and_tag(&mut script, conn.part());
+    Ok((told, script))
+}
+
+/// Which of these ids are stored, or have replaced a task, and which task it is: what [`SEEN`] answered.
+pub(super) fn known(rows: &[Row]) -> Result<HashMap<TaskId, TaskId>, Fault> {
+    rows.iter().map(|row| Ok((task_id(row, 0)?, task_id(row, 1)?))).collect()
+}
+
+/// Which live task holds a key.
+pub(super) type Held = HashMap<Vec<u8>, (TaskId, TaskState)>;
+
+/// What [`HOLDERS`] answered.
+pub(super) fn held(rows: &[Row]) -> Result<Held, Fault> {
+    let holder = |row| Ok((bytes(row, 0)?.to_vec(), (task_id(row, 1)?, state(row, 2)?)));
+    rows.iter().map(holder).collect()
+}
+
+/// The key of a task, as live ones are found by it.
+pub(super) fn key_of(task: &NewTask) -> Option<Vec<u8>> {
+    task.key.as_deref().map(|key| live_key(&task.name, key))
+}
+
+/// What is to be told of these tasks and to be written, where these ids are known and these keys are held.
+pub(super) fn weigh(
+    tasks: &[&NewTask],
+    lanes: &[LaneId],
+    known: &HashMap<TaskId, TaskId>,
+    held: &Held,
+) -> (Vec<Enqueued>, Writes) {
     let mut writes = Writes::default();
     let mut told: Vec<Enqueued> = tasks.iter().map(|task| created(task)).collect();
     // Sorted, so that two batches come to new keys in the same order.
@@ -221,7 +251,6 @@ pub(super) async fn plan(
                 Some(key) => groups.entry(key).or_default().push(at),
                 None => {
                     writes.new(task.id, task, lanes[at], None);
-                    rings.stored(task.due, now);
                 }
             }
         }
@@ -239,9 +268,6 @@ pub(super) async fn plan(
             Some(_) if pending => writes.replace(id, task, lane),
             Some(_) => {}
         }
-        if pending {
-            rings.stored(task.due, now);
-        }
         for at in group {
             let how = match (tasks[*at].id == id, pending) {
                 (true, _) => Dispatched::Created,
@@ -256,12 +282,14 @@ pub(super) async fn plan(
     for (task, told) in tasks.iter().zip(&mut told) {
         *told = *first.entry(task.id).or_insert(*told);
     }
-    Ok((told, writes.script(site, conn.part())))
+    (told, writes)
 }
 
 /// What is to be written of tasks that were looked at.
 #[derive(Default)]
-struct Writes {
+pub(super) struct Writes {
+    /// When what is written is due.
+    due: Vec<Due>,
     new: Rows,
     replaced: Rows,
     untagged: Vec<TaskId>,
@@ -271,6 +299,7 @@ struct Writes {
 impl Writes {
     fn new(&mut self, id: TaskId, task: &NewTask, lane: LaneId, live_key: Option<&[u8]>) {
         push(&mut self.new, id, task, lane, live_key);
+        self.due.push(task.due);
         self.tag(id, task);
     }
 
@@ -289,6 +318,7 @@ impl Writes {
             &task.id,
         ]);
         self.untagged.push(id);
+        self.due.push(task.due);
         self.tag(id, task);
     }
 
@@ -298,11 +328,15 @@ impl Writes {
         }
     }
 
-    fn script(&self, site: &Site, part: usize) -> Script {
-        let mut script = site.script();
+    /// Adds what is new, by one statement or the other.
+    pub(super) fn insert(&self, sql: &str, script: &mut Script, part: usize) {
         for rows in self.new.parts(part) {
-            script.add(INSERT, &[&Values(rows)]);
+            script.add(sql, &[&Values(rows)]);
         }
+    }
+
+    /// Adds all the rest.
+    pub(super) fn replace_and_tag(&self, script: &mut Script, part: usize) {
         for rows in self.replaced.parts(part) {
             script.add(REPLACE, &[&Table(REPLACED, rows)]);
         }
@@ -312,7 +346,6 @@ impl Writes {
         for rows in self.tags.parts(part) {
             script.add(TAG, &[&Values(rows)]);
         }
-        script
     }
 }
 

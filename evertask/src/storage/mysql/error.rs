@@ -143,7 +143,7 @@ impl Fault {
     }
 }
 
-fn kind_of(code: u16) -> StorageErrorKind {
+pub(super) fn kind_of(code: u16) -> StorageErrorKind {
     match code {
         // The disk or a table is full.
         1021 | 1114 => StorageErrorKind::Full,

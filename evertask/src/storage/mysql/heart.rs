@@ -30,7 +30,7 @@ const LONGEST: Duration = Duration::from_secs(3);
 /// Not sooner than this, for servers that are only slow, and not later.
 const LIMITS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 
-const BEAT: &str = "UPDATE {nodes} SET beat = beat + 1, beat_at = @now WHERE id IN ?";
+const BEAT: &str = "UPDATE {nodes} SET beat = beat + 1, beat_at = @evertask_now WHERE id IN ?";
 
 /// The nodes of this process.
 #[derive(Debug, Default)]

@@ -128,9 +128,9 @@ pub(super) enum Instant {
 impl Literal for Instant {
     fn write(&self, text: &mut Vec<u8>) {
         let _infallible = match self {
-            Self::After(0) => write!(text, "@now"),
-            Self::After(delay) => write!(text, "@now + {delay}"),
-            Self::From(instant) => write!(text, "GREATEST({instant}, @now)"),
+            Self::After(0) => write!(text, "@evertask_now"),
+            Self::After(delay) => write!(text, "@evertask_now + {delay}"),
+            Self::From(instant) => write!(text, "GREATEST({instant}, @evertask_now)"),
         };
     }
 }

@@ -28,12 +28,11 @@ pub(super) const ORDERS: &str =
     "SELECT 1 FROM {tasks} FORCE INDEX (running) WHERE node IN ? AND cancel_asked LIMIT 1";
 
 /// Whether something is due in these lanes.
-pub(super) const DUE: &str =
-    "SELECT 1 FROM {tasks} FORCE INDEX (pending) WHERE line IN ? AND due_at <= @now LIMIT 1";
+pub(super) const DUE: &str = "SELECT 1 FROM {tasks} FORCE INDEX (pending) WHERE line IN ? AND due_at <= @evertask_now LIMIT 1";
 
 /// Whether a schedule of these handlers has come up.
 pub(super) const COME_UP: &str = "SELECT 1 FROM {schedules} FORCE INDEX (upcoming)
-    WHERE name IN ? AND next_at <= @now AND format <= ? LIMIT 1";
+    WHERE name IN ? AND next_at <= @evertask_now AND format <= ? LIMIT 1";
 
 /// What is looked for.
 #[derive(Debug, Default)]

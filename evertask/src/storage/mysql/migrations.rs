@@ -62,7 +62,7 @@ fn statements(prefix: &Prefix, version: i64) -> Script {
 
 /// All steps as one script, for people whose database administrator runs it. It may be run again.
 pub(super) fn script(prefix: &str) -> String {
-    let script = statements(&Prefix(prefix.to_owned()), 0);
+    let script = statements(&Prefix::new(prefix), 0);
     let texts = script.statements.iter().map(|text| String::from_utf8_lossy(text));
     texts.map(|text| format!("{text};\n")).collect::<Vec<_>>().join("\n")
 }
@@ -73,7 +73,7 @@ pub(super) async fn run(
     settings: &Settings,
     migrate: bool,
 ) -> Result<(), Fault> {
-    let prefix = &settings.prefix.0;
+    let prefix = &settings.prefix.text;
     let (version, oldest) = stand(conn, settings).await?;
     if oldest > known() {
         let message = format!(
@@ -103,7 +103,7 @@ pub(super) async fn run(
 async fn take(conn: &mut Connection, settings: &Settings) -> Result<(), Fault> {
     let prefix = &settings.prefix;
     let mut lock = Script::new(prefix);
-    let locked = lock.add(LOCK, &[&prefix.0]);
+    let locked = lock.add(LOCK, &[&prefix.text]);
     if number::<i64>(conn.run(lock).await?.row(locked)?, 0)? != 1 {
         let message = "another program is changing its tables, and has been for a while; try again";
         return Err(StorageError::new(StorageErrorKind::Unavailable, message).into());
@@ -111,7 +111,7 @@ async fn take(conn: &mut Connection, settings: &Settings) -> Result<(), Fault> {
     // Another one may have done it meanwhile. After an error the lock is given back with the transaction.
     let (version, _) = stand(conn, settings).await?;
     let mut script = statements(prefix, version);
-    script.add(UNLOCK, &[&prefix.0]);
+    script.add(UNLOCK, &[&prefix.text]);
     conn.run(script).await.map(drop)
 }
 
@@ -119,7 +119,7 @@ async fn take(conn: &mut Connection, settings: &Settings) -> Result<(), Fault> {
 async fn stand(conn: &mut Connection, settings: &Settings) -> Result<(i64, i64), Fault> {
     let prefix = &settings.prefix;
     let mut look = Script::new(prefix);
-    let there = look.add(THERE, &[&format!("{}migrations", prefix.0)]);
+    let there = look.add(THERE, &[&format!("{}migrations", prefix.text)]);
     if number::<i64>(conn.run(look).await?.row(there)?, 0)? == 0 {
         return Ok((0, 0));
     }

@@ -31,6 +31,7 @@ mod enqueue;
 mod error;
 mod heart;
 mod inspect;
+mod join;
 mod lane;
 mod line;
 mod literal;
@@ -47,6 +48,8 @@ mod schedules;
 mod script;
 mod settle;
 mod site;
+#[cfg(feature = "sqlx")]
+mod sqlx;
 #[cfg(test)]
 mod tests;
 mod verdicts;

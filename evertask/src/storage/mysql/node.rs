@@ -24,26 +24,26 @@ const SEIZE_MAX: usize = 1_000;
 
 // A node that comes again, after others took it for dead, starts from a beat that nobody has seen.
 const JOIN: &str = "INSERT INTO {nodes} (id, beat, beat_at, joined_at, lease, host, pid, `binary`, handlers, queues)
-    VALUES (?, @now, @now, @now, ?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE beat = beat + 1, beat_at = VALUES(beat_at),
+    VALUES (?, @evertask_now, @evertask_now, @evertask_now, ?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE beat = beat + 1, beat_at = VALUES(beat_at),
         lease = VALUES(lease), host = VALUES(host), pid = VALUES(pid), `binary` = VALUES(`binary`),
         handlers = VALUES(handlers), queues = VALUES(queues)";
 
 const LEAVE: &str = "DELETE FROM {nodes} WHERE id = ?";
 
-const BEAT: &str = "INSERT INTO {nodes} (id, beat, beat_at, joined_at) VALUES (?, @now, @now, @now)
+const BEAT: &str = "INSERT INTO {nodes} (id, beat, beat_at, joined_at) VALUES (?, @evertask_now, @evertask_now, @evertask_now)
     ON DUPLICATE KEY UPDATE beat = beat + 1, beat_at = VALUES(beat_at)";
 
 // Running → running, begun. Fenced by the lease, and by the node that holds it.
 pub(super) const BEGIN: &str =
     "UPDATE ? AS s STRAIGHT_JOIN {tasks} AS t FORCE INDEX (PRIMARY) ON t.id = s.id
-    SET t.begun = 1, t.started_at = @now WHERE t.lease = s.lease AND t.node = ? AND NOT t.begun";
+    SET t.begun = 1, t.started_at = @evertask_now WHERE t.lease = s.lease AND t.node = ? AND NOT t.begun";
 pub(super) const BEGUN: &str = "x'' AS id, 0 AS lease";
 
 pub(super) const HELD: &str =
     "SELECT id, lease, claim, cancel_asked FROM {tasks} FORCE INDEX (running) WHERE node = ?";
 
 pub(super) const PEERS: &str =
-    "SELECT h.node, n.beat, GREATEST(0, @now - n.beat_at), n.lease FROM (
+    "SELECT h.node, n.beat, GREATEST(0, @evertask_now - n.beat_at), n.lease FROM (
         SELECT DISTINCT node FROM {tasks} FORCE INDEX (running) WHERE node IS NOT NULL) AS h
     LEFT JOIN {nodes} AS n ON n.id = h.node WHERE h.node <> ?";
 

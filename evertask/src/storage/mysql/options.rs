@@ -110,7 +110,7 @@ impl MySqlOptions {
         let (opts, place) = connection::options(url.as_ref())
             // Without the url itself, which may hold a password.
             .map_err(|why| wrong(format!("the url is none for MySQL: {why}")))?;
-        let settings = Settings { opts, prefix: Prefix(prefix), durable: self.durable, place };
+        let settings = Settings { opts, prefix: Prefix::new(prefix), durable: self.durable, place };
         let site = Arc::new(Site::new(Arc::new(settings), self.clock));
         let look_every = self.look_every.clamp(LOOK.0, LOOK.1);
         MySql::open(site, Open { auto_migrate: self.auto_migrate }, self.readers, look_every).await

@@ -26,20 +26,20 @@ const FIND: &str =
 
 // Pending → cancelled. The rows were locked when their state was read.
 pub(super) const CANCEL: &str = "UPDATE {tasks} FORCE INDEX (PRIMARY) SET state = 4, unhappy = 4, line = NULL, lapses_at = NULL,
-    live_key = NULL, error = ?, finished_at = @now, prune_at = ? WHERE id IN ?";
+    live_key = NULL, error = ?, finished_at = @evertask_now, prune_at = ? WHERE id IN ?";
 
 // Running → running. Its node learns it by renewing; whatever it settles from now on ends as cancelled.
 const ASK: &str = "UPDATE {tasks} FORCE INDEX (PRIMARY) SET cancel_asked = 1 WHERE id = ?";
 
 // Final → pending. The lease stays, so that it keeps growing.
 const REVIVE: &str = "UPDATE {tasks} FORCE INDEX (PRIMARY) SET state = 0, unhappy = NULL, lane = ?, line = ?, live_key = ?,
-    due_at = @now, spent = 0, unreadable = 0, losses = 0, lost_alone = 0, finished_at = NULL, expires_at = NULL,
+    due_at = @evertask_now, spent = 0, unreadable = 0, losses = 0, lost_alone = 0, finished_at = NULL, expires_at = NULL,
     lapses_at = NULL, prune_at = NULL, error = NULL, output_codec = NULL, output = NULL, output_error = NULL
     WHERE id = ?";
 
 // Pending → pending, due now at the latest.
 const HASTEN: &str =
-    "UPDATE {tasks} FORCE INDEX (PRIMARY) SET due_at = LEAST(due_at, @now) WHERE id = ?";
+    "UPDATE {tasks} FORCE INDEX (PRIMARY) SET due_at = LEAST(due_at, @evertask_now) WHERE id = ?";
 
 // Any state but pending → ∅, with all that belongs to it. The rows are locked.
 pub(super) const DELETE: &[&str] = &[
@@ -50,12 +50,12 @@ pub(super) const DELETE: &[&str] = &[
 
 // Final and out of its time. Live ones have no such time.
 pub(super) const PRUNE: &str =
-    "SELECT id FROM {tasks} FORCE INDEX (ended) WHERE prune_at <= @now ORDER BY prune_at LIMIT ?
+    "SELECT id FROM {tasks} FORCE INDEX (ended) WHERE prune_at <= @evertask_now ORDER BY prune_at LIMIT ?
     FOR UPDATE SKIP LOCKED";
 
 // Pending and expired.
 pub(super) const EXPIRED: &str =
-    "SELECT id, lane, spent FROM {tasks} FORCE INDEX (lapsing) WHERE lapses_at <= @now
+    "SELECT id, lane, spent FROM {tasks} FORCE INDEX (lapsing) WHERE lapses_at <= @evertask_now
     ORDER BY lapses_at LIMIT ? FOR UPDATE SKIP LOCKED";
 
 pub(super) const NEXT: &str = "SELECT
@@ -63,7 +63,7 @@ pub(super) const NEXT: &str = "SELECT
     (SELECT lapses_at FROM {tasks} FORCE INDEX (lapsing) WHERE lapses_at IS NOT NULL ORDER BY lapses_at LIMIT 1)";
 
 // Nodes that have given no sign of life for a day and hold nothing.
-const FORGET: &str = "DELETE n FROM {nodes} AS n WHERE n.beat_at < @now - 86400000000
+const FORGET: &str = "DELETE n FROM {nodes} AS n WHERE n.beat_at < @evertask_now - 86400000000
     AND NOT EXISTS (SELECT 1 FROM {tasks} AS t FORCE INDEX (running) WHERE t.node = n.id)";
 
 /// Deletes tasks that are locked.

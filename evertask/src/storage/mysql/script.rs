@@ -6,12 +6,25 @@ use super::{error::Fault, literal::Literal};
 
 /// What stands before the names of all tables of one application.
 #[derive(Debug, Clone)]
-pub(super) struct Prefix(pub(super) String);
+pub(super) struct Prefix {
+    pub(super) text: String,
+    /// The database, where the session may be in another one.
+    pub(super) database: Option<String>,
+}
 
 impl Prefix {
+    pub(super) fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), database: None }
+    }
+
     /// A table as it can stand in a statement.
     pub(super) fn table(&self, name: &str) -> String {
-        format!("`{}{name}`", self.0.replace('`', "``"))
+        let quoted = |text: &str| text.replace('`', "``");
+        let table = format!("`{}{name}`", quoted(&self.text));
+        match &self.database {
+            Some(database) => format!("`{}`.{table}", quoted(database)),
+            None => table,
+        }
     }
 
     /// A statement in which each `{table}` and each `?` is replaced by what they stand for.
@@ -39,6 +52,9 @@ impl Prefix {
     }
 }
 
+/// What a packet holds besides its statements, at most.
+const SPARE: usize = 16;
+
 /// Statements to be carried out one after the other, until one fails.
 #[derive(Debug)]
 pub(super) struct Script {
@@ -49,6 +65,29 @@ pub(super) struct Script {
 impl Script {
     pub(super) fn new(prefix: &Prefix) -> Self {
         Self { prefix: prefix.clone(), statements: Vec::new() }
+    }
+
+    /// The statements, those together that the server takes so, and how many they are; the largest one if it takes no such.
+    pub(super) fn packets(
+        self,
+        most: usize,
+        longest: usize,
+    ) -> Result<Vec<(Vec<u8>, usize)>, usize> {
+        let mut packets: Vec<(Vec<u8>, usize)> = Vec::new();
+        for statement in self.statements {
+            if statement.len() + SPARE > longest {
+                return Err(statement.len());
+            }
+            match packets.last_mut() {
+                Some((text, count)) if text.len() + statement.len() + SPARE <= most => {
+                    text.extend(b";\n");
+                    text.extend(statement);
+                    *count += 1;
+                }
+                _ => packets.push((statement, 1)),
+            }
+        }
+        Ok(packets)
     }
 
     /// Adds a statement and gives the place of its answer.
@@ -95,9 +134,13 @@ mod tests {
 
     #[test]
     fn tables_and_values_are_filled_in() {
-        let prefix = Prefix("a`b_".to_owned());
-        let text = prefix.fill("SELECT ? FROM {tasks} WHERE name = ?", &[&1_u8, &"a ? {b}"]);
-        let text = String::from_utf8(text).unwrap();
-        assert_eq!(text, "SELECT 1 FROM `a``b_tasks` WHERE name = _binary'a ? {b}'");
+        let mut prefix = Prefix::new("a`b_");
+        let filled = |prefix: &Prefix| {
+            let text = prefix.fill("SELECT ? FROM {tasks} WHERE name = ?", &[&1_u8, &"a ? {b}"]);
+            String::from_utf8(text).unwrap()
+        };
+        assert_eq!(filled(&prefix), "SELECT 1 FROM `a``b_tasks` WHERE name = _binary'a ? {b}'");
+        prefix.database = Some("c`d".to_owned());
+        assert!(filled(&prefix).contains("FROM `c``d`.`a``b_tasks`"), "{}", filled(&prefix));
     }
 }

@@ -29,8 +29,8 @@ use crate::{
 // What does not fit is not touched, and then the number of changed rows is less than expected. That it runs is told by its
 // having a node.
 pub(super) const COMPLETE: &str = "UPDATE ? AS s STRAIGHT_JOIN {tasks} AS t FORCE INDEX (PRIMARY) ON t.id = s.id SET
-    t.state = 2, t.live_key = NULL, t.spent = t.spent + 1, t.started_at = IF(t.begun, t.started_at, @now - s.ran),
-    t.finished_at = @now, t.prune_at = @now + s.keep, t.error = NULL, t.output_codec = s.codec, t.output = s.output,
+    t.state = 2, t.live_key = NULL, t.spent = t.spent + 1, t.started_at = IF(t.begun, t.started_at, @evertask_now - s.ran),
+    t.finished_at = @evertask_now, t.prune_at = @evertask_now + s.keep, t.error = NULL, t.output_codec = s.codec, t.output = s.output,
     t.output_error = s.output_error, t.node = NULL, t.claim = NULL, t.begun = 0
     WHERE t.lease = s.lease AND t.node IS NOT NULL AND NOT t.cancel_asked";
 pub(super) const COMPLETED: &str =

@@ -15,11 +15,12 @@ use super::{
 };
 use crate::storage::{Bell, Clock, server::Doubt};
 
-// The instant of the call, in microseconds; the session's time zone is UTC.
-const SERVER_NOW: &str = "SET @now = TIMESTAMPDIFF(MICROSECOND, '1970-01-01', SYSDATE(6))";
+// The instant at which the statement begins, in microseconds, whatever the session's time zone.
+const SERVER_NOW: &str =
+    "SET @evertask_now = TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";
 
 /// Reads the instant that a script goes by.
-pub(super) const NOW: &str = "SELECT @now";
+pub(super) const NOW: &str = "SELECT @evertask_now";
 
 #[derive(Debug)]
 pub(super) struct Site {
@@ -42,11 +43,11 @@ impl Site {
         Script::new(&self.settings.prefix)
     }
 
-    /// A script in whose statements `@now` is the instant at which it begins.
+    /// A script in whose statements `@evertask_now` is the instant at which it begins.
     pub(super) fn at_now(&self) -> Script {
         let mut script = self.script();
         match &self.clock {
-            Some(clock) => script.add("SET @now = ?", &[&clock.micros()]),
+            Some(clock) => script.add("SET @evertask_now = ?", &[&clock.micros()]),
             None => script.add(SERVER_NOW, &[]),
         };
         script

@@ -29,7 +29,7 @@ pub(super) const BACK_ROWS: &str =
 pub(super) const END: &str = "UPDATE ? AS s STRAIGHT_JOIN {tasks} AS t FORCE INDEX (PRIMARY) ON t.id = s.id SET
     t.state = s.state, t.unhappy = IF(s.state > 2, s.state, NULL), t.live_key = NULL, t.spent = s.spent,
     t.unreadable = s.unreadable, t.losses = s.losses, t.lost_alone = s.lost_alone,
-    t.started_at = COALESCE(s.started_at, t.started_at), t.finished_at = @now, t.prune_at = s.prune_at,
+    t.started_at = COALESCE(s.started_at, t.started_at), t.finished_at = @evertask_now, t.prune_at = s.prune_at,
     t.error = IF(s.state <> 2, COALESCE(s.error, t.error), NULL), t.output_codec = s.codec, t.output = s.output,
     t.output_error = s.output_error, t.node = NULL, t.claim = NULL, t.begun = 0, t.cancel_asked = 0";
 pub(super) const END_ROWS: &str =

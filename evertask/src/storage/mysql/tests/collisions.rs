@@ -18,7 +18,7 @@ async fn waiting(mysql: &MySql, conn: &mut Connection, but: u64) -> u64 {
     let sql = "SELECT COALESCE(MAX(w.requesting_trx_id), 0) FROM information_schema.innodb_lock_waits AS w
         JOIN information_schema.innodb_locks AS l ON l.lock_id = w.requested_lock_id
         WHERE l.lock_table LIKE ? AND w.requesting_trx_id <> ?";
-    let pattern = format!("%{}%", mysql.0.site.settings.prefix.0);
+    let pattern = format!("%{}%", mysql.0.site.settings.prefix.text);
     loop {
         let answer = run(mysql, conn, sql, &[&pattern, &but]).await;
         let waits = number(&answer.rows[0], 0).unwrap();

@@ -10,6 +10,8 @@ use crate::{body::Body, storage::NewTask};
 
 mod collisions;
 mod heart;
+#[cfg(feature = "conformance")]
+mod joined;
 mod look;
 mod opening;
 mod plans;

@@ -93,11 +93,11 @@ async fn every_statement_goes_by_its_index() {
         (schedules::DUE, &[&"a", n, n, n], &["upcoming"]),
         (schedules::LATER, &[&"a", n, n], &["upcoming"]),
     ];
-    run(&mysql, &mut conn, "SET @now = 5", &[]).await;
+    run(&mysql, &mut conn, "SET @evertask_now = 5", &[]).await;
     for (sql, values, indexes) in statements {
         let answer = run(&mysql, &mut conn, &format!("EXPLAIN {sql}"), values).await;
         let steps: Vec<_> = answer.rows.iter().map(step).collect();
-        let prefix = &mysql.0.site.settings.prefix.0;
+        let prefix = &mysql.0.site.settings.prefix.text;
         // What stands in the statement itself is read whole, and what is not there at all has no index.
         let tables = steps.iter().filter(|(table, ..)| {
             !table.starts_with('<') && !matches!(table.as_str(), "-" | "s" | "h" | "newest")
@@ -117,7 +117,7 @@ async fn effort(mysql: &MySql, conn: &mut Connection) -> u64 {
     let reads = "SELECT SUM(variable_value) FROM information_schema.session_status
         WHERE variable_name LIKE 'HANDLER_READ%'";
     let mut script = mysql.0.site.script();
-    script.add("SET @now = 10000", &[]);
+    script.add("SET @evertask_now = 10000", &[]);
     script.add("START TRANSACTION", &[]);
     let before = script.add(reads, &[]);
     let mut text = prefix.fill(claim::LOCK.0, &[]);
@@ -162,7 +162,7 @@ async fn a_claim_costs_the_same_beside_what_has_ended_is_due_later_or_known_to_n
     let engines =
         "SELECT DISTINCT engine FROM information_schema.tables WHERE table_schema = DATABASE()
         AND table_name LIKE ?";
-    let pattern = format!("{}%", mysql.0.site.settings.prefix.0);
+    let pattern = format!("{}%", mysql.0.site.settings.prefix.text);
     let answer = run(&mysql, &mut conn, engines, &[&pattern]).await;
     let engines: Vec<_> = answer.rows.iter().map(|row| text(row, 0).unwrap()).collect();
     assert_eq!(engines, ["InnoDB"]);
