@@ -86,6 +86,7 @@
 //! - `sqlite` (default): [`storage::Sqlite`].
 //! - `postgres`: `storage::Postgres`, for many processes and machines on one database.
 //! - `postgres-tls`: the same over TLS, as `sslmode` and `sslrootcert` of its url say.
+//! - `mysql`: `storage::MySql`, the same on MariaDB or MySQL.
 //! - `sqlx`: with `postgres`, dispatches [within](Dispatch::within) transactions of `sqlx`, and [`Tx`].
 //! - `conformance`: `storage::conformance`, the laws for those who write a storage.
 

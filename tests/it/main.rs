@@ -15,6 +15,7 @@ mod lifecycle;
 mod log;
 mod memory;
 mod model;
+mod mysql;
 mod postgres;
 mod schedules;
 mod sqlite;

@@ -1,0 +1,262 @@
+//! ∅ → pending in a transaction of the caller, through whatever driver it was begun.
+//!
+//! What others have stored is looked up on a line of ours. So the caller's transaction, which may last, locks no keys that are
+//! free, as a locking look would under its usual isolation, and no task that runs. What it stores under a key goes in if the
+//! index lets it in, and only then one looks who has the key.
+
+use std::{collections::HashMap, sync::Arc};
+
+use mysql_async::{Row, prelude::Queryable};
+
+use super::{
+    MySql,
+    connection::Connection,
+    enqueue::{self, HOLDERS, Held, INSERT_ONCE, SEEN, held, key_of, known, lane_of, weigh},
+    error::{Fault, cannot_take},
+    lane::LaneId,
+    line::Transition,
+    literal::List,
+    row::{bytes, text},
+    script::Script,
+    site::Site,
+};
+use crate::storage::{
+    BoxFuture, Enqueued, FullStorage, JoinTx, NewTask, StorageError,
+    join::{Join, JoinError, Joined, storage_of},
+    numbers::state_of,
+    rules,
+};
+use crate::task::{TaskId, TaskState};
+
+/// While doing what.
+pub(super) const DOING: &str = "cannot store tasks in the caller's transaction";
+
+/// Tells one server from others, but for copies that have everything in common.
+const SERVER: &str = "SELECT CONCAT_WS(' ', @@hostname, @@port, @@datadir, @@server_id)";
+
+/// Who holds these keys, without locks.
+const HOLD: &str =
+    "SELECT live_key, id, state FROM {tasks} FORCE INDEX (live_keys) WHERE live_key IN ?";
+
+const STORED: &str = "SELECT id FROM {tasks} FORCE INDEX (PRIMARY) WHERE id IN ?";
+
+/// A session in which a transaction of the caller is under way.
+pub(super) trait Session: Send {
+    /// Sends statements together, and gives the rows that they answer; all columns are bytes.
+    fn send(
+        &mut self,
+        site: &Site,
+        text: Vec<u8>,
+        statements: usize,
+    ) -> impl Future<Output = Result<Vec<Answer>, StorageError>> + Send;
+}
+
+/// One row.
+pub(super) type Answer = Vec<Vec<u8>>;
+
+/// Stores tasks in the transaction of this session, all or none.
+pub(super) async fn join(
+    session: &mut impl Session,
+    storage: Arc<dyn FullStorage>,
+    tasks: Vec<NewTask>,
+) -> Result<Joined, JoinError> {
+    let mysql: &MySql = storage_of(&*storage, "MySQL")?;
+    let site = &mysql.0.site;
+    tasks.iter().try_for_each(rules::check_new)?;
+    // The server wakes nobody.
+    let joined = |enqueued| Joined { enqueued, wakes: false };
+    if tasks.is_empty() {
+        return Ok(joined(Vec::new()));
+    }
+    let tasks = Arc::new(tasks);
+    let look = mysql.lines()?.between.run(Look(Arc::clone(&tasks))).await?;
+    let mut caller = Caller { session, site, look: &look };
+    let mut begin = site.script();
+    begin.add(SERVER, &[]);
+    let server = caller.run(begin).await?;
+    let server = server.first().and_then(|row| row.first()).map(|it| String::from_utf8_lossy(it));
+    if server.as_deref() != Some(&look.server) {
+        return Err(JoinError::Elsewhere {
+            transaction: format!("is on the server `{}`", server.unwrap_or_default()),
+            storage: format!("in {}, on the server `{}`", site.settings.place, look.server),
+        });
+    }
+    let mut begin = site.at_now();
+    begin.add("SAVEPOINT evertask", &[]);
+    caller.run(begin).await?;
+    match caller.store(&tasks).await {
+        Ok(enqueued) => Ok(joined(enqueued)),
+        Err(error) => {
+            // After a deadlock there is no transaction any more, and after a cut no session; all others go on as they were.
+            let mut back = site.script();
+            back.add("ROLLBACK TO SAVEPOINT evertask", &[]);
+            let _gone = caller.run(back).await;
+            Err(error.into())
+        }
+    }
+}
+
+struct Caller<'c, S> {
+    session: &'c mut S,
+    site: &'c Site,
+    look: &'c Looked,
+}
+
+impl<S: Session> Caller<'_, S> {
+    async fn run(&mut self, script: Script) -> Result<Vec<Answer>, StorageError> {
+        let Looked { part, longest, .. } = *self.look;
+        let packets = script.packets(part, longest);
+        let packets = packets.map_err(|size| cannot_take(size, longest))?;
+        let mut rows = Vec::new();
+        for (text, statements) in packets {
+            rows.extend(self.session.send(self.site, text, statements).await?);
+        }
+        Ok(rows)
+    }
+
+    /// Where the session is may be another database, so tables are named with ours.
+    fn script(&self) -> Script {
+        Script::new(&self.site.settings.abroad())
+    }
+
+    async fn store(&mut self, tasks: &[NewTask]) -> Result<Vec<Enqueued>, StorageError> {
+        let Looked { lanes, known, held, part, .. } = self.look;
+        let tasks: Vec<&NewTask> = tasks.iter().collect();
+        let (mut told, mut writes) = weigh(&tasks, lanes, known, held);
+        let mut script = self.script();
+        writes.insert(INSERT_ONCE, &mut script, *part);
+        let keyed = tasks.iter().filter(|task| task.key.is_some() && !known.contains_key(&task.id));
+        let keyed: Vec<&NewTask> = keyed.copied().collect();
+        if keyed.is_empty() {
+            self.run(script).await?;
+        } else {
+            let ids: Vec<TaskId> = keyed.iter().map(|task| task.id).collect();
+            script.add(STORED, &[&List(&ids)]);
+            let stored = self.run(script).await?;
+            let held = self.holders(&keyed, &stored).await?;
+            (told, writes) = weigh(&tasks, lanes, known, &held);
+        }
+        let mut script = self.script();
+        writes.replace_and_tag(&mut script, *part);
+        script.add("RELEASE SAVEPOINT evertask", &[]);
+        self.run(script).await?;
+        Ok(told)
+    }
+
+    /// Who holds the keys that were not free. They cannot be let go any more: the index has locked them as it refused ours.
+    async fn holders(
+        &mut self,
+        keyed: &[&NewTask],
+        stored: &[Answer],
+    ) -> Result<Held, StorageError> {
+        let stored: Vec<TaskId> = stored.iter().filter_map(|row| id(row.first()?)).collect();
+        let mut held = self.look.held.clone();
+        let mut keys: HashMap<Vec<u8>, bool> = HashMap::new();
+        for task in keyed {
+            let Some(key) = key_of(task) else { continue };
+            *keys.entry(key).or_default() |= stored.contains(&task.id);
+        }
+        keys.retain(|key, free| !*free && !held.contains_key(key));
+        if keys.is_empty() {
+            return Ok(held);
+        }
+        let keys: Vec<&[u8]> = keys.keys().map(Vec::as_slice).collect();
+        let mut script = self.script();
+        script.add(HOLDERS, &[&List(&keys)]);
+        for row in self.run(script).await? {
+            let [key, holder, state] = <[Vec<u8>; 3]>::try_from(row).unwrap_or_default();
+            let state = std::str::from_utf8(&state).ok().and_then(|state| state.parse().ok());
+            let holder = id(&holder).zip(state.and_then(|state: u8| state_of(state)));
+            let damaged = || Fault::Damaged("an id or a state that does not exist");
+            let holder = holder.ok_or_else(|| damaged().tell(&self.site.settings.place, DOING))?;
+            held.insert(key, holder);
+        }
+        Ok(held)
+    }
+}
+
+fn id(bytes: &[u8]) -> Option<TaskId> {
+    uuid::Uuid::from_slice(bytes).ok().map(TaskId::from_uuid)
+}
+
+/// What is looked up beside the caller's transaction, as it is at this moment.
+#[derive(Debug)]
+struct Look(Arc<Vec<NewTask>>);
+
+#[derive(Debug)]
+struct Looked {
+    lanes: Vec<LaneId>,
+    known: HashMap<TaskId, TaskId>,
+    /// Those keys that are held by running tasks.
+    held: Held,
+    server: String,
+    part: usize,
+    longest: usize,
+}
+
+impl Transition for Look {
+    type Answer = Looked;
+
+    const DOING: &'static str = DOING;
+
+    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<Looked, Fault> {
+        let tasks: Vec<&NewTask> = self.0.iter().collect();
+        enqueue::check_sizes(conn, &tasks)?;
+        // Those that are missing are made by us, so that no transaction of a caller holds the lock that this takes.
+        let lanes = site.numbers(conn, tasks.iter().map(|task| lane_of(task)).collect()).await?;
+        let ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
+        let keys: Vec<Vec<u8>> = tasks.iter().filter_map(|task| key_of(task)).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+        let mut script = site.script();
+        let server = script.add(SERVER, &[]);
+        let seen = script.add(SEEN, &[&List(&ids), &List(&ids)]);
+        let holders = script.add(HOLD, &[&List(&keys)]);
+        let answers = conn.run(script).await?;
+        let mut held = held(answers.rows(holders)?)?;
+        held.retain(|_, (_, state)| *state == TaskState::Running);
+        Ok(Looked {
+            lanes,
+            known: known(answers.rows(seen)?)?,
+            held,
+            server: text(answers.row(server)?, 0)?.to_owned(),
+            part: conn.part(),
+            longest: conn.longest(),
+        })
+    }
+}
+
+impl JoinTx for mysql_async::Transaction<'_> {}
+
+impl Join for mysql_async::Transaction<'_> {
+    fn join<'t>(
+        &'t mut self,
+        storage: Arc<dyn FullStorage>,
+        tasks: Vec<NewTask>,
+    ) -> BoxFuture<'t, Result<Joined, JoinError>> {
+        Box::pin(join(self, storage, tasks))
+    }
+}
+
+impl Session for mysql_async::Transaction<'_> {
+    async fn send(
+        &mut self,
+        site: &Site,
+        text: Vec<u8>,
+        statements: usize,
+    ) -> Result<Vec<Answer>, StorageError> {
+        let told: Result<Vec<Answer>, Fault> = async {
+            let mut result = self.query_iter(text).await?;
+            let mut answers = Vec::new();
+            for _ in 0..statements {
+                let rows: Vec<Row> = result.collect().await?;
+                for row in &rows {
+                    let columns = (0..row.len()).map(|at| bytes(row, at).map(<[u8]>::to_vec));
+                    answers.push(columns.collect::<Result<_, _>>()?);
+                }
+            }
+            Ok(answers)
+        }
+        .await;
+        told.map_err(|fault| fault.tell(&site.settings.place, DOING))
+    }
+}
