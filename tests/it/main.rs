@@ -18,6 +18,7 @@ mod schedules;
 mod sqlite;
 mod survive;
 mod tx;
+mod unheard;
 mod within;
 
 /// Waits until something is so. On paused time this costs nothing; elsewhere it looks every few milliseconds.
