@@ -96,7 +96,12 @@
 pub mod __private;
 mod body;
 pub mod bounds;
+#[cfg(feature = "simulation")]
+pub mod chance;
+#[cfg(not(feature = "simulation"))]
+mod chance;
 mod context;
+mod declared;
 mod dispatch;
 mod error;
 mod event;
