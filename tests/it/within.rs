@@ -278,7 +278,7 @@ async fn behind_a_proxy_that_shares_sessions_a_transaction_is_as_good() {
             let task = double::dispatch(n).key(n.to_string()).on(&runtime).within(&mut tx);
             let task = task.await.unwrap();
             in_turns.wait().await;
-            if n % 2 == 0 {
+            if n.is_multiple_of(2) {
                 tx.commit().await.unwrap();
                 assert_eq!(task.output().await.unwrap(), 2 * n);
             } else {
