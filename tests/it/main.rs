@@ -22,6 +22,7 @@ mod sqlite;
 mod survive;
 mod ticks;
 mod tx;
+mod unheard;
 mod within;
 
 /// Waits until something is so. On paused time this costs nothing; elsewhere it looks every few milliseconds.

@@ -91,7 +91,15 @@ pub fn postgres_with_tls() -> Option<Cluster> {
 /// As [`postgres`].
 pub fn pgbouncer() -> Option<&'static Proxy> {
     static SHARED: OnceLock<Option<Proxy>> = OnceLock::new();
-    SHARED.get_or_init(|| or_say(Proxy::start(postgres()?))).as_ref()
+    SHARED.get_or_init(|| pgbouncer_of(postgres()?)).as_ref()
+}
+
+/// The same in front of this server.
+///
+/// # Panics
+/// As [`postgres`].
+pub fn pgbouncer_of(server: &Cluster) -> Option<Proxy> {
+    or_say(Proxy::start(server))
 }
 
 /// The MariaDB server that is shared by all who ask.
