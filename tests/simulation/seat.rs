@@ -12,7 +12,7 @@ use evertask::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until},
+    time::{Instant, timeout_at},
 };
 
 use crate::{plan::Release, world::World};
@@ -55,12 +55,15 @@ pub(crate) struct Inside {
     pub(crate) deaf: Option<Instant>,
     /// Its shutdown has returned.
     pub(crate) shut: bool,
-    /// It is being shut down.
-    pub(crate) closing: bool,
+    /// It is being shut down, since then.
+    pub(crate) closing: Option<Instant>,
     /// It has left, by what the storage knows.
     pub(crate) left: bool,
     /// When its last sign of life arrived.
     pub(crate) beat: Option<Instant>,
+    /// When it first and last saw what the others do, and the times between in which it did not look: when each ended, how long.
+    pub(crate) looked: Option<(Instant, Instant)>,
+    pub(crate) unseen: Vec<(Instant, Duration)>,
     /// Nodes it may take for dead by what it was told last.
     pub(crate) dead: BTreeSet<NodeId>,
 }
@@ -92,7 +95,7 @@ impl Seat {
                 Life::Lives => return true,
                 Life::Over => return false,
                 Life::Stands(until) if Instant::now() >= until => return true,
-                Life::Stands(until) => sleep_until(until).await,
+                Life::Stands(until) => drop(timeout_at(until, life.changed()).await),
                 Life::Dead => drop(life.changed().await),
             }
         }
@@ -109,7 +112,7 @@ impl Seat {
     /// A runtime that could be asked something.
     pub(crate) fn runtime(&self) -> Option<Runtime> {
         let inside = self.inside.lock().unwrap();
-        inside.runtime.clone().filter(|_| !self.is_dead() && !inside.closing)
+        inside.runtime.clone().filter(|_| !self.is_dead() && inside.closing.is_none())
     }
 
     pub(crate) fn die(&self) {
