@@ -273,6 +273,10 @@ async fn cut_off(world: &World, seats: Vec<Arc<Seat>>, lasts: Duration, silent: 
 
 /// Shuts a node down; `false` if it died meanwhile, or was being shut down already.
 pub(crate) async fn shut_down(world: &World, seat: &Arc<Seat>) -> bool {
+    // A process that stands still does not hear that it is to stop.
+    while seat.stands() {
+        sleep(Duration::from_millis(50)).await;
+    }
     let Some(runtime) = seat.runtime() else { return false };
     let asked = Instant::now();
     seat.inside.lock().unwrap().closing = Some(asked);
