@@ -85,6 +85,7 @@
 //!
 //! - `sqlite` (default): [`storage::Sqlite`].
 //! - `postgres`: `storage::Postgres`, for many processes and machines on one database.
+//! - `postgres-tls`: the same over TLS, as `sslmode` and `sslrootcert` of its url say.
 //! - `sqlx`: with `postgres`, dispatches [within](Dispatch::within) transactions of `sqlx`, and [`Tx`].
 //! - `conformance`: `storage::conformance`, the laws for those who write a storage.
 
@@ -100,6 +101,7 @@ pub mod chance;
 #[cfg(not(feature = "simulation"))]
 mod chance;
 mod context;
+mod declared;
 mod dispatch;
 mod error;
 mod event;
