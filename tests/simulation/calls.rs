@@ -177,11 +177,25 @@ impl World {
 
     pub(crate) fn peers(&self, seat: &Arc<Seat>, node: NodeId) -> Answer<Vec<Peer>> {
         let peers = self.truth.peers(node)?;
+        let now = Instant::now();
+        let (first, unseen) = {
+            let mut inside = seat.inside.lock().unwrap();
+            let (first, last) = inside.looked.unwrap_or((now, now));
+            inside.looked = Some((first, now));
+            // Of the time between two looks no more than a quarter of a lease counts, but for what answers are on their way.
+            let counts = self.plan.lease / 4 + Duration::from_secs(1);
+            let beyond = (now - last).saturating_sub(counts);
+            inside.unseen.push((now, beyond));
+            (first, inside.unseen.clone())
+        };
         let dead = self.look(|inner| {
             let is_dead = |node: &NodeId| {
                 let Some(other) = inner.nodes.get(node) else { return true };
                 let inside = other.inside.lock().unwrap();
-                inside.left || inside.beat.is_none_or(|beat| beat.elapsed() >= self.plan.lease)
+                let Some(beat) = inside.beat.filter(|_| !inside.left) else { return true };
+                let after = unseen.iter().filter(|(end, _)| *end > beat);
+                let unseen: Duration = after.map(|(end, lasted)| *lasted.min(&(*end - beat))).sum();
+                now - beat.max(first) >= self.plan.lease + unseen
             };
             peers.iter().map(|peer| peer.node).filter(is_dead).collect()
         });

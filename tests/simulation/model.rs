@@ -34,6 +34,8 @@ pub(crate) struct Tale {
     pub(crate) cancelled: bool,
     /// As it was asked for: priority, key, when it expires.
     pub(crate) asked: (i16, Option<String>, Option<SystemTime>),
+    /// Which of all lives of all nodes claimed it last.
+    pub(crate) holder: Option<usize>,
     /// It was seized: it had begun by what is stored, and nothing else ran there.
     pub(crate) loss: Option<(bool, bool)>,
     /// How often it was lost after it had begun, and how often as a suspect with nothing else running there.
@@ -170,6 +172,7 @@ impl Model {
             acknowledged: false,
             cancelled: false,
             asked: (0, None, None),
+            holder: None,
             loss: None,
             losses: 0,
             lost_alone: 0,

@@ -95,9 +95,10 @@ impl Rule {
             Self::KeysAreUnique => ("§4", "no two live tasks of a handler have one key"),
             Self::States => ("§6", "a task goes from state to state only as the table says"),
             Self::SlotsAreKept => ("12", "a node runs no more at a time than it has slots"),
-            Self::ShutDownIsShutDown => {
-                ("6", "nothing runs on a node after its shutdown has returned")
-            }
+            Self::ShutDownIsShutDown => (
+                "6",
+                "nothing begins on a node that shuts down, nothing runs or is held once that has returned",
+            ),
             Self::DeletedOnlyWhenOver => {
                 ("§6", "only what has ended is deleted, and not before its time is out")
             }
