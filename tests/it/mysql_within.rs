@@ -107,6 +107,7 @@ async fn keys_hold_in_transactions_and_nobody_else_waits_for_them() {
     let payload = first.info().await.unwrap().unwrap().payload;
     assert_eq!(payload.read::<linger>().unwrap().n, 1, "the replacement never was");
 
+    let waiting = keyed(1, "w").await.unwrap();
     runtime.retry(first.id()).await.unwrap();
     crate::until(async || state(&runtime, first.id()).await == Some(TaskState::Running)).await;
     let mut tx = conn.start_transaction(TxOpts::default()).await.unwrap();
@@ -114,13 +115,15 @@ async fn keys_hold_in_transactions_and_nobody_else_waits_for_them() {
     assert_eq!((third.id(), third.dispatched()), (first.id(), Dispatched::Existing));
     let free = keyed(4, "m").within(&mut tx).await.unwrap();
     assert_eq!(free.dispatched(), Dispatched::Created);
+    let waits = keyed(5, "w").within(&mut tx).await.unwrap();
+    assert_eq!((waits.id(), waits.dispatched()), (waiting.id(), Dispatched::Replaced));
     let again = keyed(5, "m").within(&mut tx).await.unwrap();
     assert_eq!((again.id(), again.dispatched()), (free.id(), Dispatched::Replaced));
     // While the transaction goes on, the running task can be settled, and keys beside its own can be taken.
     first.cancel().await.unwrap();
     crate::until(async || state(&runtime, first.id()).await == Some(TaskState::Cancelled)).await;
     for key in ["a", "c", "l", "n", "z"] {
-        let beside = keyed(6, key).await;
+        let beside = keyed(6, key).tag("to", "be").await;
         let beside = beside.unwrap_or_else(|error| panic!("`{key}` is not free: {error}"));
         assert_eq!(beside.dispatched(), Dispatched::Created, "{key}");
     }

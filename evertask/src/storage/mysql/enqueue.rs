@@ -292,7 +292,7 @@ pub(super) struct Writes {
     due: Vec<Due>,
     new: Rows,
     replaced: Rows,
-    untagged: Vec<TaskId>,
+    pub(super) untagged: Vec<TaskId>,
     tags: Rows,
 }
 

@@ -20,7 +20,7 @@ use super::{
     lane::LaneId,
     line::Transition,
     literal::{List, Rows, Table},
-    row::{bytes, text},
+    row::{bytes, task_id, text},
     script::Script,
     site::Site,
 };
@@ -48,6 +48,8 @@ pub(super) const LOCK: &str =
     "SELECT t.live_key, t.id, t.state FROM ? AS s STRAIGHT_JOIN {tasks} AS t FORCE INDEX (PRIMARY)
     ON t.id = s.id WHERE t.live_key IS NOT NULL FOR UPDATE";
 pub(super) const LOCKED: &str = "x'' AS id";
+
+const TAGGED: &str = "SELECT DISTINCT id FROM {tags} WHERE id IN ?";
 
 const STORED: &str = "SELECT id FROM {tasks} FORCE INDEX (PRIMARY) WHERE id IN ?";
 
@@ -81,7 +83,7 @@ pub(super) async fn join(
     }
     let tasks = Arc::new(tasks);
     let look = mysql.lines()?.between.run(Look(Arc::clone(&tasks))).await?;
-    let mut caller = Caller { session, site, look: &look };
+    let mut caller = Caller { session, mysql, site, look: &look };
     let mut begin = site.script();
     begin.add(SERVER, &[]);
     let server = caller.run(begin).await?;
@@ -109,6 +111,7 @@ pub(super) async fn join(
 
 struct Caller<'c, S> {
     session: &'c mut S,
+    mysql: &'c MySql,
     site: &'c Site,
     look: &'c Looked,
 }
@@ -168,6 +171,14 @@ impl<S: Session> Caller<'_, S> {
             // Somebody was faster. The index has locked these as it refused ours.
             held.extend(self.ask(HOLDERS, &keys).await?);
             (told, writes) = weigh(&tasks, lanes, known, &held);
+        }
+        // Where there are no tags, deleting them would lock the place for them. These tasks are locked, and so are their tags.
+        let own: HashSet<TaskId> = own.into_values().map(|(id, _)| id).collect();
+        let others: Vec<TaskId> =
+            writes.untagged.iter().copied().filter(|id| !own.contains(id)).collect();
+        if !others.is_empty() {
+            let tagged = self.mysql.lines()?.between.run(Tagged(others)).await?;
+            writes.untagged.retain(|id| own.contains(id) || tagged.contains(id));
         }
         let mut script = self.script();
         writes.replace_and_tag(&mut script, *part);
@@ -244,6 +255,22 @@ impl Transition for Look {
             part: conn.part(),
             longest: conn.longest(),
         })
+    }
+}
+
+/// Which of these tasks have tags.
+#[derive(Debug)]
+struct Tagged(Vec<TaskId>);
+
+impl Transition for Tagged {
+    type Answer = HashSet<TaskId>;
+
+    const DOING: &'static str = DOING;
+
+    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<Self::Answer, Fault> {
+        let mut script = site.script();
+        let tagged = script.add(TAGGED, &[&List(&self.0)]);
+        conn.run(script).await?.rows(tagged)?.iter().map(|row| task_id(row, 0)).collect()
     }
 }
 

@@ -328,10 +328,14 @@ impl<'s> Writes<'s> {
         };
         if task.state != TaskState::Running || task.lease != settlement.lease {
             let written = outcomes.get(&(id, settlement.lease)).copied();
-            return match rules::repeated(settlement, task.lease, task.state, written) {
-                true => Settled::Applied(task.state),
-                false => Settled::Refused,
-            };
+            if !rules::repeated(settlement, task.lease, task.state, written) {
+                return Settled::Refused;
+            }
+            // The first time may have been a moment ago, in the statement that does not say which ones it has met.
+            if task.state.is_final() {
+                self.rings.ended.insert(id);
+            }
+            return Settled::Applied(task.state);
         }
         let to = Transition::of(settlement, task.cancel_asked, task.counters);
         let completes = to.state == TaskState::Completed;
