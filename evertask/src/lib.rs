@@ -86,7 +86,7 @@
 //! - `sqlite` (default): [`storage::Sqlite`].
 //! - `postgres`: `storage::Postgres`, for many processes and machines on one database.
 //! - `mysql`: `storage::MySql`, the same on MariaDB or MySQL.
-//! - `sqlx`: with `postgres`, dispatches [within](Dispatch::within) transactions of `sqlx`, and [`Tx`].
+//! - `sqlx`: with `postgres` or `mysql`, dispatches [within](Dispatch::within) transactions of `sqlx`; with `postgres`, [`Tx`].
 //! - `conformance`: `storage::conformance`, the laws for those who write a storage.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -15,7 +15,7 @@ use mysql_async::{Row, prelude::Queryable};
 use super::{
     MySql,
     connection::Connection,
-    enqueue::{self, HOLDERS, Held, INSERT_ONCE, SEEN, held, key_of, known, lane_of, weigh},
+    enqueue::{self, HOLDERS, Held, SEEN, held, key_of, known, lane_of, weigh},
     error::{Fault, cannot_take},
     lane::LaneId,
     line::Transition,
@@ -23,6 +23,7 @@ use super::{
     row::{bytes, task_id, text},
     script::Script,
     site::Site,
+    written::INSERT_ONCE,
 };
 use crate::storage::{
     BoxFuture, Enqueued, FullStorage, JoinTx, NewTask, StorageError,
