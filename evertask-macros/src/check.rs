@@ -7,6 +7,7 @@ use syn::{GenericArgument, PathArguments, ReturnType, Safety, Type};
 use crate::{
     errors::Errors,
     model::{Handler, Param, find},
+    options::Options,
     parse::ItemFn,
 };
 
@@ -112,6 +113,7 @@ pub(crate) fn together(handler: &mut Handler, errors: &mut Errors) {
             errors.at(key, format!("`{name}` is the name itself; `aliases` lists the older ones"));
         }
     }
+    schedule(handler, errors);
     let mut contexts = handler.params.iter().filter_map(|param| match param {
         Param::Context(ty) => Some(ty),
         Param::Argument(_) | Param::Extracted(_) => None,
@@ -125,5 +127,36 @@ pub(crate) fn together(handler: &mut Handler, errors: &mut Errors) {
     {
         errors.at(retry_if, "`retry_if` is asked about errors, and this handler returns none");
         handler.options.retry_if.value = None;
+    }
+}
+
+/// What says when the handler runs by itself.
+fn schedule(handler: &Handler, errors: &mut Errors) {
+    let Options { cron, every, tz, .. } = &handler.options;
+    if let (Some(cron), Some(every)) = (&cron.key, &every.key) {
+        errors.at(every, "`cron` and `every` both say when it runs; keep one of them");
+        errors.at(cron, "the other stands here");
+    }
+    let no_zone =
+        "a fixed interval is elapsed time, which is the same in all zones; leave `tz` out";
+    match (&tz.key, &cron.key, &every.key) {
+        (Some(tz), None, None) => {
+            errors.at(tz, "`tz` belongs to a `cron`; say that too, such as `cron = \"0 3 * * *\"`");
+        }
+        (Some(tz), None, Some(_)) => errors.at(tz, no_zone),
+        // `@every 5m`.
+        (Some(tz), Some(_), _) if cron.value.as_ref().is_some_and(|cron| cron.zone().is_none()) => {
+            errors.at(tz, no_zone);
+        }
+        _ => {}
+    }
+    let Some(key) = cron.key.as_ref().or(every.key.as_ref()) else { return };
+    for argument in handler.arguments().filter(|argument| !argument.may_be_missing()) {
+        errors.at(
+            &argument.ident,
+            format!(
+                "a tick brings no arguments; mark it `#[arg(default)]`, or leave `{key}` out and say it when dispatching, with a key: `.{key}(..).key(..)`"
+            ),
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use evertask_schedule::Schedule;
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens as _, format_ident, quote, quote_spanned};
 use syn::{
@@ -68,7 +69,7 @@ fn payload(handler: &Handler, p: &Path) -> TokenStream {
     let ItemFn { vis, sig, .. } = &handler.item;
     let ident = &sig.ident;
     let cfgs = handler.item.cfgs();
-    let docs = payload_docs(&handler.item);
+    let docs = payload_docs(&handler.item, handler.schedule().as_ref());
     let serde = LitStr::new(&quote!(#p::serde).to_string(), Span::call_site());
     let fields = handler.arguments().map(|argument| {
         let Argument { ident, ty, default } = argument;
@@ -99,8 +100,9 @@ fn payload(handler: &Handler, p: &Path) -> TokenStream {
     }
 }
 
-/// What it is, and in the words of its author what it is for. Only the first paragraph: examples would be tested twice.
-pub(crate) fn payload_docs(item: &ItemFn) -> TokenStream {
+/// What it is, in the words of its author what it is for, and when it runs by itself. Only the first paragraph: examples would be
+/// tested twice.
+pub(crate) fn payload_docs(item: &ItemFn, schedule: Option<&Schedule>) -> TokenStream {
     let ident = &item.sig.ident;
     let name = match ident.unraw() == *ident {
         true => format!("[`{ident}()`](fn@{ident})"),
@@ -109,7 +111,11 @@ pub(crate) fn payload_docs(item: &ItemFn) -> TokenStream {
     let about = format!(" Payload of the handler {name}, and the way to dispatch it.");
     let mut summary = item.summary().peekable();
     let blank = summary.peek().map(|_| quote!(#[doc = ""]));
-    quote!(#[doc = #about] #blank #(#summary)*)
+    let when = schedule.map(|schedule| {
+        let when = format!(" Runs by itself: {schedule}.");
+        quote!(#[doc = ""] #[doc = #when])
+    });
+    quote!(#[doc = #about] #blank #(#summary)* #when)
 }
 
 /// Makes serde's implementations ask for no more than what the library says about arguments, so that a type that does not
@@ -332,7 +338,11 @@ fn options(handler: &Handler, p: &Path) -> TokenStream {
         quote!(.backoff(#backoff #jitter))
     });
     let priority = priority.value.map(|priority| quote!(.priority(#priority)));
-    quote!(#new #aliases #version #queue #timeout #retries #backoff #priority)
+    let schedule = handler.schedule().map(|schedule| {
+        let stored = schedule.to_wire();
+        quote!(.schedule(#stored))
+    });
+    quote!(#new #aliases #version #queue #timeout #retries #backoff #priority #schedule)
 }
 
 /// The options of a handler of which nothing is known but its name and where its attribute stands.

@@ -20,7 +20,7 @@ pub(crate) fn expand(item: &ItemFn, p: &Path) -> TokenStream {
     let ItemFn { vis, sig, .. } = item;
     let ident = &sig.ident;
     let cfgs: Vec<_> = item.cfgs().collect();
-    let docs = payload_docs(item);
+    let docs = payload_docs(item, None);
     let serde = quote!(#p::serde).to_string();
     let options = new_options(&ident.unraw().to_string(), p);
     let (generics, _, clause) = sig.generics.split_for_impl();

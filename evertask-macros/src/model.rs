@@ -1,5 +1,6 @@
 //! What a handler is, once its syntax is understood: options, and parameters of which each knows where its value comes from.
 
+use evertask_schedule::Schedule;
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens as _;
 use syn::{Attribute, FnArg, Ident, Pat, PatIdent, PatType, Path, Token, Type, ext::IdentExt};
@@ -31,6 +32,14 @@ pub(crate) struct Argument {
     pub(crate) default: Option<ArgDefault>,
 }
 
+impl Argument {
+    /// Whether a payload may lack it.
+    pub(crate) fn may_be_missing(&self) -> bool {
+        let is_option = |path: &Path| path.segments.last().is_some_and(|it| it.ident == "Option");
+        self.default.is_some() || matches!(peel(&self.ty), Type::Path(ty) if is_option(&ty.path))
+    }
+}
+
 /// The value of an argument that a payload lacks.
 pub(crate) enum ArgDefault {
     Default,
@@ -43,6 +52,17 @@ impl Handler {
         match &self.options.name.value {
             Some(name) => name.clone(),
             None => self.item.sig.ident.unraw().to_string(),
+        }
+    }
+
+    /// When it runs by itself, if that is said.
+    pub(crate) fn schedule(&self) -> Option<Schedule> {
+        let Options { cron, every, tz, .. } = &self.options;
+        let Some(cron) = cron.value.clone() else { return every.value.clone() };
+        match &tz.value {
+            // Both were checked, each by itself, and any expression goes with any zone but `@every`.
+            Some(zone) => cron.tz(zone).ok(),
+            None => Some(cron),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The options of the attribute: which there are, how each is read, and what is said about a key that is none.
 
+use evertask_schedule::Schedule;
 use proc_macro2::TokenStream;
 use syn::{
     Error, Expr, Ident, Path, Token,
@@ -80,6 +81,9 @@ options! {
     jitter "jitter": bool = value::truth, "jitter = false";
     retry_if "retry_if": Path = value::function, "retry_if = is_transient";
     priority "priority": i16 = value::priority, "priority = 10";
+    cron "cron": Schedule = value::cron, "cron = \"0 3 * * *\"";
+    every "every": Schedule = value::every, "every = \"5m\"";
+    tz "tz": String = value::zone, "tz = \"Europe/Rome\"";
     on_started "on_started": Path = value::function, "on_started = note_start";
     on_completed "on_completed": Path = value::function, "on_completed = note_output";
     on_retry "on_retry": Path = value::function, "on_retry = note_failure";
@@ -113,10 +117,11 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("on_error", "write `on_retry` for each failed attempt, `on_failed` for the last"),
     ("on_failure", "write `on_retry` for each failed attempt, `on_failed` for the last"),
     ("on_cancel", "write `on_cancelled`"),
-    ("cron", "give it when dispatching: `.cron(\"0 3 * * *\").key(\"nightly\")`"),
-    ("every", "give it when dispatching: `.every(schedule).key(\"nightly\")`"),
-    ("schedule", "give it when dispatching: `.every(schedule).key(\"nightly\")`"),
-    ("tz", "give it to the schedule when dispatching: `.tz(\"Europe/Rome\")`"),
+    ("schedule", "write `cron = \"0 3 * * *\"` or `every = \"5m\"`"),
+    ("interval", "write `every = \"5m\"`"),
+    ("timezone", "write `tz = \"Europe/Rome\"`"),
+    ("time_zone", "write `tz = \"Europe/Rome\"`"),
+    ("zone", "write `tz = \"Europe/Rome\"`"),
     (
         "concurrency",
         "set it on the queue: `.queue(\"mail\", |q| q.concurrency(20))` on the builder",

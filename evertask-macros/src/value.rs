@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, str::FromStr, time::Duration};
 
-use evertask_schedule::parse_duration;
+use evertask_schedule::{Schedule, ScheduleError, parse_duration};
 use quote::ToTokens;
 use syn::{Error, Expr, ExprArray, ExprPath, ExprUnary, Lit, LitStr, Path, Result, UnOp};
 
@@ -81,6 +81,37 @@ pub(crate) fn timeout(value: &Expr) -> Result<Timeout> {
 pub(crate) fn backoff(value: &Expr) -> Result<Backoff> {
     let text = text(value, "a backoff in quotes, such as `\"exponential(1s, max = 1h)\"`")?;
     said(&text, backoff::parse)
+}
+
+/// A cron expression, in UTC.
+pub(crate) fn cron(value: &Expr) -> Result<Schedule> {
+    let text = text(value, "a cron expression in quotes, such as `\"0 3 * * *\"`")?;
+    said(&text, |text| evertask_schedule::cron(text).map_err(|error| pointed(&error)))
+}
+
+/// A fixed interval.
+pub(crate) fn every(value: &Expr) -> Result<Schedule> {
+    let text = text(value, "a duration in quotes, such as `\"5m\"`")?;
+    let every = said(&text, parse_duration)?;
+    said(&text, |_| Schedule::every(every).map_err(|error| error.problem().to_owned()))
+}
+
+/// The name of a time zone.
+pub(crate) fn zone(value: &Expr) -> Result<String> {
+    let text = text(value, "a time zone in quotes, such as `\"Europe/Rome\"`")?;
+    // Any rule that goes by the wall will do to see whether there is such a zone.
+    let any = |zone: &str| evertask_schedule::cron("@daily").and_then(|rule| rule.tz(zone));
+    said(&text, |zone| any(zone).map_err(|error| error.problem().to_owned()))?;
+    Ok(text.value())
+}
+
+/// Which field is wrong, and carets under it. The compiler has none for the inside of a text.
+fn pointed(error: &ScheduleError) -> String {
+    let said = format!("{}: {}", error.field(), error.problem());
+    match error.pointed() {
+        Some(pointed) => format!("{said}\n\n  {}", pointed.replace('\n', "\n  ")),
+        None => said,
+    }
 }
 
 /// `true` or `false`.

@@ -18,6 +18,8 @@ pub const TAGS_MAX: usize = 20;
 pub const TAG_MAX: usize = 200;
 /// Most tasks in one `dispatch_all`.
 pub const BATCH_MAX: usize = 10_000;
+/// Most ticks of a schedule that are made up for in one go.
+pub const BACKFILL_MAX: usize = 1_000;
 /// Most tasks that one attempt may have stored on its success.
 pub const EFFECTS_MAX: usize = 1_000;
 /// Most rows in one page of a listing.

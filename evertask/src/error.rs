@@ -165,11 +165,13 @@ pub enum DispatchError {
         /// Why not.
         why: &'static str,
     },
-    /// A schedule that cannot be written.
-    #[error("the schedule of `{name}` cannot be written: {why}")]
+    /// A schedule that cannot be stored as it was said.
+    #[error("schedule {key:?} of `{name}` is not stored: {why}")]
     BadSchedule {
         /// The handler.
         name: String,
+        /// Its key.
+        key: String,
         /// Why not.
         why: String,
     },
@@ -219,8 +221,26 @@ pub enum ScheduleFault {
         key: String,
     },
     /// It makes no tasks any more.
-    #[error("schedule {0:?} is over; store it again to let it go on")]
+    #[error("schedule {0:?} is over; store it again with `.revive()` to let it begin anew")]
     Over(String),
+    /// A newer program wrote it, in a way this one does not know.
+    #[error("schedule {key:?} of `{name}` was written by a newer program; use that one")]
+    Newer {
+        /// The handler.
+        name: String,
+        /// The key.
+        key: String,
+    },
+    /// More ticks than are made up for at once.
+    #[error(
+        "nothing was stored: schedule {key:?} has more than {max} ticks in that range; make up for them in smaller ones"
+    )]
+    TooManyTicks {
+        /// The key.
+        key: String,
+        /// The bound.
+        max: usize,
+    },
     /// What is stored of it cannot be read.
     #[error("what is stored of the schedule cannot be read: {0}; store it again under its key")]
     Broken(String),

@@ -27,6 +27,8 @@ pub struct Event {
     pub name: Arc<str>,
     /// Its queue.
     pub queue: Arc<str>,
+    /// The key of the schedule, where the event is about one.
+    pub schedule: Option<Arc<str>>,
     /// Which try: 1, 2, …; 0 before the first.
     pub attempt: u32,
     /// When it happened, by this host's clock.
@@ -75,6 +77,14 @@ pub enum EventKind {
     LeaseLost,
     /// Its handler has kept its [`Tx`](crate::Tx) open for more than 5 s.
     LongTransaction,
+    /// A schedule left ticks out, since the task before was not done; `error` says how many.
+    TicksSkipped,
+    /// A schedule came to its end.
+    ScheduleEnded,
+    /// A schedule makes no sense as it is stored, and was set aside.
+    ScheduleBroken,
+    /// A schedule was declared by an attribute, and no program that lives declares it any more.
+    ScheduleUndeclared,
     /// The executor has not moved for a while; `error` names the handlers last polled.
     Stalled,
     /// A background loop of this node cannot do its work at the moment; it goes on trying.
@@ -92,7 +102,15 @@ impl Event {
         kind: EventKind,
     ) -> Self {
         let time = SystemTime::now();
-        Self { id, name, queue, attempt, time, kind, error: None, delay: None, ran: None }
+        let schedule = None;
+        Self { id, name, queue, schedule, attempt, time, kind, error: None, delay: None, ran: None }
+    }
+
+    /// An event about a schedule.
+    pub(crate) fn of_schedule(kind: EventKind, name: &str, key: &str) -> Self {
+        let nil = TaskId::from_uuid(Uuid::nil());
+        let event = Self::new(nil, name.into(), "".into(), 0, kind);
+        Self { schedule: Some(key.into()), ..event }
     }
 
     /// An event about no single task.

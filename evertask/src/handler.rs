@@ -68,6 +68,9 @@ pub struct HandlerOptions {
     pub backoff: Option<Backoff>,
     /// Its place inside the queue: higher goes first.
     pub priority: i16,
+    /// When it runs by itself: a schedule in its [stored form](crate::schedule::Schedule::to_wire), whose ticks read an empty
+    /// payload, `{}`.
+    pub schedule: Option<&'static str>,
     /// Where it stands in the source.
     pub location: Location,
 }
@@ -85,6 +88,7 @@ impl HandlerOptions {
             retries: None,
             backoff: None,
             priority: 0,
+            schedule: None,
             location,
         }
     }
@@ -135,6 +139,13 @@ impl HandlerOptions {
     #[must_use]
     pub const fn priority(mut self, priority: i16) -> Self {
         self.priority = priority;
+        self
+    }
+
+    /// When it runs by itself, in the [stored form](crate::schedule::Schedule::to_wire) of a schedule.
+    #[must_use]
+    pub const fn schedule(mut self, stored: &'static str) -> Self {
+        self.schedule = Some(stored);
         self
     }
 }

@@ -85,6 +85,7 @@
 //!
 //! - `sqlite` (default): [`storage::Sqlite`].
 //! - `postgres`: `storage::Postgres`, for many processes and machines on one database.
+//! - `postgres-tls`: the same over TLS, as `sslmode` and `sslrootcert` of its url say.
 //! - `mysql`: `storage::MySql`, the same on MariaDB or MySQL.
 //! - `sqlx`: with `postgres` or `mysql`, dispatches [within](Dispatch::within) transactions of `sqlx`; with `postgres`, [`Tx`].
 //! - `conformance`: `storage::conformance`, the laws for those who write a storage.
@@ -96,7 +97,12 @@
 pub mod __private;
 mod body;
 pub mod bounds;
+#[cfg(feature = "simulation")]
+pub mod chance;
+#[cfg(not(feature = "simulation"))]
+mod chance;
 mod context;
+mod declared;
 mod dispatch;
 mod error;
 mod event;

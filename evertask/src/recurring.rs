@@ -3,21 +3,25 @@
 use std::{
     fmt,
     future::{Future, IntoFuture},
-    hash::{DefaultHasher, Hash, Hasher},
     pin::Pin,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use crate::{
+    body::Body,
     bounds::TAGS_MAX,
+    declared::{Declaration, said},
     dispatch::Dispatch,
     error::DispatchError,
     handler::Handler,
+    registry::Entry,
     runtime::{Runtime, ScheduleInfo, Shared},
     schedule::{IntoSchedule, Schedule, ScheduleError},
     storage::{Due, NewTask, ScheduleRow, StoredSchedule},
-    tick::{Missed, Overlap, Record, ScheduleState, Template, instant, micros, millis},
+    tick::{
+        FORMAT, Missed, Overlap, Record, ScheduleState, Template, instant, micros, millis, number,
+    },
 };
 
 /// When a series begins.
@@ -36,7 +40,7 @@ enum Start {
 ///
 /// Storing it again under the same key is no second one: payload, rule and options are taken over at once, while its runs go on
 /// being counted and, if the rule is the same, its next tick stays. So it can be said at each start of the program. A schedule
-/// that is paused stays paused.
+/// that is paused stays paused, and one that was cancelled stays so unless it is [revived](Self::revive).
 ///
 /// ```
 /// # async fn doc() -> Result<(), evertask::DispatchError> {
@@ -60,6 +64,7 @@ pub struct Recurring<T> {
     spread: Duration,
     missed: Missed,
     overlap: Overlap,
+    revive: bool,
 }
 
 impl<T: Handler> Dispatch<T> {
@@ -87,6 +92,7 @@ impl<T: Handler> Recurring<T> {
             spread: Duration::ZERO,
             missed: Missed::default(),
             overlap: Overlap::default(),
+            revive: false,
         }
     }
 
@@ -152,6 +158,12 @@ impl<T: Handler> Recurring<T> {
         self
     }
 
+    /// Should it be stored already and be over or cancelled, it begins anew: its runs are counted from none, and its start is as said.
+    pub fn revive(mut self) -> Self {
+        self.revive = true;
+        self
+    }
+
     /// On this runtime, and not the one found by itself.
     pub fn on(mut self, runtime: &Runtime) -> Self {
         self.dispatch = self.dispatch.on(runtime);
@@ -164,7 +176,8 @@ impl<T: Handler> Recurring<T> {
     }
 
     fn prepare(self) -> Result<(Arc<Shared>, Wish), DispatchError> {
-        let Self { dispatch, schedule, start, until, max_runs, spread, missed, overlap } = self;
+        let Self { dispatch, schedule, start, until, max_runs, spread, missed, overlap, revive } =
+            self;
         let schedule = schedule?;
         let (runtime, task) = dispatch.prepare()?;
         let Some(key) = task.key.clone() else { return Err(DispatchError::ScheduleWithoutKey) };
@@ -182,21 +195,30 @@ impl<T: Handler> Recurring<T> {
             (start, _) => start,
         };
         let offset = offset(&task, &key, spread);
-        let wish = Wish { task, key, schedule, start, until, max_runs, offset, missed, overlap };
+        let wish = Wish {
+            task,
+            key,
+            schedule,
+            start,
+            until,
+            max_runs,
+            offset,
+            missed,
+            overlap,
+            revive,
+            declared: None,
+        };
         Ok((runtime, wish))
     }
 }
 
 /// The same for one schedule on every node and at every start.
 fn offset(task: &NewTask, key: &str, spread: Duration) -> Duration {
-    let mut hasher = DefaultHasher::new();
-    (&*task.name, key).hash(&mut hasher);
-    let over = millis(spread).max(1);
-    Duration::from_millis(hasher.finish() % over)
+    Duration::from_millis(number(0, &[&task.name, key]) % millis(spread).max(1))
 }
 
 /// A schedule as it was asked for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Wish {
     task: NewTask,
     key: String,
@@ -207,9 +229,45 @@ pub(crate) struct Wish {
     offset: Duration,
     missed: Missed,
     overlap: Overlap,
+    revive: bool,
+    declared: Option<Declaration>,
 }
 
 impl Wish {
+    /// What the attribute of a handler declares, under one of its names, which is the key, too.
+    pub(crate) fn declared(entry: &Entry, name: &Arc<str>, schedule: Schedule) -> Self {
+        let options = &entry.def.options;
+        let task = NewTask {
+            version: options.version,
+            queue: entry.queue.clone(),
+            priority: options.priority,
+            ..NewTask::new(Arc::clone(name), Body { codec: Body::JSON, bytes: b"{}"[..].into() })
+        };
+        Self {
+            task,
+            key: name.to_string(),
+            schedule,
+            start: Start::Next,
+            until: None,
+            max_runs: None,
+            offset: Duration::ZERO,
+            missed: Missed::default(),
+            overlap: Overlap::default(),
+            revive: false,
+            declared: Some(Declaration::default()),
+        }
+    }
+
+    /// The same, with what is remembered of what was declared before.
+    pub(crate) fn with(&self, declaration: Declaration) -> Self {
+        Self { declared: Some(declaration), ..self.clone() }
+    }
+
+    /// What it says, to be compared with other declarations.
+    pub(crate) fn said(&self) -> String {
+        said(&self.schedule.to_wire(), &Template::of(&self.task, &self.key))
+    }
+
     pub(crate) fn identity(&self) -> (String, String) {
         (self.task.name.to_string(), self.key.clone())
     }
@@ -220,18 +278,33 @@ impl Wish {
         was: Option<&StoredSchedule>,
         now: SystemTime,
     ) -> Result<Option<ScheduleRow>, DispatchError> {
-        let Self { task, key, schedule, start, until, max_runs, offset, missed, overlap } = self;
-        // A series that has come to its end may be said again at each start of the program.
-        if was.is_none() && until.is_some_and(|until| until <= now) {
-            return Err(DispatchError::NeverRuns { why: "`until` has passed" });
+        let Self { task, key, schedule, start, until, max_runs, offset, missed, overlap, .. } =
+            self;
+        if was.is_some_and(|was| was.row.format > FORMAT) {
+            let why = "the one that is stored was written by a newer program; use that one";
+            return Err(self.refused(why));
         }
         let old = was.and_then(|was| Record::read(&was.row).ok());
+        let declared = old.as_ref().and_then(|old| old.declared.as_ref());
+        if self.declared.is_none() && declared.is_some_and(|declared| !declared.nowhere) {
+            let why = "its handler's attribute declares it; change it there, or take another key";
+            return Err(self.refused(why));
+        }
+        let unknown = old.as_ref().map(|old| old.unknown.clone()).unwrap_or_default();
+        let is_over =
+            |old: &Record| matches!(old.state, ScheduleState::Ended | ScheduleState::Cancelled);
+        let old = old.filter(|old| !(self.revive && is_over(old)));
+        // A series that has come to its end may be said again at each start of the program.
+        let begins = was.is_none() || (self.revive && old.is_none());
+        if begins && until.is_some_and(|until| until <= now) {
+            return Err(DispatchError::NeverRuns { why: "`until` has passed" });
+        }
         let rule = schedule.to_wire();
-        let same_rule = old.as_ref().is_some_and(|old| old.rule == rule);
+        let same = old.as_ref().filter(|old| old.rule == rule);
         let mut record = Record {
-            rule,
             state: match &old {
                 Some(Record { state: ScheduleState::Paused, .. }) => ScheduleState::Paused,
+                Some(Record { state: ScheduleState::Cancelled, .. }) => ScheduleState::Cancelled,
                 _ => ScheduleState::Active,
             },
             missed: *missed,
@@ -241,7 +314,11 @@ impl Wish {
             offset: millis(*offset),
             runs: old.as_ref().map_or(0, |old| old.runs),
             tick: None,
+            held: same.and_then(|old| old.held).filter(|_| *overlap == Overlap::QueueOne),
+            declared: self.declared.clone(),
             task: Template::of(task, key),
+            rule: rule.clone(),
+            unknown,
         };
         let first = match (*start, &old) {
             // A start is said of a series that begins, not of one that goes on.
@@ -250,9 +327,9 @@ impl Wish {
             (Start::At(at), None) => first_from(schedule, at.max(now)),
             _ => schedule.next(now),
         };
-        let kept = old.as_ref().filter(|_| same_rule).and_then(|old| old.tick).map(instant);
+        let kept = same.and_then(|old| old.tick).map(instant);
         record.goes_on_at(kept.or(first));
-        if record.tick.is_none() && was.is_none() {
+        if record.tick.is_none() && begins {
             return Err(DispatchError::NeverRuns { why: "it has no instant before its end" });
         }
         if old.as_ref() == Some(&record) {
@@ -260,10 +337,12 @@ impl Wish {
         }
         let empty = ScheduleRow::new(task.name.clone(), key.as_str(), task.payload.clone());
         let row = was.map_or(empty, |was| was.row.clone());
-        let written = record
-            .write(&row)
-            .map_err(|why| DispatchError::BadSchedule { name: task.name.to_string(), why })?;
-        Ok(Some(written))
+        record.write(&row).map(Some).map_err(|why| self.refused(&why))
+    }
+
+    fn refused(&self, why: &str) -> DispatchError {
+        let (name, key) = self.identity();
+        DispatchError::BadSchedule { name, key, why: why.to_owned() }
     }
 }
 

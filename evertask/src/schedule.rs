@@ -1,7 +1,7 @@
 //! When things are to happen, again and again: schedules, as values.
 //!
 //! A [`Schedule`] is a set of instants. All that is asked of it is which one is [next](Schedule::next); every node gives the same
-//! answer, whatever happened before. There are three ways to write one, and one type underneath.
+//! answer, whatever happened before. There are several ways to write one, and one type underneath.
 //!
 //! **In code**, where nonsense does not compile. What only a look at the numbers shows, such as `every(0)` or `at("25:00")`, is an
 //! error when the schedule is used:
@@ -34,6 +34,9 @@
 //! ```
 //!
 //! **As a cron expression**: [`cron("0 3 * * *")`](cron), with 5, 6 or 7 fields as a Unix user means them.
+//!
+//! **In the attribute** of a handler, where the compiler checks it: `#[evertask::handler(cron = "0 3 * * *", tz = "Europe/Rome")]`, or
+//! `every = "5m"`. See [there](macro@crate::handler#schedules).
 //!
 //! **As a fixed interval**: `every(90).seconds()`, [`Schedule::every`], or a `Duration` where a schedule is asked for.
 //!

@@ -64,7 +64,8 @@ pub(crate) async fn work(
 
 /// A node, or with `client` what dispatches to it, on the storage of this url.
 pub(crate) fn builder(url: &str, journal: &Journal) -> evertask::Builder {
-    let builder = Runtime::builder().url(url).discover(false).handler::<work>().lease(LEASE);
+    let builder = Runtime::builder().url(url).discover(false).lease(LEASE);
+    let builder = builder.handler::<work>().handler::<crate::ticks::beat>();
     let builder = builder.state(journal.clone());
     // What is on trial is not whether a task is to blame for its nodes' deaths.
     builder.retention(Retention::forever()).max_losses(1_000).concurrency(12)
@@ -76,6 +77,7 @@ pub(crate) async fn tell_events(runtime: Runtime, journal: Journal) {
     while let Some(event) = events.next().await {
         let error = event.error.as_deref().unwrap_or_default();
         match event.kind {
+            EventKind::Completed => journal.say(&format!("completed {}", event.id)),
             EventKind::LeaseLost => journal.say(&format!("refused {}", event.id)),
             EventKind::Rescued => journal.say(&format!("rescued {}", event.id)),
             EventKind::Trouble => journal.say(&format!("trouble {error}")),

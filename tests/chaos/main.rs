@@ -13,6 +13,7 @@ mod load;
 mod node;
 mod processes;
 mod server;
+mod ticks;
 mod wire;
 
 use std::time::Duration;

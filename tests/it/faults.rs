@@ -25,7 +25,7 @@ use crate::log::Log;
 
 /// What goes wrong at the chosen call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
+pub(crate) enum Fault {
     /// Nothing is done, and that is told.
     Fails,
     /// All is done, and the reply is an error.
@@ -69,7 +69,9 @@ impl Faulty {
         })
     }
 
-    fn when(when: impl Fn(&str, &[TaskId]) -> Option<Fault> + Send + Sync + 'static) -> Self {
+    pub(crate) fn when(
+        when: impl Fn(&str, &[TaskId]) -> Option<Fault> + Send + Sync + 'static,
+    ) -> Self {
         let (inner, when) = (Memory::new(), Arc::new(when));
         Self { inner, calls: Arc::default(), when, beats: true }
     }

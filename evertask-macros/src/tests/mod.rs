@@ -2,6 +2,8 @@
 //!
 //! After a change that was meant: `UPDATE_EXPECT=1 cargo test -p evertask-macros`, and read the diff.
 
+mod anything;
+
 use expect_test::{ExpectFile, expect_file};
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -59,6 +61,18 @@ fn everything_said() {
             }
         },
         &expect_file!["everything_said.expanded"],
+    );
+}
+
+#[test]
+fn a_schedule_said() {
+    check(
+        quote!(cron = "0 3 * * MON-FRI", tz = "Europe/Rome"),
+        quote! {
+            /// Makes room.
+            async fn tidy(#[arg(default)] days: u32, only: Option<String>, store: State<Store>) {}
+        },
+        &expect_file!["schedule_said.expanded"],
     );
 }
 

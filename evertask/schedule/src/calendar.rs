@@ -38,7 +38,9 @@ impl Calendar {
     /// one that is shown twice is the first of the two instants, and both if the rule goes through the hours.
     pub(crate) fn next_in(&self, zone: Zone, after: i64, anchor: Day) -> Option<i64> {
         let ahead = self.ahead(zone, after, anchor);
-        if !self.repeats {
+        // Clocks do not change twice within two days: one that shows then what it shows now has not been put back in between.
+        let soon = ahead.filter(|at| *at <= after + DAY);
+        if !self.repeats || soon.is_some_and(|at| zone.offset(at) == zone.offset(after)) {
             return ahead;
         }
         // What the wall already showed comes again if the clock is about to be put back.
@@ -62,7 +64,7 @@ impl Calendar {
                 Shown::Twice { first, .. } if first > after => return Some(first),
                 Shown::Twice { second, .. } if self.repeats => return Some(second),
                 // All that is shown for the second time has had its turn.
-                Shown::Twice { until, .. } => wall = until - 1,
+                Shown::Twice { .. } => wall = zone.shown_twice_until(wall) - 1,
             }
         }
     }

@@ -20,6 +20,7 @@ pub struct ScheduleError {
     field: Field,
     problem: String,
     place: Option<Place>,
+    newer: bool,
 }
 
 /// The text that was read, and the part of it that is wrong, in bytes.
@@ -83,7 +84,13 @@ impl fmt::Display for Field {
 
 impl ScheduleError {
     pub(crate) fn new(field: Field, problem: impl Into<String>) -> Self {
-        Self { field, problem: problem.into(), place: None }
+        Self { field, problem: problem.into(), place: None, newer: false }
+    }
+
+    /// The same error, of something that a newer program may well be able to read.
+    pub(crate) fn newer(mut self) -> Self {
+        self.newer = true;
+        self
     }
 
     /// The same error, seen in `text`.
@@ -102,6 +109,13 @@ impl ScheduleError {
     #[must_use]
     pub fn problem(&self) -> &str {
         &self.problem
+    }
+
+    /// Whether it may only be too new: written by a later version of evertask, or with a zone that has been added to the tz database
+    /// since this program was built.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        self.newer
     }
 
     /// Which bytes of the given text are wrong, where the schedule was a text.

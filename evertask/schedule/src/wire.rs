@@ -109,9 +109,9 @@ pub(crate) fn read(text: &str) -> Result<Schedule, ScheduleError> {
     match words.next()? {
         "v1" => {}
         version if version.starts_with('v') && version[1..].parse::<u32>().is_ok() => {
-            return Err(words.wrong(&format!(
-                "its form `{version}` is of a later version of evertask; run that one"
-            )));
+            let problem =
+                format!("its form `{version}` is of a later version of evertask; run that one");
+            return Err(words.wrong(&problem).newer());
         }
         _ => return Err(words.wrong("it does not begin with `v1`")),
     }

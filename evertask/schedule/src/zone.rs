@@ -22,11 +22,10 @@ pub(crate) enum Shown {
     Never {
         resumes: i64,
     },
-    /// The clock was put back and showed it again. The wall times before `until` are those that were.
+    /// The clock was put back and showed it again.
     Twice {
         first: i64,
         second: i64,
-        until: i64,
     },
 }
 
@@ -40,7 +39,7 @@ impl Zone {
                 Some(meant) => problem += &format!("; did you mean `{meant}`?"),
                 None => problem += "; write one such as `Europe/Rome`",
             }
-            ScheduleError::new(Field::Zone, problem)
+            ScheduleError::new(Field::Zone, problem).newer()
         })
     }
 
@@ -69,14 +68,16 @@ impl Zone {
         }
         let (first, second) = (wall - before, wall - after);
         match (self.offset(first) == before, self.offset(second) == after) {
-            (true, true) => {
-                let change = self.change(wall - DAY, wall + DAY);
-                Shown::Twice { first, second, until: change + before }
-            }
+            (true, true) => Shown::Twice { first, second },
             (true, false) => Shown::Once(first),
             (false, true) => Shown::Once(second),
             (false, false) => Shown::Never { resumes: self.change(wall - DAY, wall + DAY) },
         }
+    }
+
+    /// Up to where the wall times go that are shown twice, as this one is.
+    pub(crate) fn shown_twice_until(self, wall: i64) -> i64 {
+        self.change(wall - DAY, wall + DAY) + self.offset(wall - DAY)
     }
 
     /// Where the clock is put back within a day after an instant: that instant, and the wall times it goes back from and to.

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, future::Future, pin::Pin, sync::Arc, time::Dura
 
 use crate::{
     error::StartError,
-    runtime::{Shared, claimer, keeper, pulse, settler, ticker},
+    runtime::{Shared, claimer, declarations, keeper, pulse, settler, ticker},
 };
 
 /// How long the start may take longer for the sake of saying how many tasks there are to resume.
@@ -19,6 +19,7 @@ type Loop = fn(Arc<Shared>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) async fn start(shared: &Arc<Shared>) -> Result<(), StartError> {
     shared.storage.join(shared.node.clone()).await?;
     announce(shared);
+    declarations::at_start(shared).await?;
     // Counted before the first of them is taken up, or the count would say what is left of them.
     let counted = tokio::time::timeout(COUNT, tell_backlog(shared)).await;
     if counted.is_err() {
@@ -28,6 +29,7 @@ pub(crate) async fn start(shared: &Arc<Shared>) -> Result<(), StartError> {
     keep_running(shared, "keep", |shared| Box::pin(keeper::run(shared)));
     keep_running(shared, "claim", |shared| Box::pin(claimer::run(shared)));
     keep_running(shared, "tick", |shared| Box::pin(ticker::run(shared)));
+    keep_running(shared, "declare", |shared| Box::pin(declarations::run(shared)));
     keep_running(shared, "pulse", |shared| Box::pin(pulse::run(shared)));
     pulse::watch(shared);
     Ok(())

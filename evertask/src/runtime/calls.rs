@@ -29,6 +29,7 @@ pub(crate) struct Calls {
     pub(crate) peers: Call,
     pub(crate) prune: Call,
     pub(crate) tick: Call,
+    pub(crate) declare: Call,
 }
 
 /// One kind of call and how it goes.
@@ -50,7 +51,7 @@ struct Record {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LoopHealth {
-    /// What it does: `claim`, `settle`, `renew`, `peers`, `prune`, `tick`.
+    /// What it does: `claim`, `settle`, `renew`, `peers`, `prune`, `tick`, `declare`.
     pub name: &'static str,
     /// How long ago it last succeeded; `None` if it has not been needed yet.
     pub succeeded: Option<Duration>,
@@ -68,12 +69,13 @@ impl Calls {
             peers: call("peers"),
             prune: call("prune"),
             tick: call("tick"),
+            declare: call("declare"),
         }
     }
 
     pub(crate) fn health(&self) -> Vec<LoopHealth> {
-        let Self { claim, settle, renew, peers, prune, tick } = self;
-        [claim, settle, renew, peers, prune, tick].map(Call::health).into()
+        let Self { claim, settle, renew, peers, prune, tick, declare } = self;
+        [claim, settle, renew, peers, prune, tick, declare].map(Call::health).into()
     }
 }
 

@@ -1,22 +1,18 @@
 //! Schedules, for people and programs that look after them.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
-
-use tokio::time::{Instant, sleep};
+use std::{ops::Range, time::SystemTime};
 
 use crate::{
-    error::{DispatchError, ScheduleFault},
-    recurring::Wish,
-    runtime::{Runtime, Shared, patience::Patience},
+    bounds::BACKFILL_MAX,
+    error::ScheduleFault,
+    runtime::{Runtime, Shared, declarations},
     schedule::Schedule,
     storage::{
-        ScheduleChange, ScheduleChanged, SchedulePage, ScheduleRow, StorageError, StoredSchedule,
+        NewTask, ScheduleChange, ScheduleChanged, SchedulePage, ScheduleRow, StorageError,
+        StoredSchedule,
     },
     task::{TaskId, TaskState},
-    tick::{FORMAT, Record, ScheduleState, instant},
+    tick::{Record, ScheduleState, instant},
 };
 
 /// A stored schedule.
@@ -35,34 +31,44 @@ pub struct ScheduleInfo {
     pub state: ScheduleState,
     /// Its next tick.
     pub next: Option<SystemTime>,
+    /// The tick that waits for the end of the task before.
+    pub held: Option<SystemTime>,
     /// How many tasks it has made.
     pub runs: u64,
     /// The task it made last.
     pub last: Option<TaskId>,
     /// Where that one stands; `None` if it is not stored any more.
     pub last_state: Option<TaskState>,
+    /// It comes from the attribute of its handler.
+    pub declared: bool,
+    /// It did, and no program that lives declares it any more.
+    pub undeclared: bool,
 }
 
 impl ScheduleInfo {
-    fn of(stored: &StoredSchedule) -> Self {
+    pub(crate) fn of(stored: &StoredSchedule) -> Self {
         let StoredSchedule { row, last_state, .. } = stored;
-        let record = Record::read(row);
-        let schedule = record.as_ref().ok().and_then(|record| record.schedule().ok());
-        let (state, tick, runs) = match record {
-            Ok(Record { state, tick, runs, .. }) => (state, tick, runs),
-            Err(why) => (ScheduleState::Broken(why), None, 0),
-        };
+        let read = Record::read(row);
+        let schedule = read.as_ref().ok().and_then(|record| record.schedule().ok());
+        let broken = |why: &String| ScheduleState::Broken(why.clone());
+        let state = read.as_ref().map_or_else(broken, |record| record.state.clone());
+        let record = read.ok();
         let active = state == ScheduleState::Active;
+        let of_record = |get: fn(&Record) -> Option<u64>| record.as_ref().and_then(get);
+        let declared = record.as_ref().and_then(|record| record.declared.as_ref());
         Self {
             name: row.name.to_string(),
             key: row.key.to_string(),
             words: schedule.as_ref().map_or_else(|| "?".to_owned(), ToString::to_string),
             schedule,
-            next: tick.filter(|_| active).map(instant),
+            next: of_record(|record| record.tick).filter(|_| active).map(instant),
+            held: of_record(|record| Some(record.held?.tick)).map(instant),
             state,
-            runs,
+            runs: of_record(|record| Some(record.runs)).unwrap_or_default(),
             last: row.last,
             last_state: *last_state,
+            declared: declared.is_some_and(|declared| !declared.nowhere),
+            undeclared: declared.is_some_and(|declared| declared.nowhere),
         }
     }
 
@@ -147,7 +153,8 @@ impl Schedules<'_> {
     /// It is not stored or has no next tick, or the storage refused.
     pub async fn skip_next(&self, name: &str, key: &str) -> Result<ScheduleInfo, ScheduleFault> {
         self.change(name, key, |record, _| {
-            let next = record.schedule().ok().zip(record.tick);
+            let active = record.state == ScheduleState::Active;
+            let next = record.schedule().ok().zip(record.tick.filter(|_| active));
             let Some((schedule, tick)) = next else {
                 return Err(ScheduleFault::Over(key.to_owned()));
             };
@@ -167,13 +174,66 @@ impl Schedules<'_> {
             let task = record.run_now(&row.name, now);
             record.runs = record.runs.saturating_add(1);
             row.last = Some(id);
-            Ok(vec![crate::storage::NewTask { id, ..task }])
+            Ok(vec![NewTask { id, ..task }])
         };
         self.0.change_schedule(name, key, make).await?;
         Ok(id)
     }
 
-    /// Removes it. The tasks it made stay. True if it was stored.
+    /// Makes a task for each of its ticks in this range (with its beginning, without its end) that has passed, at most
+    /// [`BACKFILL_MAX`](crate::bounds::BACKFILL_MAX): for a time in which nobody took them, or before the schedule was stored.
+    ///
+    /// They are made whatever the schedule says about overlap and missed ticks, also if it is paused, and do not count as its runs.
+    /// A tick's task has always the same id. So saying it again, or for a range that overlaps, adds nothing as long as those tasks
+    /// are stored. Ticks that the schedule took by itself are made once more.
+    ///
+    /// # Errors
+    /// It is not stored or cannot be read, there are too many ticks, or the storage refused. Nothing is stored then.
+    pub async fn backfill(
+        &self,
+        name: &str,
+        key: &str,
+        range: Range<SystemTime>,
+    ) -> Result<Vec<TaskId>, ScheduleFault> {
+        let now = self.0.storage_now().await?;
+        let (stored, record) = self.0.readable_schedule(name, key).await?;
+        let unread =
+            |error: crate::schedule::ScheduleError| ScheduleFault::Broken(error.to_string());
+        let schedule = record.schedule().map_err(unread)?;
+        let end = range.end.min(now).min(record.until.map_or(now, instant));
+        let first = Some(range.start).filter(|start| schedule.contains(*start));
+        let rest = schedule.after(range.start);
+        let ticks = first.into_iter().chain(rest).take_while(|tick| *tick < end);
+        let tasks: Vec<NewTask> =
+            ticks.take(BACKFILL_MAX + 1).map(|tick| record.made_up(&stored.row, tick)).collect();
+        if tasks.len() > BACKFILL_MAX {
+            let (key, max) = (key.to_owned(), BACKFILL_MAX);
+            return Err(ScheduleFault::TooManyTicks { key, max });
+        }
+        let ids = tasks.iter().map(|task| task.id).collect();
+        if !tasks.is_empty() {
+            let enqueued = self.0.storage.enqueue(tasks.clone()).await?;
+            self.0.tell_dispatched(&tasks, &enqueued);
+        }
+        Ok(ids)
+    }
+
+    /// Ends it for good: it makes no tasks any more, and storing it again, as at each start of the program, does not change that
+    /// unless it is to be [revived](crate::Recurring::revive). The tasks it made stay.
+    ///
+    /// # Errors
+    /// It is not stored, or the storage refused.
+    pub async fn cancel(&self, name: &str, key: &str) -> Result<ScheduleInfo, ScheduleFault> {
+        self.change(name, key, |record, _| {
+            record.state = ScheduleState::Cancelled;
+            record.held = None;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Removes it, and what is known of its runs. The tasks it made stay. What the program stores at its start, or declares in an
+    /// attribute, it then stores again; [cancel](Self::cancel) it to prevent that. True if it was stored.
     ///
     /// # Errors
     /// The storage refused.
@@ -181,11 +241,42 @@ impl Schedules<'_> {
         loop {
             let found = self.0.storage.schedule(name.to_owned(), key.to_owned()).await?;
             let Some(found) = found else { return Ok(false) };
-            let changes = vec![ScheduleChange::remove(&found)];
-            if self.0.storage.change_schedules(changes).await? != [ScheduleChanged::Stale] {
+            if self.remove_as_it_is(&found).await? {
                 return Ok(true);
             }
         }
+    }
+
+    /// Schedules that attributes declared, and that no program which lives declares any more: they go on if their handlers are
+    /// still there. It takes some minutes after the last such program has ended until they are known, and it is told then
+    /// ([`ScheduleUndeclared`](crate::EventKind::ScheduleUndeclared)).
+    ///
+    /// # Errors
+    /// The storage could not be read.
+    pub async fn undeclared(&self) -> Result<Vec<ScheduleInfo>, StorageError> {
+        let declared = declarations::declared(self.0).await?;
+        Ok(declared.iter().map(ScheduleInfo::of).filter(|info| info.undeclared).collect())
+    }
+
+    /// Removes what is [undeclared](Self::undeclared), and returns it.
+    ///
+    /// # Errors
+    /// The storage refused.
+    pub async fn remove_undeclared(&self) -> Result<Vec<ScheduleInfo>, StorageError> {
+        let mut removed = Vec::new();
+        for stored in declarations::declared(self.0).await? {
+            let info = ScheduleInfo::of(&stored);
+            // Whoever declares it again meanwhile changes it, and it stays.
+            if info.undeclared && self.remove_as_it_is(&stored).await? {
+                removed.push(info);
+            }
+        }
+        Ok(removed)
+    }
+
+    async fn remove_as_it_is(&self, stored: &StoredSchedule) -> Result<bool, StorageError> {
+        let changes = vec![ScheduleChange::remove(stored)];
+        Ok(self.0.storage.change_schedules(changes).await? != [ScheduleChanged::Stale])
     }
 
     async fn change(
@@ -197,94 +288,5 @@ impl Schedules<'_> {
         self.0
             .change_schedule(name, key, |record, _, now| change(record, now).map(|()| Vec::new()))
             .await
-    }
-}
-
-impl Shared {
-    /// What the storage's clock says.
-    async fn storage_now(&self) -> Result<SystemTime, StorageError> {
-        let nobodys = Arc::from(Vec::new());
-        Ok(self.storage.due_schedules(nobodys, FORMAT, 1).await?.now)
-    }
-
-    /// Changes a schedule from what it is, again if somebody else changes it meanwhile.
-    async fn change_schedule(
-        &self,
-        name: &str,
-        key: &str,
-        mut change: impl FnMut(
-            &mut Record,
-            &mut ScheduleRow,
-            SystemTime,
-        ) -> Result<Vec<crate::storage::NewTask>, ScheduleFault>,
-    ) -> Result<ScheduleInfo, ScheduleFault> {
-        loop {
-            let now = self.storage_now().await?;
-            let found = self.storage.schedule(name.to_owned(), key.to_owned()).await?;
-            let unknown = || ScheduleFault::Unknown { name: name.to_owned(), key: key.to_owned() };
-            let found = found.ok_or_else(unknown)?;
-            let mut row = found.row.clone();
-            let mut record = Record::read(&row).map_err(ScheduleFault::Broken)?;
-            let tasks = change(&mut record, &mut row, now)?;
-            let row = record.write(&row).map_err(ScheduleFault::Broken)?;
-            let change = ScheduleChange::to(Some(found.revision), row.clone()).with_tasks(tasks);
-            let revision = change.revision;
-            let changed = self.storage.change_schedules(vec![change.clone()]).await?;
-            if let [ScheduleChanged::Done(enqueued)] = &changed[..] {
-                self.tell_dispatched(&change.tasks, enqueued);
-                let last_state = found.last_state;
-                return Ok(ScheduleInfo::of(&StoredSchedule::new(row, revision, last_state)));
-            }
-        }
-    }
-
-    /// Stores a schedule, or makes the one with its key what was asked for.
-    pub(crate) async fn put_schedule(&self, wish: Wish) -> Result<ScheduleInfo, DispatchError> {
-        if self.closed.is_set() {
-            return Err(DispatchError::ShutDown);
-        }
-        let (start, limit) = (Instant::now(), self.settings.dispatch_timeout);
-        let mut patience = Patience::new();
-        loop {
-            // Said again from the start: what was stored by a try whose answer was lost is then found as it should be.
-            let left = limit.saturating_sub(start.elapsed());
-            let error = match tokio::time::timeout(left, self.try_put(&wish)).await {
-                Ok(Ok(info)) => return Ok(info),
-                Ok(Err(DispatchError::Storage(error))) if error.is_transient() => error,
-                Ok(Err(error)) => return Err(error),
-                Err(_) => {
-                    let what = "the storage did not answer in time; whether the schedule is stored is not known";
-                    let kind = crate::storage::StorageErrorKind::Unavailable;
-                    return Err(DispatchError::Storage(StorageError::new(kind, what)));
-                }
-            };
-            let wait: Duration = patience.wait();
-            if start.elapsed() + wait >= limit {
-                return Err(DispatchError::Storage(error));
-            }
-            sleep(wait).await;
-        }
-    }
-
-    async fn try_put(&self, wish: &Wish) -> Result<ScheduleInfo, DispatchError> {
-        let (name, key) = wish.identity();
-        loop {
-            let now = self.storage_now().await.map_err(DispatchError::Storage)?;
-            let was = self.storage.schedule(name.clone(), key.clone()).await;
-            let was = was.map_err(DispatchError::Storage)?;
-            let Some(row) = wish.row(was.as_ref(), now)? else {
-                if let Some(was) = &was {
-                    return Ok(ScheduleInfo::of(was));
-                }
-                continue;
-            };
-            let change = ScheduleChange::to(was.as_ref().map(|was| was.revision), row.clone());
-            let revision = change.revision;
-            let changed = self.storage.change_schedules(vec![change]).await;
-            if changed.map_err(DispatchError::Storage)? != [ScheduleChanged::Stale] {
-                let last_state = was.and_then(|was| was.last_state);
-                return Ok(ScheduleInfo::of(&StoredSchedule::new(row, revision, last_state)));
-            }
-        }
     }
 }

@@ -1,0 +1,138 @@
+//! A schedule of every second, while the nodes that take its ticks are killed, stopped, and have clocks an hour off: each tick makes
+//! one task, none is lost, none is made twice.
+
+use std::{
+    collections::BTreeMap,
+    future::IntoFuture,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use evertask::{Missed, Overlap, Page, Runtime, TaskFilter, TaskInfo, schedule::every_second};
+
+use crate::{
+    LEASE,
+    journal::Journal,
+    load,
+    node::{Node, living},
+    on_every_server,
+    server::Server,
+};
+
+const NODES: usize = 3;
+
+on_every_server!(each_tick_makes_one_task_on_a_server_whoever_dies);
+
+/// What the ticks make. It takes nothing, so that many come in little time.
+#[evertask::handler(retries = 3, backoff = "fixed(50ms)")]
+pub(crate) async fn beat() {}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_tick_makes_one_task_on_one_file_whoever_dies() {
+    let place = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", place.path().join("tasks.db").display());
+    chaos(&url, 8, 0).await;
+}
+
+async fn each_tick_makes_one_task_on_a_server_whoever_dies(server: Arc<impl Server>) {
+    chaos(&server.url(), 12, 1).await;
+}
+
+async fn chaos(url: &str, seconds: u64, hours: i32) {
+    let place = tempfile::tempdir().unwrap();
+    let (directory, journal) = (place.path(), Journal::open(place.path()));
+    let mut random = fastrand::Rng::with_seed(crate::seed());
+    // It stores the schedules and looks; the ticks are the others' to take.
+    let client = load::builder(url, &journal).client().await.unwrap();
+    // One that comes up often enough to be hit by every kill, and one that comes to hundreds at once behind a pause.
+    let all = Missed::All(Duration::from_secs(3600));
+    let store = |dispatch: evertask::Recurring<beat>, key: &str| {
+        let dispatch = dispatch.key(key).missed(all).overlap(Overlap::Allow);
+        dispatch.on(&client).into_future()
+    };
+    store(beat::dispatch().every(every_second()), "second").await.unwrap();
+    store(beat::dispatch().every(Duration::from_millis(200)), "fifth").await.unwrap();
+    let spawn = |random: &mut fastrand::Rng| {
+        Node::spawn(url, directory, random.u64(..), hours * random.i32(-1..=1))
+    };
+    let mut nodes: Vec<_> = (0..NODES).map(|_| spawn(&mut random)).collect();
+    let (mut kills, mut stops) = (0, 0);
+    let mut wake: Vec<(usize, Instant)> = Vec::new();
+    let end = Instant::now() + crate::length(seconds);
+    while Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(random.u64(50..400))).await;
+        let now = Instant::now();
+        for (n, _) in wake.extract_if(.., |(_, at)| *at <= now) {
+            nodes[n].go_on();
+        }
+        let n = random.usize(..NODES);
+        match random.u32(..10) {
+            0..4 => {
+                wake.retain(|(sleeper, _)| *sleeper != n);
+                nodes[n] = spawn(&mut random);
+                kills += 1;
+            }
+            4..6 if !nodes[n].is_stopped() => {
+                nodes[n].stop();
+                wake.push((n, now + LEASE.mul_f64(0.5 + random.f64())));
+                stops += 1;
+            }
+            _ => {}
+        }
+    }
+    nodes.iter_mut().filter(|node| node.is_stopped()).for_each(Node::go_on);
+    // What was missed meanwhile is made up for; then nothing more comes.
+    let caught_up = async || {
+        let info = client.schedules().get("beat", "fifth").await.unwrap().unwrap();
+        let late = SystemTime::now().duration_since(info.next.unwrap()).unwrap_or_default();
+        late < Duration::from_secs(1)
+    };
+    crate::until("the ticks are caught up with", caught_up).await;
+    for key in ["second", "fifth"] {
+        client.schedules().pause("beat", key).await.unwrap();
+    }
+    load::finish(directory, &living(&nodes), &client).await;
+    drop(nodes);
+    let mut told = Vec::new();
+    for (key, every) in [("second", 1_000), ("fifth", 200)] {
+        let info = client.schedules().get("beat", key).await.unwrap().unwrap();
+        let tasks = made_by(&client, key).await;
+        each_once(&tasks, every);
+        assert_eq!(
+            info.runs,
+            tasks.len() as u64,
+            "{key}: each is counted, and none that is not there"
+        );
+        told.push(tasks.len());
+    }
+    println!("{told:?} ticks, each once; {kills} kills, {stops} stops");
+    client.shutdown().await.unwrap();
+}
+
+async fn made_by(client: &Runtime, key: &str) -> Vec<TaskInfo> {
+    let mut filter = TaskFilter::default();
+    filter.tag = Some((evertask::SCHEDULE_TAG.to_owned(), key.to_owned()));
+    let mut page = Page { before: None, limit: 1_000 };
+    let mut tasks = Vec::new();
+    loop {
+        let found = client.tasks(filter.clone(), page).await.unwrap();
+        let Some(last) = found.last() else { return tasks };
+        page.before = Some(last.id);
+        tasks.extend(found);
+    }
+}
+
+/// From the first tick to the last there is one task for each, and nothing beside them.
+fn each_once(tasks: &[TaskInfo], every: u128) {
+    let mut ticks: BTreeMap<u128, u32> = BTreeMap::new();
+    for task in tasks {
+        let tick = task.tick.unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        *ticks.entry(tick.as_millis()).or_default() += 1;
+    }
+    let twice: Vec<_> = ticks.iter().filter(|(_, count)| **count > 1).collect();
+    assert!(twice.is_empty(), "made more than once: {twice:?}");
+    let ticks: Vec<_> = ticks.into_keys().collect();
+    let gaps: Vec<_> = ticks.windows(2).filter(|pair| pair[1] - pair[0] != every).collect();
+    assert!(gaps.is_empty(), "lost between these: {gaps:?}");
+    assert!(ticks.len() > 5, "hardly any ticks: {ticks:?}");
+}

@@ -1,0 +1,4 @@
+#[evertask::handler(cron = "0 3 * * *", every = "5m")]
+async fn send() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[evertask::handler(cron = "0 3 * * *", tz = "Europe/Rom")]
+async fn send() {}
+
+fn main() {}

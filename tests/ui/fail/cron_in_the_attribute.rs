@@ -1,4 +1,0 @@
-#[evertask::handler(cron = "0 3 * * *")]
-async fn send() {}
-
-fn main() {}

@@ -1,0 +1,4 @@
+#[evertask::handler(cron = "61 * * * *")]
+async fn send() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[evertask::handler(cron = daily)]
+async fn send() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[evertask::handler(every = 5)]
+async fn send() {}
+
+fn main() {}

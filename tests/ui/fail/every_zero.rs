@@ -1,0 +1,4 @@
+#[evertask::handler(every = "0s")]
+async fn send() {}
+
+fn main() {}

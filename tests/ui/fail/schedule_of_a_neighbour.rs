@@ -1,0 +1,4 @@
+#[evertask::handler(schedule = "0 3 * * *")]
+async fn send() {}
+
+fn main() {}

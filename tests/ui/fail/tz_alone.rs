@@ -1,0 +1,4 @@
+#[evertask::handler(tz = "Europe/Rome")]
+async fn send() {}
+
+fn main() {}
