@@ -16,6 +16,7 @@ mod log;
 mod memory;
 mod model;
 mod mysql;
+mod mysql_within;
 mod postgres;
 mod schedules;
 mod sqlite;

@@ -1,4 +1,21 @@
 //! What many processes on one MariaDB add: looking for each other, dying, losing the connection or the server.
+//!
+//! Where each promise is on trial on MariaDB; `chaos` is the binary of that name, `laws` are those of `conformance::mysql`:
+//!
+//! | promise | tests |
+//! |---|---|
+//! | stored means stored | `a_server_that_crashes_…` here, `mysql_within`; `opening::a_server_that_does_not_sync_its_commits_…` inside the library; `chaos::database`, `chaos::disk` |
+//! | at least once, never lost | `chaos::processes`, `chaos::database`, `chaos::disk` |
+//! | fenced | laws `fence`; `chaos::processes`, which counts the refusals |
+//! | rescued in seconds, nobody alive robbed | `chaos::processes`, `chaos::database`, `chaos::blocked` |
+//! | stopped means stopped | laws `cancel`; `look` inside the library |
+//! | interrupted is not failed | `a_killed_process_…` here, laws `rescue` and `settle` |
+//! | a tick fires once | laws `schedules` |
+//! | idle is silent | `a_dispatch_is_found_…` here, `look::what_concerns_nobody_here_…` inside the library, laws `waking` |
+//! | a waiting task costs nothing | `plans` inside the library |
+//! | wrong is told early, loops never die in silence | `chaos::database::an_outage_of_any_length_…`, `chaos::disk`, `opening` inside the library |
+//! | rolling deploys | `opening` inside the library, laws `claim` |
+//! | everything is bounded | `sizes` inside the library, laws `bounds` and `batch`; memory in an outage in `chaos::database` and `chaos::disk` |
 
 use std::{
     collections::HashMap,

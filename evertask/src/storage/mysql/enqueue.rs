@@ -9,27 +9,17 @@ use super::{
     connection::Connection,
     error::{Fault, cannot_take},
     lane::{Lane, LaneId},
-    literal::{Instant, List, Rows, Table, Values},
+    literal::{List, Rows, Values},
     rings::Rings,
-    row::{bytes, state, task_id, timeout_number},
+    row::{bytes, state, task_id},
     script::Script,
     site::{NOW, Site, now},
+    written::{INSERT, INSERT_ONCE, Writes, push},
 };
 use crate::{
-    storage::{
-        Dispatched, Due, Enqueued, NewTask,
-        clock::{duration_micros, to_micros},
-    },
+    storage::{Dispatched, Enqueued, NewTask},
     task::{TaskId, TaskState},
 };
-
-// ∅ → pending.
-const INSERT: &str = "INSERT INTO {tasks} (id, lane, line, created_at, due_at, expires_at, lapses_at, codec, payload,
-    retries, timeout, tick, `key`, live_key, request) VALUES ?";
-
-// The id is unique, so a dispatch that is repeated inserts nothing.
-pub(super) const INSERT_ONCE: &str = "INSERT INTO {tasks} (id, lane, line, created_at, due_at, expires_at, lapses_at, codec, payload,
-    retries, timeout, tick, `key`, live_key, request) VALUES ? ON DUPLICATE KEY UPDATE lease = lease";
 
 // Ids that are stored, and dispatches that have replaced a task. Finished ones included: the reply to a replacing dispatch may
 // have been lost and the task have run since.
@@ -39,19 +29,6 @@ pub(super) const SEEN: &str = "SELECT id, id FROM {tasks} FORCE INDEX (PRIMARY) 
 // The live tasks that hold these keys; locked, so that they stay as they are. In the order of the index, so that two batches
 // wait for each other's keys in the same order.
 pub(super) const HOLDERS: &str = "SELECT live_key, id, state FROM {tasks} FORCE INDEX (live_keys) WHERE live_key IN ? FOR UPDATE";
-
-// Pending → pending. The row is locked and has been looked at.
-pub(super) const REPLACE: &str = "UPDATE ? AS s STRAIGHT_JOIN {tasks} AS t FORCE INDEX (PRIMARY) ON t.id = s.id SET
-    t.lane = s.lane, t.line = s.lane, t.due_at = s.due_at, t.expires_at = s.expires_at, t.lapses_at = s.expires_at,
-    t.codec = s.codec, t.payload = s.payload, t.retries = s.retries, t.timeout = s.timeout, t.tick = s.tick,
-    t.request = s.request, t.spent = 0, t.unreadable = 0, t.losses = 0, t.lost_alone = 0, t.error = NULL";
-pub(super) const REPLACED: &str =
-    "x'' AS id, 0 AS lane, 0 AS due_at, 0 AS expires_at, 0 AS codec, {body} AS payload, 0 AS retries,
-    0 AS timeout, 0 AS tick, x'' AS request";
-
-const UNTAG: &str = "DELETE FROM {tags} WHERE id IN ?";
-
-const TAG: &str = "INSERT INTO {tags} (id, `key`, value) VALUES ?";
 
 /// How many bytes of payload count as much as one task.
 const LARGE: usize = 4 << 10;
@@ -111,39 +88,6 @@ pub(super) fn check_sizes(conn: &Connection, tasks: &[&NewTask]) -> Result<(), F
 
 fn created(task: &NewTask) -> Enqueued {
     Enqueued { id: task.id, how: Dispatched::Created }
-}
-
-fn instant(due: Due) -> Instant {
-    match due {
-        Due::Now => Instant::After(0),
-        Due::After(delay) => Instant::After(duration_micros(delay)),
-        Due::At(instant) => Instant::From(to_micros(instant)),
-    }
-}
-
-fn expires(task: &NewTask) -> Option<Instant> {
-    task.expires.map(|time| Instant::After(duration_micros(time)))
-}
-
-fn push(rows: &mut Rows, id: TaskId, task: &NewTask, lane: LaneId, live_key: Option<&[u8]>) {
-    let (timeout, tick) = (task.timeout.map(timeout_number), task.tick.map(to_micros));
-    rows.push(&[
-        &id,
-        &lane,
-        &lane,
-        &Instant::After(0),
-        &instant(task.due),
-        &expires(task),
-        &expires(task),
-        &task.payload.codec,
-        &&*task.payload.bytes,
-        &task.retries,
-        &timeout,
-        &tick,
-        &task.key.as_deref(),
-        &live_key,
-        &live_key.map(|_| task.id),
-    ]);
 }
 
 /// Stores tasks that have neither keys nor tags, in one statement if they fit.
@@ -250,7 +194,7 @@ pub(super) fn weigh(
             match key_of(task) {
                 Some(key) => groups.entry(key).or_default().push(at),
                 None => {
-                    writes.new(task.id, task, lanes[at], None);
+                    writes.add(task.id, task, lanes[at], None);
                 }
             }
         }
@@ -264,7 +208,7 @@ pub(super) fn weigh(
             Some((id, state)) => (id, state == TaskState::Pending),
         };
         match holder {
-            None => writes.new(id, task, lane, Some(key)),
+            None => writes.add(id, task, lane, Some(key)),
             Some(_) if pending => writes.replace(id, task, lane),
             Some(_) => {}
         }
@@ -283,70 +227,6 @@ pub(super) fn weigh(
         *told = *first.entry(task.id).or_insert(*told);
     }
     (told, writes)
-}
-
-/// What is to be written of tasks that were looked at.
-#[derive(Default)]
-pub(super) struct Writes {
-    /// When what is written is due.
-    due: Vec<Due>,
-    new: Rows,
-    replaced: Rows,
-    untagged: Vec<TaskId>,
-    tags: Rows,
-}
-
-impl Writes {
-    fn new(&mut self, id: TaskId, task: &NewTask, lane: LaneId, live_key: Option<&[u8]>) {
-        push(&mut self.new, id, task, lane, live_key);
-        self.due.push(task.due);
-        self.tag(id, task);
-    }
-
-    fn replace(&mut self, id: TaskId, task: &NewTask, lane: LaneId) {
-        let (timeout, tick) = (task.timeout.map(timeout_number), task.tick.map(to_micros));
-        self.replaced.push(&[
-            &id,
-            &lane,
-            &instant(task.due),
-            &expires(task),
-            &task.payload.codec,
-            &&*task.payload.bytes,
-            &task.retries,
-            &timeout,
-            &tick,
-            &task.id,
-        ]);
-        self.untagged.push(id);
-        self.due.push(task.due);
-        self.tag(id, task);
-    }
-
-    fn tag(&mut self, id: TaskId, task: &NewTask) {
-        for (key, value) in &task.tags {
-            self.tags.push(&[&id, key, value]);
-        }
-    }
-
-    /// Adds what is new, by one statement or the other.
-    pub(super) fn insert(&self, sql: &str, script: &mut Script, part: usize) {
-        for rows in self.new.parts(part) {
-            script.add(sql, &[&Values(rows)]);
-        }
-    }
-
-    /// Adds all the rest.
-    pub(super) fn replace_and_tag(&self, script: &mut Script, part: usize) {
-        for rows in self.replaced.parts(part) {
-            script.add(REPLACE, &[&Table(REPLACED, rows)]);
-        }
-        if !self.untagged.is_empty() {
-            script.add(UNTAG, &[&List(&self.untagged)]);
-        }
-        for rows in self.tags.parts(part) {
-            script.add(TAG, &[&Values(rows)]);
-        }
-    }
 }
 
 pub(super) fn lane_of(task: &NewTask) -> Lane {

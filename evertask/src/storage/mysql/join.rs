@@ -1,24 +1,29 @@
 //! ∅ → pending in a transaction of the caller, through whatever driver it was begun.
 //!
-//! What others have stored is looked up on a line of ours. So the caller's transaction, which may last, locks no keys that are
-//! free, as a locking look would under its usual isolation, and no task that runs. What it stores under a key goes in if the
-//! index lets it in, and only then one looks who has the key.
+//! A caller's transaction may last, and what it locks others wait for. So what others have stored is looked up on a line of
+//! ours: keys that running tasks hold are not locked at all, and only those that are held by waiting ones are locked, as they
+//! are. Under its usual isolation a locking look at a key that is free would lock all keys beside it too; one that seems free
+//! goes in if the index lets it in, and only if it does not one looks who has been faster.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use mysql_async::{Row, prelude::Queryable};
 
 use super::{
     MySql,
     connection::Connection,
-    enqueue::{self, HOLDERS, Held, INSERT_ONCE, SEEN, held, key_of, known, lane_of, weigh},
+    enqueue::{self, HOLDERS, Held, SEEN, held, key_of, known, lane_of, weigh},
     error::{Fault, cannot_take},
     lane::LaneId,
     line::Transition,
-    literal::List,
-    row::{bytes, text},
+    literal::{List, Rows, Table},
+    row::{bytes, task_id, text},
     script::Script,
     site::Site,
+    written::INSERT_ONCE,
 };
 use crate::storage::{
     BoxFuture, Enqueued, FullStorage, JoinTx, NewTask, StorageError,
@@ -37,6 +42,15 @@ const SERVER: &str = "SELECT CONCAT_WS(' ', @@hostname, @@port, @@datadir, @@ser
 /// Who holds these keys, without locks.
 const HOLD: &str =
     "SELECT live_key, id, state FROM {tasks} FORCE INDEX (live_keys) WHERE live_key IN ?";
+
+/// Locks these tasks, if they live, and nothing beside them: what is found by any other index is locked with all that could
+/// stand before it.
+pub(super) const LOCK: &str =
+    "SELECT t.live_key, t.id, t.state FROM ? AS s STRAIGHT_JOIN {tasks} AS t FORCE INDEX (PRIMARY)
+    ON t.id = s.id WHERE t.live_key IS NOT NULL FOR UPDATE";
+pub(super) const LOCKED: &str = "x'' AS id";
+
+const TAGGED: &str = "SELECT DISTINCT id FROM {tags} WHERE id IN ?";
 
 const STORED: &str = "SELECT id FROM {tasks} FORCE INDEX (PRIMARY) WHERE id IN ?";
 
@@ -70,7 +84,7 @@ pub(super) async fn join(
     }
     let tasks = Arc::new(tasks);
     let look = mysql.lines()?.between.run(Look(Arc::clone(&tasks))).await?;
-    let mut caller = Caller { session, site, look: &look };
+    let mut caller = Caller { session, mysql, site, look: &look };
     let mut begin = site.script();
     begin.add(SERVER, &[]);
     let server = caller.run(begin).await?;
@@ -98,6 +112,7 @@ pub(super) async fn join(
 
 struct Caller<'c, S> {
     session: &'c mut S,
+    mysql: &'c MySql,
     site: &'c Site,
     look: &'c Looked,
 }
@@ -122,19 +137,49 @@ impl<S: Session> Caller<'_, S> {
     async fn store(&mut self, tasks: &[NewTask]) -> Result<Vec<Enqueued>, StorageError> {
         let Looked { lanes, known, held, part, .. } = self.look;
         let tasks: Vec<&NewTask> = tasks.iter().collect();
-        let (mut told, mut writes) = weigh(&tasks, lanes, known, held);
+        let is_new = |task: &&NewTask| task.key.is_some() && !known.contains_key(&task.id);
+        let keyed: Vec<&NewTask> = tasks.iter().copied().filter(is_new).collect();
+        let (mut held, waiting): (Held, Held) =
+            held.clone().into_iter().partition(|(_, (_, state))| *state == TaskState::Running);
+        let mut keys: Vec<Vec<u8>> = keyed.iter().filter_map(|task| key_of(task)).collect();
+        keys.retain(|key| !held.contains_key(key));
+        // What this transaction itself has stored nobody else can see.
+        let own = self.ask(HOLD, &keys).await?;
+        let mut holders = Rows::default();
+        for holder in
+            waiting.values().chain(own.values()).map(|(id, _)| id).collect::<BTreeSet<_>>()
+        {
+            holders.push(&[holder]);
+        }
+        for part in holders.parts(*part) {
+            let mut script = self.script();
+            script.add(LOCK, &[&Table(LOCKED, part)]);
+            held.extend(self.held(script).await?);
+        }
+        let (mut told, mut writes) = weigh(&tasks, lanes, known, &held);
         let mut script = self.script();
         writes.insert(INSERT_ONCE, &mut script, *part);
-        let keyed = tasks.iter().filter(|task| task.key.is_some() && !known.contains_key(&task.id));
-        let keyed: Vec<&NewTask> = keyed.copied().collect();
-        if keyed.is_empty() {
-            self.run(script).await?;
-        } else {
-            let ids: Vec<TaskId> = keyed.iter().map(|task| task.id).collect();
+        let ids: Vec<TaskId> = keyed.iter().map(|task| task.id).collect();
+        if !ids.is_empty() {
             script.add(STORED, &[&List(&ids)]);
-            let stored = self.run(script).await?;
-            let held = self.holders(&keyed, &stored).await?;
+        }
+        let stored = self.run(script).await?;
+        let stored: HashSet<TaskId> = stored.iter().filter_map(|row| id(row.first()?)).collect();
+        let got = keyed.iter().filter(|task| stored.contains(&task.id));
+        let got: HashSet<Vec<u8>> = got.filter_map(|task| key_of(task)).collect();
+        keys.retain(|key| !got.contains(key) && !held.contains_key(key));
+        if !keys.is_empty() {
+            // Somebody was faster. The index has locked these as it refused ours.
+            held.extend(self.ask(HOLDERS, &keys).await?);
             (told, writes) = weigh(&tasks, lanes, known, &held);
+        }
+        // Where there are no tags, deleting them would lock the place for them. These tasks are locked, and so are their tags.
+        let own: HashSet<TaskId> = own.into_values().map(|(id, _)| id).collect();
+        let others: Vec<TaskId> =
+            writes.untagged.iter().copied().filter(|id| !own.contains(id)).collect();
+        if !others.is_empty() {
+            let tagged = self.mysql.lines()?.between.run(Tagged(others)).await?;
+            writes.untagged.retain(|id| own.contains(id) || tagged.contains(id));
         }
         let mut script = self.script();
         writes.replace_and_tag(&mut script, *part);
@@ -143,35 +188,26 @@ impl<S: Session> Caller<'_, S> {
         Ok(told)
     }
 
-    /// Who holds the keys that were not free. They cannot be let go any more: the index has locked them as it refused ours.
-    async fn holders(
-        &mut self,
-        keyed: &[&NewTask],
-        stored: &[Answer],
-    ) -> Result<Held, StorageError> {
-        let stored: Vec<TaskId> = stored.iter().filter_map(|row| id(row.first()?)).collect();
-        let mut held = self.look.held.clone();
-        let mut keys: HashMap<Vec<u8>, bool> = HashMap::new();
-        for task in keyed {
-            let Some(key) = key_of(task) else { continue };
-            *keys.entry(key).or_default() |= stored.contains(&task.id);
-        }
-        keys.retain(|key, free| !*free && !held.contains_key(key));
+    /// Who holds these keys, as the caller's transaction sees it.
+    async fn ask(&mut self, sql: &str, keys: &[Vec<u8>]) -> Result<Held, StorageError> {
         if keys.is_empty() {
-            return Ok(held);
+            return Ok(Held::new());
         }
-        let keys: Vec<&[u8]> = keys.keys().map(Vec::as_slice).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
         let mut script = self.script();
-        script.add(HOLDERS, &[&List(&keys)]);
-        for row in self.run(script).await? {
-            let [key, holder, state] = <[Vec<u8>; 3]>::try_from(row).unwrap_or_default();
-            let state = std::str::from_utf8(&state).ok().and_then(|state| state.parse().ok());
-            let holder = id(&holder).zip(state.and_then(|state: u8| state_of(state)));
-            let damaged = || Fault::Damaged("an id or a state that does not exist");
-            let holder = holder.ok_or_else(|| damaged().tell(&self.site.settings.place, DOING))?;
-            held.insert(key, holder);
-        }
-        Ok(held)
+        script.add(sql, &[&List(&keys)]);
+        self.held(script).await
+    }
+
+    async fn held(&mut self, script: Script) -> Result<Held, StorageError> {
+        let read = |row| {
+            let [key, holder, state] = <[Vec<u8>; 3]>::try_from(row).ok()?;
+            let state: u8 = std::str::from_utf8(&state).ok()?.parse().ok()?;
+            Some((key, (id(&holder)?, state_of(state)?)))
+        };
+        let held: Option<Held> = self.run(script).await?.into_iter().map(read).collect();
+        let damaged = || Fault::Damaged("an id or a state is none");
+        held.ok_or_else(|| damaged().tell(&self.site.settings.place, DOING))
     }
 }
 
@@ -187,7 +223,7 @@ struct Look(Arc<Vec<NewTask>>);
 struct Looked {
     lanes: Vec<LaneId>,
     known: HashMap<TaskId, TaskId>,
-    /// Those keys that are held by running tasks.
+    /// Who holds the keys.
     held: Held,
     server: String,
     part: usize,
@@ -212,16 +248,30 @@ impl Transition for Look {
         let seen = script.add(SEEN, &[&List(&ids), &List(&ids)]);
         let holders = script.add(HOLD, &[&List(&keys)]);
         let answers = conn.run(script).await?;
-        let mut held = held(answers.rows(holders)?)?;
-        held.retain(|_, (_, state)| *state == TaskState::Running);
         Ok(Looked {
             lanes,
             known: known(answers.rows(seen)?)?,
-            held,
+            held: held(answers.rows(holders)?)?,
             server: text(answers.row(server)?, 0)?.to_owned(),
             part: conn.part(),
             longest: conn.longest(),
         })
+    }
+}
+
+/// Which of these tasks have tags.
+#[derive(Debug)]
+struct Tagged(Vec<TaskId>);
+
+impl Transition for Tagged {
+    type Answer = HashSet<TaskId>;
+
+    const DOING: &'static str = DOING;
+
+    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<Self::Answer, Fault> {
+        let mut script = site.script();
+        let tagged = script.add(TAGGED, &[&List(&self.0)]);
+        conn.run(script).await?.rows(tagged)?.iter().map(|row| task_id(row, 0)).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 //! One thread holds all connections ([`thread`]). Those that are hot belong to an [`actor`] each, which puts what waits for it
 //! into one transaction; what is asked now and then goes over a [`pool`]. Both stand on a [`line`] that is made again when it
 //! breaks. Statements are made as texts ([`script`], [`literal`]) and sent many at a time. What a transition does is in the file
-//! of its name: [`enqueue`], [`claim`], [`settle`], [`outside`], [`node`], [`schedules`].
+//! of its name: [`enqueue`], [`claim`], [`settle`] and [`complete`], [`outside`], [`node`], [`schedules`].
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -26,6 +26,7 @@ use crate::{
 
 mod actor;
 mod claim;
+mod complete;
 mod connection;
 mod enqueue;
 mod error;
@@ -53,6 +54,7 @@ mod sqlx;
 #[cfg(test)]
 mod tests;
 mod verdicts;
+mod written;
 
 pub use self::options::MySqlOptions;
 use self::{

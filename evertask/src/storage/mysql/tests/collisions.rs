@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use super::{Connection, MySql, fresh, run, session, task};
 use crate::{
     policy::Keep,
-    storage::{Cancel, Inspect, Known, NewTask, Node, Storage, mysql::row::number},
+    storage::{
+        Cancel, Inspect, Known, NewTask, Node, Storage,
+        mysql::row::{number, text},
+    },
     task::TaskState,
 };
 
@@ -15,18 +18,18 @@ fn keyed(key: &str) -> NewTask {
 
 /// Waits until a transaction other than this one waits for a lock of this storage's tables, and gives its number.
 async fn waiting(mysql: &MySql, conn: &mut Connection, but: u64) -> u64 {
-    let sql = "SELECT COALESCE(MAX(w.requesting_trx_id), 0) FROM information_schema.innodb_lock_waits AS w
-        JOIN information_schema.innodb_locks AS l ON l.lock_id = w.requested_lock_id
-        WHERE l.lock_table LIKE ? AND w.requesting_trx_id <> ?";
-    let pattern = format!("%{}%", mysql.0.site.settings.prefix.text);
+    let table = format!(".`{}tasks` trx id ", mysql.0.site.settings.prefix.text);
     loop {
-        let answer = run(mysql, conn, sql, &[&pattern, &but]).await;
-        let waits = number(&answer.rows[0], 0).unwrap();
-        if waits > 0 {
+        // As in `RECORD LOCKS … of table `evertask`.`tasks` trx id 17 lock_mode X … waiting`.
+        let answer = run(mysql, conn, "SHOW ENGINE INNODB STATUS", &[]).await;
+        let status = text(&answer.rows[0], 2).unwrap();
+        let waits = status.lines().filter(|line| line.ends_with(" waiting"));
+        let numbers = waits.filter_map(|line| line.split_once(&table)?.1.split(' ').next());
+        let mut numbers = numbers.map(|number| number.parse::<u64>().unwrap());
+        if let Some(waits) = numbers.find(|number| *number != but) {
             return waits;
         }
-        // The server looks at its locks no more often.
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

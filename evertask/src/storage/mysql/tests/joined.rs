@@ -34,8 +34,8 @@ impl Joined {
             let mut conn = Conn::new(site.settings.opts.clone()).await.unwrap();
             // What it has seen before does not keep it from what was stored since.
             let mut seen = TxOpts::default();
-            let mut tx =
-                conn.start_transaction(seen.with_consistent_snapshot(true).clone()).await.unwrap();
+            seen.with_consistent_snapshot(true);
+            let mut tx = conn.start_transaction(seen).await.unwrap();
             match tx.join(Arc::clone(&storage), tasks.clone()).await {
                 Ok(joined) => {
                     tx.commit().await.unwrap();

@@ -6,13 +6,13 @@ use super::{MySql, fresh, run, session, task};
 use crate::storage::{
     Storage,
     mysql::{
-        claim,
+        claim, complete,
         connection::Connection,
         enqueue, inspect, lane,
         literal::{List, Literal, Rows, Table},
         look, node, outside,
         row::{maybe_text, number, text},
-        schedules, settle, verdicts,
+        schedules, settle, verdicts, written,
     },
 };
 
@@ -48,24 +48,24 @@ async fn every_statement_goes_by_its_index() {
     let part = |rows: &Rows| rows.parts(usize::MAX).flatten().cloned().collect::<Vec<_>>();
     let (leases, completed, back, end) = (
         part(&rows(settle::LEASES)),
-        part(&rows(settle::COMPLETED)),
+        part(&rows(complete::COMPLETED)),
         part(&rows(verdicts::BACK_ROWS)),
         part(&rows(verdicts::END_ROWS)),
     );
-    let replaced = part(&rows(enqueue::REPLACED));
+    let replaced = part(&rows(written::REPLACED));
     let head = [claim::LOCK.0, claim::HEAD, " UNION ALL ", claim::HEAD, claim::LOCK.1].concat();
     let n = &5_i64 as &dyn Literal;
     let (first, later) = (format!("SELECT {}", claim::FIRST), format!("SELECT {}", claim::LATER));
     let statements: &[(&str, &[&dyn Literal], &[&str])] = &[
         (enqueue::SEEN, &[&ids, &ids], &["PRIMARY", "requests"]),
         (enqueue::HOLDERS, &[&keys], &["live_keys"]),
-        (enqueue::REPLACE, &[&Table(enqueue::REPLACED, &replaced)], &["PRIMARY"]),
+        (written::REPLACE, &[&Table(written::REPLACED, &replaced)], &["PRIMARY"]),
         (claim::GOT, &[&nobody, n], &["running"]),
         (&head, &[n, n, n, n, n, n, n], &["pending", "PRIMARY"]),
         (claim::TAKE, &[&nobody, n, n, n, &ids], &["PRIMARY"]),
         (&first, &[n], &["pending"]),
         (&later, &[n, n], &["pending"]),
-        (settle::COMPLETE, &[&Table(settle::COMPLETED, &completed)], &["PRIMARY"]),
+        (complete::COMPLETE, &[&Table(complete::COMPLETED, &completed)], &["PRIMARY"]),
         (settle::FIND, &[&ids], &["PRIMARY"]),
         (settle::WRITTEN, &[&Table(settle::LEASES, &leases)], &["PRIMARY"]),
         (verdicts::BACK, &[&Table(verdicts::BACK_ROWS, &back)], &["PRIMARY"]),
