@@ -173,13 +173,16 @@ impl<S: Session> Caller<'_, S> {
             held.extend(self.ask(HOLDERS, &keys).await?);
             (told, writes) = weigh(&tasks, lanes, known, &held);
         }
-        // Where there are no tags, deleting them would lock the place for them. These tasks are locked, and so are their tags.
-        let own: HashSet<TaskId> = own.into_values().map(|(id, _)| id).collect();
-        let others: Vec<TaskId> =
-            writes.untagged.iter().copied().filter(|id| !own.contains(id)).collect();
-        if !others.is_empty() {
-            let tagged = self.mysql.lines()?.between.run(Tagged(others)).await?;
-            writes.untagged.retain(|id| own.contains(id) || tagged.contains(id));
+        if !writes.untagged.is_empty() {
+            // Where there are no tags, deleting them would lock the place for them. The tasks are locked, and so are their tags:
+            // those that this transaction has written can be seen in it, all others beside it.
+            let mut script = self.script();
+            script.add(TAGGED, &[&List(&writes.untagged)]);
+            let own = self.run(script).await?;
+            let mut tagged =
+                self.mysql.lines()?.between.run(Tagged(writes.untagged.clone())).await?;
+            tagged.extend(own.iter().filter_map(|row| id(row.first()?)));
+            writes.untagged.retain(|id| tagged.contains(id));
         }
         let mut script = self.script();
         writes.replace_and_tag(&mut script, *part);
