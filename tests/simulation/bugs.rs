@@ -68,6 +68,8 @@ pub(crate) enum Bug {
     CancelledWhileItRuns,
     /// The lease starts anew when a task is revived.
     LeaseStartsAnew,
+    /// A dispatch that is tried again is another task.
+    DispatchedTwice,
     /// Now and then a settlement is confirmed and not stored.
     SettledInWordOnly,
     /// The signs of life of the dead go on for a while.
@@ -104,6 +106,7 @@ impl Bug {
         (Self::EffectsTwice, 300),
         (Self::ExpiryForgotten, 100),
         (Self::SeizedUnderTheOldLease, 100),
+        (Self::DispatchedTwice, 100),
         (Self::SettledInWordOnly, 50),
         (Self::GhostsBeat, 50),
         (Self::OutputOfAnother, 50),

@@ -128,6 +128,13 @@ impl World {
             let changed = self.see(inner, Some(seat), settlement.id, By::Settle(settlement))?;
             let (n, place) = (inner.model.n(settlement.id), Some(seat.place));
             let broken = |rule, how: String| Broken { rule, how, task: n, place };
+            let run = inner.model.runs.get(&(settlement.id, settlement.lease));
+            if changed
+                && run.is_some_and(|run| run.end.is_none() && !inner.seats[run.seat].is_dead())
+            {
+                let how = format!("the run of lease {} goes on", settlement.lease);
+                return Err(broken(Rule::StoredAfterItEnded, how));
+            }
             let tale = inner.model.tales.get(&settlement.id);
             let info = tale.and_then(|tale| tale.info.as_ref());
             let completes = changed && info.is_some_and(|it| it.state == TaskState::Completed);

@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use crate::{
     bugs::Bug,
     model::{By, Tale, number},
+    plan::EFFECTS,
     rules::{Broken, Rule},
     seat::Seat,
     world::{Inner, World},
@@ -73,6 +74,23 @@ impl World {
     ) -> Result<(), Broken> {
         if !self.see(inner, Some(seat), id, by)? {
             return Ok(());
+        }
+        let of_dispatch =
+            inner.model.tales.get(&id).and_then(|tale| tale.info.as_ref()).map(number);
+        if let (By::Enqueue, Some(of_dispatch)) = (by, of_dispatch) {
+            let same = |tale: &Tale| tale.info.as_ref().map(number) == Some(of_dispatch);
+            let mut others = inner.model.tales.iter().filter(|(other, _)| **other != id);
+            // Probes have the same number each time.
+            if of_dispatch < EFFECTS
+                && let Some((_, other)) = others.find(|(_, tale)| same(tale))
+            {
+                return Err(Broken {
+                    rule: Rule::DispatchedOnce,
+                    how: format!("number {of_dispatch} is task {} as well", other.n),
+                    task: inner.model.n(id),
+                    place: Some(seat.place),
+                });
+            }
         }
         let expires = task.expires.map(|after| self.truth.clock() + after);
         let asked = (task.priority, task.key.clone(), expires);

@@ -4,6 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rule {
     Acknowledged,
+    DispatchedOnce,
     EndsSomeDay,
     EndsOnce,
     LeaseGrows,
@@ -14,6 +15,7 @@ pub(crate) enum Rule {
     EffectsWithCompletion,
     OnlyTheDeadAreRobbed,
     RescuedSoon,
+    StoredAfterItEnded,
     StopsWhenTold,
     CancelWins,
     SpentAsCounted,
@@ -40,6 +42,7 @@ impl Rule {
     pub(crate) fn says(self) -> (&'static str, &'static str) {
         match self {
             Self::Acknowledged => ("1", "a dispatch that was acknowledged is stored"),
+            Self::DispatchedOnce => ("1", "a dispatch is one task, however often it was tried"),
             Self::EndsSomeDay => ("2", "a stored task ends within ten minutes of peace"),
             Self::EndsOnce => ("2", "what has ended stays as it ended, unless it is revived"),
             Self::LeaseGrows => {
@@ -65,6 +68,7 @@ impl Rule {
                 "4",
                 "what a dead node held is taken over within a lease and a look, if another lives",
             ),
+            Self::StoredAfterItEnded => ("5", "the end of a run is stored only after it has ended"),
             Self::StopsWhenTold => (
                 "5",
                 "a run whose node has heard that it is cancelled or lost ends within the grace",

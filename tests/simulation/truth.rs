@@ -48,6 +48,7 @@ struct Astray {
     output: Option<Body>,
     given: Option<(NodeId, ClaimedTask)>,
     enqueued: u32,
+    ids: BTreeSet<TaskId>,
     settlements: u32,
     /// By how much leases are told too low.
     anew: BTreeMap<TaskId, u64>,
@@ -98,6 +99,9 @@ impl Truth {
     pub(crate) fn enqueue(&self, seat: &Seat, mut tasks: Vec<NewTask>) -> Answer<Vec<Enqueued>> {
         let (now, mut astray) = (self.clock(), self.astray.lock().unwrap());
         for task in &mut tasks {
+            if self.has(Bug::DispatchedTwice) && !astray.ids.insert(task.id) {
+                task.id = TaskId::new();
+            }
             if self.has(Bug::PriorityIgnored) {
                 task.priority = 0;
             }
