@@ -1,6 +1,10 @@
 //! Stored bytes and how to read them: a payload, an output.
 
-use std::{fmt, sync::Arc};
+use std::{
+    cell::RefCell,
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -15,6 +19,17 @@ pub struct Body {
     pub bytes: Arc<[u8]>,
 }
 
+thread_local! {
+    /// Where JSON is written, again and again, so that only the bytes that are kept are allocated.
+    static DRAFT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+/// Room that a draft keeps.
+const DRAFT_MAX: usize = 64 << 10;
+
+/// What most handlers return, and many are given.
+const NOTHING: &[u8] = b"null";
+static NULL: LazyLock<Arc<[u8]>> = LazyLock::new(|| NOTHING.into());
+
 impl Body {
     /// The codec number of plain JSON text.
     pub const JSON: u16 = 0;
@@ -24,7 +39,19 @@ impl Body {
     /// # Errors
     /// When the value's `Serialize` fails, for example on a map whose keys are no strings.
     pub fn json(value: &impl Serialize) -> Result<Self, serde_json::Error> {
-        Ok(Self { codec: Self::JSON, bytes: serde_json::to_vec(value)?.into() })
+        let bytes = DRAFT.with(|draft| match draft.try_borrow_mut() {
+            Ok(mut draft) => {
+                draft.clear();
+                serde_json::to_writer(&mut *draft, value)?;
+                let bytes = if *draft == NOTHING { NULL.clone() } else { draft[..].into() };
+                draft.clear();
+                draft.shrink_to(DRAFT_MAX);
+                Ok(bytes)
+            }
+            // A value whose `Serialize` makes a body itself.
+            Err(_) => serde_json::to_vec(value).map(Into::into),
+        });
+        Ok(Self { codec: Self::JSON, bytes: bytes? })
     }
 
     /// Reads the value back.
@@ -116,6 +143,25 @@ mod tests {
         }
         let error = body.read::<Order>().unwrap_err().to_string();
         assert!(error.starts_with("at `items[1].price`: invalid type"), "{error}");
+    }
+
+    #[test]
+    fn a_body_may_be_made_while_one_is_made_and_after_one_that_failed() {
+        struct Outer;
+        impl Serialize for Outer {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                let inner = Body::json(&[1, 2]).map_err(serde::ser::Error::custom)?;
+                ("outer", inner.as_str()).serialize(to)
+            }
+        }
+        let json = |value: Body| value.as_str().unwrap().to_owned();
+        assert_eq!(json(Body::json(&Outer).unwrap()), r#"["outer","[1,2]"]"#);
+        let half_written = (1, std::collections::BTreeMap::from([((), 1)]));
+        assert!(Body::json(&half_written).is_err());
+        for _ in 0..2 {
+            assert_eq!(json(Body::json(&()).unwrap()), "null");
+            assert_eq!(json(Body::json(&"x".repeat(100_000)).unwrap()).len(), 100_002);
+        }
     }
 
     #[test]

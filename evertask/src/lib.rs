@@ -85,6 +85,7 @@
 //!
 //! - `sqlite` (default): [`storage::Sqlite`].
 //! - `postgres`: `storage::Postgres`, for many processes and machines on one database.
+//! - `postgres-tls`: the same over TLS, as `sslmode` and `sslrootcert` of its url say.
 //! - `sqlx`: with `postgres`, dispatches [within](Dispatch::within) transactions of `sqlx`, and [`Tx`].
 //! - `conformance`: `storage::conformance`, the laws for those who write a storage.
 
@@ -95,6 +96,10 @@
 pub mod __private;
 mod body;
 pub mod bounds;
+#[cfg(feature = "simulation")]
+pub mod chance;
+#[cfg(not(feature = "simulation"))]
+mod chance;
 mod context;
 mod declared;
 mod dispatch;

@@ -174,6 +174,7 @@ async fn in_any_weather_nothing_is_lost_and_nobody_alive_is_robbed(server: Arc<i
         inquest.robbed().len(),
         inquest.refused,
     );
+    println!("{}", inquest.price());
     assert!(!inquest.troubles.is_empty(), "nobody said a word in {storms:?}");
     assert!(inquest.robbed().is_empty(), "nobody died in {storms:?}");
 }

@@ -27,6 +27,8 @@ pub(crate) struct Inquest {
     runs: HashMap<String, Run>,
     stored: HashSet<TaskId>,
     cancelling: HashSet<TaskId>,
+    /// When it was told of a task that its completion is stored.
+    completed: HashMap<TaskId, Duration>,
     /// Which node each process was, by its pid, with the wall clock it saw.
     pub(crate) nodes: HashMap<u32, (NodeId, u64)>,
     pub(crate) refused: usize,
@@ -41,6 +43,7 @@ impl Inquest {
             runs: HashMap::new(),
             stored: HashSet::new(),
             cancelling: HashSet::new(),
+            completed: HashMap::new(),
             nodes: HashMap::new(),
             refused: 0,
             rescued: 0,
@@ -63,6 +66,7 @@ impl Inquest {
             "end" => self.runs.get_mut(words[2]).expect("it began").end = Some(at),
             "stored" => drop(self.stored.insert(id())),
             "cancelling" => drop(self.cancelling.insert(id())),
+            "completed" => drop(self.completed.insert(id(), at)),
             "node" => {
                 let node = (words[1].parse().unwrap(), words[3].parse().unwrap());
                 self.nodes.insert(words[2].parse().unwrap(), node);
@@ -127,6 +131,48 @@ impl Inquest {
                 assert!(stale.is_none(), "{stale:?} was accepted after it was lost: {task:?}");
             }
         }
+    }
+
+    /// What users have to put up with: how many runs were for nothing, and for how long a run that was over could still have
+    /// become one. `DELIVERY.md` quotes it.
+    pub(crate) fn price(&self) -> String {
+        let accepted: HashSet<_> = self
+            .tasks
+            .values()
+            .flat_map(|task| self.accepted(task))
+            .map(|(name, _)| name)
+            .collect();
+        let in_vain: Vec<_> = self
+            .runs
+            .iter()
+            .filter(|(name, _)| !accepted.contains(*name))
+            .map(|(_, run)| run)
+            .collect();
+        let again = |run: &&&Run| self.tasks.get(&run.task).is_some_and(|it| it.output.is_some());
+        let killed = in_vain.iter().filter(|run| run.end.is_none()).count();
+        // From the end of a run to when its node had heard that it is stored.
+        let mut windows: Vec<_> = self
+            .tasks
+            .values()
+            .filter_map(|task| {
+                let told = self.completed.get(&task.id)?;
+                let (_, run) = self.accepted(task).pop()?;
+                told.checked_sub(run.end?)
+            })
+            .collect();
+        windows.sort_unstable();
+        let at = |percent: usize| {
+            windows.get(windows.len() * percent / 100).copied().unwrap_or_default()
+        };
+        format!(
+            "{} runs; {} of them for nothing ({killed} killed with their processes), {} of those of tasks that completed by another \
+             run; from the end of a run until it was stored: p50 {:?}, p99 {:?}",
+            self.runs.len(),
+            in_vain.len(),
+            in_vain.iter().filter(again).count(),
+            at(50),
+            at(99),
+        )
     }
 
     /// How long after its death what a node held was taken over.

@@ -77,6 +77,7 @@ pub(crate) async fn tell_events(runtime: Runtime, journal: Journal) {
     while let Some(event) = events.next().await {
         let error = event.error.as_deref().unwrap_or_default();
         match event.kind {
+            EventKind::Completed => journal.say(&format!("completed {}", event.id)),
             EventKind::LeaseLost => journal.say(&format!("refused {}", event.id)),
             EventKind::Rescued => journal.say(&format!("rescued {}", event.id)),
             EventKind::Trouble => journal.say(&format!("trouble {error}")),

@@ -135,6 +135,7 @@ fn judge(inquest: &Inquest, deaths: &[Death], stops: &[u32], worst_lag: Duration
         rescues.len(),
         inquest.refused,
     );
+    println!("{}", inquest.price());
     assert!(!rescues.is_empty(), "the kills never hit anything");
     assert!(
         inquest.refused > 0 || stops.is_empty() || hours == 0,

@@ -67,6 +67,15 @@ async fn postgres_at(url: String, options: PostgresOptions) -> Subject {
 
 evertask::storage_conformance!(postgres, super::postgres);
 
+/// The same laws on a newer version of the server.
+async fn newer_postgres() -> Option<Subject> {
+    let server = evertask_servers::newer_postgres()?;
+    assert_eq!(server.major(), evertask_servers::NEWER);
+    Some(postgres_at(server.url(), Postgres::options()).await)
+}
+
+evertask::storage_conformance!(newer_postgres, super::newer_postgres);
+
 /// The same laws where the database is closed and opened again before every step.
 async fn postgres_reopening() -> Option<Subject> {
     Some(postgres().await?.reopening_at_every_step())

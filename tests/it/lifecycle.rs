@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use evertask::{
     AttemptEnd, Context, DispatchError, EventKind, Retention, Runtime, State, TaskState,
-    storage::{Claim, Inspect, Known, Life, Memory, Node, NodeId, Storage},
+    storage::{Claim, Inspect, Known, Life, Memory, Node, NodeId, Settlement, Storage},
+    verdict::Verdict,
 };
 
 use crate::log::Log;
@@ -306,6 +307,35 @@ fn a_handler_that_blocks_the_executor_is_named_and_after_a_limit_its_node_given_
         std::thread::park_timeout(Duration::from_millis(10));
     }
     tokio.block_on(runtime.shutdown()).unwrap();
+}
+
+/// The first time it takes nearly all of the grace to end once it is told to.
+#[evertask::handler]
+async fn linger(log: State<Log>, ctx: Context) {
+    log.add("begun");
+    if log.len() == 1 {
+        ctx.cancelled().await;
+        tokio::time::sleep(SECOND * 9 / 10).await;
+        log.add("gone");
+    }
+}
+
+/// Found by the simulator: taken away by another node, given back, and claimed again while the first run was still on its
+/// way out.
+#[tokio::test(start_paused = true)]
+async fn shutdown_waits_for_a_run_whose_task_has_come_back_under_a_newer_lease() {
+    let (memory, log) = (Memory::new(), Log::default());
+    let builder = Runtime::builder().storage(memory.clone()).discover(false).state(log.clone());
+    let runtime = builder.handler::<linger>().concurrency(2).start().await.unwrap();
+    let task = linger::dispatch().on(&runtime).await.unwrap();
+    crate::until(async || log.len() == 1).await;
+    let node = runtime.health().await.node;
+    let lost = memory.seize(node, NodeId::now_v7(), 1).await.unwrap().remove(0);
+    let rescue = Verdict::Rescue { started: true, alone: false };
+    memory.settle(vec![Settlement::new(lost.id, lost.lease, rescue)]).await.unwrap();
+    task.output().await.unwrap();
+    runtime.shutdown().await.unwrap();
+    assert_eq!(log.taken(), ["begun", "begun", "gone"]);
 }
 
 #[evertask::handler]

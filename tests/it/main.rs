@@ -9,6 +9,7 @@ mod dispatch;
 mod faults;
 mod function;
 mod hooks;
+mod idle;
 mod lessons;
 mod lifecycle;
 mod log;

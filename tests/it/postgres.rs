@@ -30,7 +30,7 @@ use std::{
 };
 
 use evertask::{
-    AttemptEnd, Cancel, Context, Dispatched, Runtime, TaskId, TaskState,
+    AttemptEnd, Cancel, Context, Dispatched, Runtime, TaskId, TaskState, Tx,
     storage::{Postgres, StorageErrorKind},
 };
 use evertask_servers::Cluster;
@@ -220,6 +220,89 @@ async fn a_server_that_crashes_keeps_what_was_stored_and_is_found_again() {
     assert_eq!((info.state, info.lease), (TaskState::Running, 1));
     held.cancel().await.unwrap();
     node.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_tells_who_keeps_dead_rows_from_being_cleared_away() {
+    let Some(server) = evertask_servers::postgres() else { return };
+    let schema = evertask_servers::schema();
+    let client = builder(connect(server, &schema).await).client().await.unwrap();
+    let analyst = sql(server).await;
+    let pid: i32 = analyst.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+    let report = "SELECT count(*) AS rows_of_a_long_report FROM pg_class";
+    let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ; {report}");
+    analyst.batch_execute(&begin).await.unwrap();
+    let found = async || {
+        let health = client.health().await;
+        assert_eq!(health.storage_error, None);
+        let hindrances = health.hindrances.into_iter();
+        hindrances.into_iter().find(|it| it.pid == Some(pid.cast_unsigned()))
+    };
+    assert_eq!(found().await, None, "it has only just begun");
+    crate::until(async || found().await.is_some()).await;
+    let hindrance = found().await.unwrap();
+    assert!(hindrance.query.as_deref().is_some_and(|it| it.contains("a_long_report")));
+    assert!(hindrance.lasts > Duration::from_secs(1), "{hindrance:?}");
+    let end = format!("SELECT pg_terminate_backend({pid})");
+    assert!(hindrance.what.contains("`postgres`") && hindrance.what.contains(&end));
+    analyst.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(found().await, None, "it is over");
+}
+
+/// How its own transaction, on a connection of another driver, is reached.
+#[evertask::handler]
+async fn encrypted(
+    #[extract] mut tx: Tx<Postgres>,
+) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+    let ask = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    Ok(sqlx::query_scalar(ask).fetch_one(tx.get().await?).await?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_a_server_proves_as_much_as_the_url_asks_for() {
+    let Some(server) = evertask_servers::postgres_with_tls() else { return };
+    let root = format!("&sslrootcert={}", server.authority().display());
+    let open = async |host: &str, parameters: &str| {
+        let options = Postgres::options().durable(false);
+        options.connect(server.tls_url(host, parameters)).await
+    };
+    let speaking = sql(&server).await;
+    let over_tls = async || -> i64 {
+        let count = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+            WHERE ssl AND application_name = 'evertask'";
+        speaking.query_one(count, &[]).await.unwrap().get(0)
+    };
+    let postgres = open("localhost", "sslmode=disable").await.unwrap();
+    assert_eq!(over_tls().await, 0);
+    postgres.close().await;
+    for (host, parameters) in [
+        ("localhost", "sslmode=prefer".to_owned()),
+        ("127.0.0.1", "sslmode=require".to_owned()),
+        ("127.0.0.1", format!("sslmode=require{root}")),
+        ("127.0.0.1", format!("sslmode=verify-ca{root}")),
+        ("localhost", format!("sslmode=verify-full{root}")),
+    ] {
+        let postgres = open(host, &parameters).await.unwrap();
+        let builder = builder(postgres.clone()).handler::<encrypted>();
+        let node = builder.start().await.unwrap();
+        let task = encrypted::dispatch().on(&node).await.unwrap();
+        assert!(task.output().await.unwrap(), "{parameters}");
+        assert!(over_tls().await > 0, "{parameters}");
+        node.shutdown().await.unwrap();
+        postgres.close().await;
+        crate::until(async || over_tls().await == 0).await;
+    }
+    let other = "&sslrootcert=/etc/hostname";
+    for (host, parameters, why) in [
+        ("127.0.0.1", format!("sslmode=verify-full{root}"), "certificate"),
+        ("localhost", "sslmode=verify-full".to_owned(), "certificate"),
+        ("localhost", "sslmode=verify-ca".to_owned(), "certificate"),
+        ("localhost", format!("sslmode=verify-full{other}"), "holds no certificate"),
+        ("localhost", "sslmode=verify-full&sslrootcert=/none".to_owned(), "`/none`"),
+    ] {
+        let error = open(host, &parameters).await.unwrap_err();
+        assert!(error.to_string().contains(why), "{parameters}: {error}");
+    }
 }
 
 const HOLDER: &str = "EVERTASK_HOLDER_SCHEMA";

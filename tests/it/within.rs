@@ -33,9 +33,8 @@ fn builder() -> evertask::Builder {
 }
 
 pub(crate) async fn sqlx(server: &Cluster) -> PgConnection {
-    let url = server.url();
-    let (_, socket) = url.split_once("host=").unwrap();
-    let options = PgConnectOptions::new_without_pgpass().socket(socket);
+    let socket = server.socket();
+    let options = PgConnectOptions::new_without_pgpass().socket(socket.parent().unwrap());
     PgConnection::connect_with(&options.username("postgres").database("postgres")).await.unwrap()
 }
 

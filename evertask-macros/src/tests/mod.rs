@@ -2,6 +2,8 @@
 //!
 //! After a change that was meant: `UPDATE_EXPECT=1 cargo test -p evertask-macros`, and read the diff.
 
+mod anything;
+
 use expect_test::{ExpectFile, expect_file};
 use proc_macro2::TokenStream;
 use quote::quote;

@@ -276,9 +276,9 @@ impl Builder {
         }
         let open: OpenStorage = match storage {
             Some(Source::Given(storage)) => Box::new(|| Box::pin(std::future::ready(Ok(storage)))),
-            Some(Source::Url(url)) => url::open(url)?,
+            Some(Source::Url(url)) => url::open(&url)?,
             None => match std::env::var("EVERTASK_URL") {
-                Ok(url) => url::open(url)?,
+                Ok(url) => url::open(&url)?,
                 Err(_) => return Err(StartError::NoStorage),
             },
         };

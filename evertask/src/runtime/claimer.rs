@@ -99,6 +99,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         let timers = [look_at, announced, hold, suspects.proof()].into_iter().flatten();
         let look = timers.fold(Instant::now() + jittered(SAFETY), Instant::min);
         tokio::select! {
+            biased;
+            () = shared.draining.wait() => return,
             rung = work.changed() => {
                 if rung.is_err() {
                     return;
@@ -109,7 +111,6 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 shared.desk.look();
             }
             () = shared.desk.freed.notified() => {}
-            () = shared.draining.wait() => return,
         }
     }
 }

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use crate::{
     runtime::{LoopHealth, RunningTask, Shared},
-    storage::{Backlog, NodeId},
+    storage::{Backlog, Hindrance, NodeId},
 };
 
 /// Attempts that run longer than this are listed: more often than not they hang.
@@ -38,7 +38,10 @@ pub struct Health {
     pub due: Vec<Backlog>,
     /// What is due and this node cannot run: it does not serve the queue, or does not know the handler or its payload version.
     pub unserved: Vec<Backlog>,
-    /// Why `due` and `unserved` are empty, if the storage could not be asked.
+    /// What stands in the storage's way from outside: on PostgreSQL transactions of whatever application that have been open
+    /// for more than 5 s, with pid, age and query. Sessions of other roles are seen by a member of `pg_read_all_stats` only.
+    pub hindrances: Vec<Hindrance>,
+    /// Why `due`, `unserved` and `hindrances` are empty, if the storage could not be asked.
     pub storage_error: Option<String>,
 }
 
@@ -57,10 +60,13 @@ pub(crate) async fn health(shared: &Shared) -> Health {
     let stalled = shared.pulse.stall();
     let failing =
         |health: &LoopHealth| health.failing.as_ref().is_some_and(|(since, _)| *since > FAILING);
-    let (backlog, storage_error) = match timeout(LIMIT, shared.storage.backlog()).await {
-        Ok(Ok(backlog)) => (backlog, None),
-        Ok(Err(error)) => (Vec::new(), Some(error.to_string())),
-        Err(_) => (Vec::new(), Some(format!("no answer from the storage within {LIMIT:?}"))),
+    let ask = async { tokio::try_join!(shared.storage.backlog(), shared.storage.hindrances()) };
+    let ((backlog, hindrances), storage_error) = match timeout(LIMIT, ask).await {
+        Ok(Ok(told)) => (told, None),
+        Ok(Err(error)) => (Default::default(), Some(error.to_string())),
+        Err(_) => {
+            (Default::default(), Some(format!("no answer from the storage within {LIMIT:?}")))
+        }
     };
     let can_run = |backlog: &Backlog| {
         let known = shared
@@ -82,6 +88,7 @@ pub(crate) async fn health(shared: &Shared) -> Health {
         stalled,
         due,
         unserved,
+        hindrances,
         storage_error,
     }
 }

@@ -34,6 +34,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         let busy_at = Instant::now() + if busy { BUSY } else { SAFETY };
         let next = renew_at.min(peers_at).min(prune_at).min(busy_at);
         tokio::select! {
+            biased;
+            () = shared.left.wait() => return,
             rung = orders.changed() => {
                 if rung.is_err() {
                     return;
@@ -48,7 +50,6 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             }
             () = shared.desk.busy.notified() => continue,
             () = sleep_until(next) => {}
-            () = shared.left.wait() => return,
         }
         for task in shared.desk.overdue() {
             attempt::give_back(&shared, &task);

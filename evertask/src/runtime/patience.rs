@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::chance;
+
 const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(5);
 
@@ -25,8 +27,5 @@ impl Patience {
 
 /// The duration, shortened by up to half at random, so that nodes do not look in step.
 pub(crate) fn jittered(duration: Duration) -> Duration {
-    // The random bits of a UUID; no other source of randomness is needed in this crate.
-    let (_, low) = uuid::Uuid::now_v7().as_u64_pair();
-    let unit = (low >> 16 & 0xFFFF_FFFF) as f64 / f64::from(u32::MAX);
-    duration.mul_f64(1.0 - unit / 2.0)
+    duration.mul_f64(1.0 - chance::unit() / 2.0)
 }

@@ -73,6 +73,7 @@ async fn look(shared: Arc<Shared>) {
     let probe = &shared.probe;
     while let Some(at) = probe.next() {
         tokio::select! {
+            biased;
             () = sleep_until(at) => {
                 shared.storage.bell().work(Duration::ZERO);
                 probe.looked(shared.settings.look_every);

@@ -54,6 +54,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let _notice = Notice(&shared);
     loop {
         tokio::select! {
+            biased;
             () = shared.pulse.knock.notified() => {
                 shared.pulse.answers.fetch_add(1, Ordering::Relaxed);
             }

@@ -84,6 +84,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut endings = Vec::with_capacity(BATCH);
     loop {
         tokio::select! {
+            biased;
             // The sender lives as long as we do, so there is always at least one.
             _at_least_one = receiver.recv_many(&mut endings, BATCH) => {}
             () = shared.left.wait() => return,

@@ -59,6 +59,7 @@ async fn stop_node(shared: &Arc<Shared>) -> Result<(), ShutdownError> {
     }
     let patient = async {
         tokio::select! {
+            biased;
             () = empty(shared) => {}
             () = shared.hurry.wait() => {}
         }
@@ -100,13 +101,14 @@ async fn leave(shared: &Shared) -> Result<(), StorageError> {
     }
 }
 
-/// Resolves when nothing is held any more.
+/// Resolves when nothing is held any more, and nothing runs: a run whose task came back to this node under a newer lease is
+/// not held, and takes a moment to stop.
 async fn empty(shared: &Shared) {
     loop {
         let empty = shared.desk.empty.notified();
         tokio::pin!(empty);
         empty.as_mut().enable();
-        if shared.desk.len() == 0 {
+        if shared.desk.len() == 0 && shared.desk.used() == 0 {
             return;
         }
         empty.await;

@@ -54,6 +54,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         };
         let at = Instant::now() + wait;
         tokio::select! {
+            biased;
+            () = shared.draining.wait() => return,
             () = sleep_until(at) => {}
             heard = rung.changed() => {
                 if heard.is_err() {
@@ -61,7 +63,6 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 }
                 tokio::time::sleep(PAUSE.min(wait)).await;
             }
-            () = shared.draining.wait() => return,
         }
     }
 }

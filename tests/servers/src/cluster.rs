@@ -3,13 +3,14 @@
 use std::{
     fs::{self, File},
     io,
+    net::TcpListener,
     os::unix::{fs::PermissionsExt, net::UnixStream, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use crate::{account::Account, binaries::Binaries};
+use crate::{account::Account, binaries::Binaries, certificate};
 
 /// Nothing that is written there is worth keeping; what a power failure would do to it is not on trial.
 const CARELESS: &str = "-c fsync=off -c full_page_writes=off";
@@ -21,6 +22,8 @@ pub struct Cluster {
     binaries: Binaries,
     account: Option<Account>,
     settings: &'static str,
+    /// Where it speaks TLS, if it does: on this port of `localhost`.
+    tls: Option<u16>,
     /// While anybody holds it, the server is kept.
     _used: File,
     own: bool,
@@ -30,21 +33,32 @@ impl Cluster {
     /// The server that all processes share which ask for this version.
     pub(crate) fn shared(binaries: Binaries, place: &Path) -> Result<Self, String> {
         let name = format!("postgres-{}", binaries.major);
-        Self::start(binaries, &place.join(name), CARELESS, false)
+        Self::start(binaries, &place.join(name), CARELESS, None, false)
     }
 
     /// A server for one test.
     pub(crate) fn own(binaries: Binaries, place: &Path) -> Result<Self, String> {
+        Self::start(binaries, &place.join(Self::name_of_own()), "", None, true)
+    }
+
+    /// A server for one test that speaks TLS.
+    pub(crate) fn own_with_tls(binaries: Binaries, place: &Path) -> Result<Self, String> {
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+        let port = free.map_err(|error| format!("no port is free: {error}"))?.port();
+        Self::start(binaries, &place.join(Self::name_of_own()), CARELESS, Some(port), true)
+    }
+
+    fn name_of_own() -> String {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("own-{}-{number}", std::process::id());
-        Self::start(binaries, &place.join(name), "", true)
+        format!("own-{}-{number}", std::process::id())
     }
 
     fn start(
         binaries: Binaries,
         directory: &Path,
         settings: &'static str,
+        tls: Option<u16>,
         own: bool,
     ) -> Result<Self, String> {
         let failed =
@@ -56,7 +70,7 @@ impl Cluster {
         let _used = used.map_err(|error| failed("cannot lock", error))?;
         let account = Account::for_servers();
         let cluster =
-            Self { directory: directory.to_owned(), binaries, account, settings, _used, own };
+            Self { directory: directory.to_owned(), binaries, account, settings, tls, _used, own };
         // One at a time looks whether it runs, and starts it.
         let starting = lock("starting").and_then(|file| file.lock().map(|()| file));
         let _starting = starting.map_err(|error| failed("cannot lock", error))?;
@@ -70,17 +84,53 @@ impl Cluster {
 
     /// How a client reaches it.
     pub fn url(&self) -> String {
-        format!("postgres://postgres@/postgres?host={}", self.directory.display())
+        format!(
+            "postgres://postgres@/postgres?host={}&port={}",
+            self.directory.display(),
+            self.port()
+        )
+    }
+
+    /// How a client reaches it over TCP, by one of the names of this machine, with these parameters.
+    ///
+    /// # Panics
+    /// When it does not listen there.
+    pub fn tls_url(&self, host: &str, parameters: &str) -> String {
+        let port = self.tls.expect("a server that speaks TLS");
+        format!("postgres://postgres@{host}:{port}/postgres?{parameters}")
+    }
+
+    /// The certificate of the authority by which it is known.
+    pub fn authority(&self) -> PathBuf {
+        self.directory.join("authority.crt")
     }
 
     /// The socket it listens on.
     pub fn socket(&self) -> PathBuf {
-        self.directory.join(".s.PGSQL.5432")
+        self.directory.join(format!(".s.PGSQL.{}", self.port()))
     }
 
     /// Where its socket is.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// From now on its log has every statement, after the name of the application that sent it.
+    ///
+    /// # Panics
+    /// When it cannot be told so.
+    pub fn log_statements(&self) {
+        let settings = "log_statement = 'all'\nlog_line_prefix = '%a '\n";
+        fs::write(self.data().join("postgresql.auto.conf"), settings).expect("its settings");
+        self.control(&["reload"]).expect("it reads them again");
+    }
+
+    /// What it has logged.
+    ///
+    /// # Panics
+    /// When that cannot be read.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).expect("its log")
     }
 
     /// Its major version.
@@ -113,6 +163,10 @@ impl Cluster {
         self.bring_up().expect("the server starts again");
     }
 
+    fn port(&self) -> u16 {
+        self.tls.unwrap_or(5432)
+    }
+
     /// It can be connected to.
     pub fn is_up(&self) -> bool {
         UnixStream::connect(self.socket()).is_ok()
@@ -132,15 +186,22 @@ impl Cluster {
         let mut initdb = self.program("initdb");
         initdb.arg("-D").arg(&data);
         initdb.args(["-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C"]);
-        run(initdb).map(drop)
+        run(initdb)?;
+        self.tls.map_or(Ok(()), |_| certificate::make(&self.directory, self.account))
     }
 
     fn bring_up(&self) -> Result<(), String> {
+        let (place, port, settings) = (self.directory.display(), self.port(), self.settings);
+        let tls = match self.tls {
+            Some(_) => format!(
+                "-c listen_addresses=localhost -c ssl=on -c ssl_cert_file='{place}/server.crt' \
+                 -c ssl_key_file='{place}/server.key'"
+            ),
+            None => "-c listen_addresses=''".to_owned(),
+        };
         let options = format!(
-            "-c listen_addresses='' -c unix_socket_directories='{}' -c max_connections=400 \
-             -c shared_buffers=256MB -c max_wal_size=4GB {}",
-            self.directory.display(),
-            self.settings
+            "-c port={port} -c unix_socket_directories='{place}' -c max_connections=400 -c shared_buffers=256MB \
+             -c max_wal_size=4GB {tls} {settings}"
         );
         self.control(&["-w", "-t", "60", "-o", &options, "start"])
     }
@@ -191,7 +252,7 @@ impl Drop for Cluster {
     }
 }
 
-fn run(mut command: Command) -> Result<(), String> {
+pub(crate) fn run(mut command: Command) -> Result<(), String> {
     let program = command.get_program().display().to_string();
     let done = command.stdin(Stdio::null()).stdout(Stdio::null()).output();
     let done = done.map_err(|error| format!("`{program}` cannot be run: {error}"))?;

@@ -5,6 +5,7 @@
 
 mod account;
 mod binaries;
+mod certificate;
 mod cluster;
 mod disk;
 mod proxy;
@@ -19,6 +20,9 @@ use std::{
 
 pub use self::{cluster::Cluster, disk::SmallDisk, proxy::Proxy};
 
+/// A major version of PostgreSQL that is newer than what most machines have.
+pub const NEWER: &str = "18";
+
 /// The PostgreSQL server that is shared by all who ask, on the machine's own version or on the one that `EVERTASK_TEST_PG`
 /// names.
 ///
@@ -31,6 +35,16 @@ pub fn postgres() -> Option<&'static Cluster> {
     SHARED
         .get_or_init(|| or_say(binaries::postgres().and_then(|it| Cluster::shared(it, &place()))))
         .as_ref()
+}
+
+/// The same of [`NEWER`].
+///
+/// # Panics
+/// As [`postgres`].
+pub fn newer_postgres() -> Option<&'static Cluster> {
+    static SHARED: OnceLock<Option<Cluster>> = OnceLock::new();
+    let start = || binaries::postgres_of(Some(NEWER)).and_then(|it| Cluster::shared(it, &place()));
+    SHARED.get_or_init(|| or_say(start())).as_ref()
 }
 
 /// A PostgreSQL server for one test alone, which may stop and kill it; with every commit synced to the disk.
@@ -60,6 +74,14 @@ pub fn small_disk(megabytes: u64) -> Option<SmallDisk> {
 /// Where servers have their data.
 fn place() -> PathBuf {
     std::env::temp_dir().join(format!("evertask-servers-{}", account::user_id()))
+}
+
+/// A PostgreSQL server for one test alone that speaks TLS on a port of `localhost`, under a certificate for that name.
+///
+/// # Panics
+/// As [`postgres`].
+pub fn postgres_with_tls() -> Option<Cluster> {
+    or_say(binaries::postgres().and_then(|it| Cluster::own_with_tls(it, &place())))
 }
 
 /// A pgbouncer in front of the shared PostgreSQL server, which gives each transaction another session.

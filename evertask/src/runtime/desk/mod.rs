@@ -4,7 +4,7 @@
 //! it, its attempt begins and ends, what became of it is stored. `room` is what a claim may ask for, `view` what others see.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -41,7 +41,8 @@ struct State {
     used: usize,
     queues: Vec<Queue>,
     by_name: HashMap<Arc<str>, usize>,
-    held: HashMap<TaskId, Held>,
+    /// In the order of their ids, so that what is told to all of them is told in the same order every time.
+    held: BTreeMap<TaskId, Held>,
     /// Which queue is asked for first, so that none starves another.
     turn: usize,
     /// The highest claim whose reply has arrived.
@@ -116,7 +117,7 @@ impl Desk {
                 used: 0,
                 queues,
                 by_name,
-                held: HashMap::new(),
+                held: BTreeMap::new(),
                 turn: 0,
                 claims_done: 0,
                 draining: false,
@@ -316,7 +317,7 @@ impl State {
     }
 }
 
-fn end(held: &mut HashMap<TaskId, Held>, id: TaskId) {
+fn end(held: &mut BTreeMap<TaskId, Held>, id: TaskId) {
     if let Some(held) = held.get_mut(&id) {
         held.phase = Phase::Ended;
     }

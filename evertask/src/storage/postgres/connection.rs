@@ -3,22 +3,25 @@
 //! Statements that belong together are sent together, without waiting for the answers in between, so a transaction costs one
 //! round trip or two. No transaction is ever left open on purpose; whoever meets an error says [`Connection::roll_back`].
 
+#[cfg(feature = "sqlx")]
+use std::path::PathBuf;
 use std::{
     collections::HashMap,
     fmt,
     pin::Pin,
     sync::{Mutex, PoisonError},
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use futures_util::future::try_join_all;
 use tokio_postgres::{
-    AsyncMessage, Client, Config, NoTls, Row, Statement,
+    AsyncMessage, Client, Config, Row, Statement,
     types::{ToSql, Type},
 };
 
-use super::error::Fault;
+#[cfg(feature = "sqlx")]
+use super::address::Proof;
+use super::{error::Fault, tls::Tls};
 
 /// A statement and the types of its parameters.
 #[derive(Debug)]
@@ -36,6 +39,10 @@ type Sending<'a> = Pin<Box<dyn Future<Output = Result<Vec<Row>, Fault>> + Send +
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) config: Config,
+    pub(super) tls: Tls,
+    /// For the other driver: what the first one's TLS was made of.
+    #[cfg(feature = "sqlx")]
+    pub(super) proof: (Proof, Option<PathBuf>),
     pub(super) schema: String,
     pub(super) durable: bool,
     /// Between us and the server stands something that gives each transaction another session.
@@ -120,7 +127,8 @@ impl Connection {
         purpose: Purpose,
         mut hear: impl FnMut(AsyncMessage) + Send + 'static,
     ) -> Result<Self, Fault> {
-        let (client, mut connection) = settings.config.connect(NoTls).await?;
+        #[allow(clippy::clone_on_copy, reason = "it is `Copy` only where there is no TLS")]
+        let (client, mut connection) = settings.config.connect(settings.tls.clone()).await?;
         let pump = move |cx: &mut Context<'_>| {
             loop {
                 match ready!(connection.poll_message(cx)) {
@@ -295,37 +303,4 @@ pub(super) fn set_durable(settings: &Settings, local: &str) -> String {
     format!(
         "SELECT set_config('synchronous_commit', 'on', {local}) WHERE current_setting('synchronous_commit') = 'off';"
     )
-}
-
-/// How long a connection may take to come about.
-pub(super) const CONNECT: Duration = Duration::from_secs(10);
-
-/// The driver's settings from a url, with ours where it leaves them open.
-pub(super) fn config(url: &str) -> Result<(Config, String), String> {
-    let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
-        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-        format!("{error}{}", cause.unwrap_or_default())
-    })?;
-    if config.get_application_name().is_none() {
-        config.application_name("evertask");
-    }
-    if config.get_connect_timeout().is_none() {
-        config.connect_timeout(CONNECT);
-    }
-    // A server that vanished is noticed within half a minute.
-    config.keepalives_idle(Duration::from_secs(10));
-    config.keepalives_interval(Duration::from_secs(5)).keepalives_retries(3);
-    config.tcp_user_timeout(Duration::from_secs(25));
-    let hosts: Vec<String> = config
-        .get_hosts()
-        .iter()
-        .map(|host| match host {
-            tokio_postgres::config::Host::Tcp(name) => name.clone(),
-            #[cfg(unix)]
-            tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
-        })
-        .collect();
-    let database = config.get_dbname().or(config.get_user()).unwrap_or("postgres");
-    let place = format!("the database `{database}` at `{}`", hosts.join(","));
-    Ok((config, place))
 }

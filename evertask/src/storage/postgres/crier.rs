@@ -69,6 +69,19 @@ impl Crier {
         }
     }
 
+    /// Waits for something to tell; if it is to be `due`, for a task that is due now.
+    async fn untold(&self, due: bool) {
+        loop {
+            {
+                let untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+                if untold.due || !due && !untold.is_empty() {
+                    return;
+                }
+            }
+            self.wake.notified().await;
+        }
+    }
+
     fn take(&self) -> Rings {
         std::mem::take(&mut self.untold.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -125,14 +138,14 @@ impl Ear {
     async fn open(site: &Arc<Site>) -> Result<Self, Fault> {
         let (alive, broken) = watch::channel(());
         let us = Arc::new(AtomicI32::new(0));
-        let (bell, own) = (Arc::clone(&site.bell), Arc::clone(&us));
+        let (hearer, own) = (Arc::clone(site), Arc::clone(&us));
         let hear = move |message| {
             let _alive = &alive;
             // What this process has told itself it has heard before.
             if let AsyncMessage::Notification(told) = message
                 && told.process_id() != own.load(Ordering::Relaxed)
             {
-                Rings::read(told.payload()).ring(&bell);
+                hearer.hear(Rings::read(told.payload()));
             }
         };
         let conn = Connection::open_and_hear(&site.settings, Purpose::Write, hear).await?;
@@ -154,7 +167,7 @@ impl Ear {
         loop {
             let mut closed = false;
             tokio::select! {
-                () = site.crier.wake.notified() => {}
+                () = site.crier.untold(false) => {}
                 () = sleep_until(ask_at) => {}
                 () = site.doubt.raised() => return Err(Fault::Silence(Duration::ZERO)),
                 _closed = open.changed() => closed = true,
@@ -175,7 +188,11 @@ impl Ear {
             if closed {
                 return Ok(());
             }
-            sleep(GATHER).await;
+            // A task that is due does not wait for what else happens, unless one has just been told of.
+            tokio::select! {
+                () = sleep(GATHER) => {}
+                () = site.crier.untold(true), if !rings.due => {}
+            }
         }
     }
 }

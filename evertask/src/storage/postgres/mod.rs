@@ -12,15 +12,17 @@ use crate::{
     bounds::BATCH_MAX,
     policy::Keep,
     storage::{
-        Backlog, Beat, Bell, Cancel, Claim, Claimed, Count, DueSchedules, Enqueued, Held, Inspect,
-        Known, Lost, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive, ScheduleChange,
-        ScheduleChanged, SchedulePage, Settled, Settlement, Storage, StorageError,
+        Backlog, Beat, Bell, Cancel, Claim, Claimed, Count, DueSchedules, Enqueued, Held,
+        Hindrance, Inspect, Known, Lost, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive,
+        ScheduleChange, ScheduleChanged, SchedulePage, Settled, Settlement, Storage, StorageError,
         StorageErrorKind, StoredSchedule, TaskFilter, rules,
     },
     task::{TaskId, TaskInfo},
 };
 
 mod actor;
+mod address;
+mod bookmark;
 mod claim;
 mod columns;
 mod connection;
@@ -29,6 +31,7 @@ mod doubt;
 mod enqueue;
 mod error;
 mod heart;
+mod hindrances;
 mod inspect;
 mod join;
 mod lane;
@@ -49,6 +52,8 @@ mod sqlx;
 #[cfg(test)]
 mod tests;
 mod thread;
+#[cfg_attr(not(feature = "postgres-tls"), path = "no_tls.rs")]
+mod tls;
 #[cfg(feature = "sqlx")]
 mod tx;
 mod verdicts;
@@ -98,6 +103,10 @@ struct Lines {
 impl Postgres {
     /// Connects to a database, as in `postgres://user:password@host/database`, and makes the schema `evertask` with its tables
     /// if there is none.
+    ///
+    /// With the feature `postgres-tls` TLS is spoken where the url asks for it by `sslmode`, as in `libpq`: `require` only
+    /// encrypts, `verify-full` makes the server prove that it is the host of the url, by a certificate of an authority in the
+    /// file `sslrootcert` or, without one, of a public one.
     ///
     /// # Errors
     /// When it cannot be reached, does not sync its commits, only reads, is older than version 13, or was made by a newer
@@ -282,6 +291,10 @@ impl Inspect for Postgres {
 
     fn backlog(&self) -> Reply<'_, Vec<Backlog>> {
         Box::pin(async move { self.lines()?.readers.run(inspect::ReadBacklog).await })
+    }
+
+    fn hindrances(&self) -> Reply<'_, Vec<Hindrance>> {
+        Box::pin(async move { self.lines()?.readers.run(hindrances::Hindrances).await })
     }
 
     fn schedule(&self, name: String, key: String) -> Reply<'_, Option<StoredSchedule>> {

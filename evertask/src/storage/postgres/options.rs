@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use tokio_postgres::config::SslMode;
-
 use super::{
     Postgres,
-    connection::{self, Connection, Settings},
+    address::Address,
+    connection::{Connection, Settings},
     error::Fault,
     line::Transition,
     migrations, safety,
     site::Site,
+    tls,
 };
 use crate::storage::{Clock, StorageError, StorageErrorKind};
 
@@ -100,22 +100,22 @@ impl PostgresOptions {
                 format!("the name of a schema has 1 to {SCHEMA_MAX} bytes, `{schema}` has not");
             return Err(wrong(StorageErrorKind::Rejected, why));
         }
-        let (config, place) = connection::config(url.as_ref()).map_err(|why| {
-            // Without the url itself, which may hold a password.
-            wrong(
-                StorageErrorKind::Rejected,
-                format!("the url is none that PostgreSQL knows: {why}"),
-            )
-        })?;
-        if config.get_ssl_mode() == SslMode::Require {
-            let why = format!(
-                "the url asks for TLS, which evertask does not speak to PostgreSQL yet: reach {place} over a private network, a \
-                 tunnel or a proxy on this machine, with `sslmode=disable`"
-            );
-            return Err(wrong(StorageErrorKind::Rejected, why));
-        }
+        // Without the url itself, which may hold a password.
+        let wrong_url = |why: String| {
+            let why = format!("the url is none that PostgreSQL knows: {why}");
+            wrong(StorageErrorKind::Rejected, why)
+        };
+        let address = Address::read(url.as_ref()).map_err(wrong_url)?;
+        let tls = tls::tls(&address)
+            .map_err(|why| wrong(StorageErrorKind::Rejected, format!("about the url: {why}")))?;
+        #[cfg(feature = "sqlx")]
+        let proof = (address.proof, address.authorities);
+        let (config, place) = (address.config, address.place);
         let settings = Arc::new(Settings {
             config,
+            tls,
+            #[cfg(feature = "sqlx")]
+            proof,
             schema: self.schema,
             durable: self.durable,
             pooled_proxy: self.pooled_proxy,

@@ -13,9 +13,11 @@ const IDS: usize = 200;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Rings {
     /// Something is due now.
-    due: bool,
+    pub(super) due: bool,
     /// The soonest of what will be due.
     soonest: Option<Duration>,
+    /// Something is pending again in the place it had before.
+    pub(super) back: bool,
     pub(super) orders: bool,
     pub(super) peers: bool,
     pub(super) schedules: bool,
@@ -46,6 +48,7 @@ impl Rings {
         if let Some(soonest) = other.soonest {
             self.work(soonest);
         }
+        self.back |= other.back;
         self.orders |= other.orders;
         self.peers |= other.peers;
         self.schedules |= other.schedules;
@@ -84,6 +87,9 @@ impl Rings {
         if let Some(soonest) = self.soonest {
             word(format!("soon:{}", soonest.as_micros()));
         }
+        if self.back {
+            word("back".to_owned());
+        }
         if self.orders {
             word("orders".to_owned());
         }
@@ -119,6 +125,7 @@ impl Rings {
                         rings.work(Duration::from_micros(micros));
                     }
                 }
+                ("back", _) => rings.back = true,
                 ("orders", _) => rings.orders = true,
                 ("peers", _) => rings.peers = true,
                 ("schedules", _) => rings.schedules = true,
@@ -146,7 +153,8 @@ mod tests {
         assert!(rings.is_empty() && rings.write().is_empty());
         rings.work(Duration::ZERO);
         rings.work(Duration::from_micros(77));
-        (rings.orders, rings.peers, rings.schedules) = (true, true, true);
+        (rings.back, rings.orders) = (true, true);
+        (rings.peers, rings.schedules) = (true, true);
         rings.ended.extend((0..500).map(|_| TaskId::new()));
         let texts = rings.write();
         assert!(texts.len() == 3 && texts.iter().all(|text| text.len() < 8_000));

@@ -346,6 +346,7 @@ impl<'s> Writes<'s> {
             };
             self.back.push(id, lane, due_at, started_at, &to);
             self.rings.work(rules::between(self.now, due_at));
+            self.rings.back |= to.delay.is_none();
             (task.lane, task.due_at) = (lane, due_at);
         } else {
             self.rings.ended.insert(id);

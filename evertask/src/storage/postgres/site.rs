@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_postgres::types::Type;
 
 use super::{
+    bookmark::Bookmarks,
     columns::only,
     connection::{Connection, Settings, Sql},
     crier::Crier,
@@ -31,6 +32,7 @@ pub(super) struct Site {
     pub(super) crier: Crier,
     pub(super) doubt: Doubt,
     lanes: Mutex<Lanes>,
+    bookmarks: Mutex<Bookmarks>,
     /// What tells this database from others, once it has been asked.
     identity: Mutex<Option<String>>,
 }
@@ -38,8 +40,9 @@ pub(super) struct Site {
 impl Site {
     pub(super) fn new(settings: Arc<Settings>, clock: Option<Clock>) -> Self {
         let (bell, lanes) = (Arc::new(Bell::new()), Mutex::default());
+        let bookmarks = Mutex::default();
         let (crier, doubt, identity) = (Crier::default(), Doubt::default(), Mutex::default());
-        Self { settings, clock, bell, crier, doubt, lanes, identity }
+        Self { settings, clock, bell, crier, doubt, lanes, bookmarks, identity }
     }
 
     pub(super) fn identity(&self) -> Option<String> {
@@ -58,6 +61,11 @@ impl Site {
     /// Not to be held across an await.
     pub(super) fn lanes(&self) -> MutexGuard<'_, Lanes> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Not to be held across an await.
+    pub(super) fn bookmarks(&self) -> MutexGuard<'_, Bookmarks> {
+        self.bookmarks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The numbers of these lanes; those there are not yet are made. Not to be called inside a transaction.
@@ -117,6 +125,14 @@ impl Site {
     /// Tells this process, and soon the others, what has been committed.
     pub(super) fn ring(&self, rings: Rings) {
         self.crier.tell(&rings);
+        self.hear(rings);
+    }
+
+    /// Acts on what was committed here or by another process.
+    pub(super) fn hear(&self, rings: Rings) {
+        if rings.back {
+            self.bookmarks().forget();
+        }
         rings.ring(&self.bell);
     }
 }

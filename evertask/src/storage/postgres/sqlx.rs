@@ -6,9 +6,13 @@ use sqlx::{
     AssertSqlSafe, PgConnection, Row,
     postgres::{PgConnectOptions, PgSslMode},
 };
-use tokio_postgres::{config::Host, error::SqlState};
+use tokio_postgres::{
+    config::{Host, SslMode},
+    error::SqlState,
+};
 
 use super::{
+    address::Proof,
     connection::Settings,
     error::kind_of,
     join::{self, Answer, Call, DOING, Place, Session, WHERE},
@@ -75,7 +79,17 @@ impl Settings {
     /// The same database for `sqlx`, one for each host that may have it.
     pub(super) fn for_sqlx(&self) -> Vec<PgConnectOptions> {
         let config = &self.config;
-        let mut common = PgConnectOptions::new_without_pgpass().ssl_mode(PgSslMode::Disable);
+        let mode = match (config.get_ssl_mode(), self.proof.0) {
+            (SslMode::Disable, _) => PgSslMode::Disable,
+            (_, Proof::Host) => PgSslMode::VerifyFull,
+            (_, Proof::Authority) => PgSslMode::VerifyCa,
+            (SslMode::Require, Proof::None) => PgSslMode::Require,
+            (_, Proof::None) => PgSslMode::Prefer,
+        };
+        let mut common = PgConnectOptions::new_without_pgpass().ssl_mode(mode);
+        if let Some(authorities) = &self.proof.1 {
+            common = common.ssl_root_cert(authorities);
+        }
         if let Some(user) = config.get_user() {
             common = common.username(user);
         }

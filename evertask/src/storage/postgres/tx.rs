@@ -10,7 +10,8 @@ use tokio::time::timeout;
 
 use super::{
     Postgres,
-    connection::{CONNECT, quoted, set_durable},
+    address::CONNECT,
+    connection::{quoted, set_durable},
     error::closed,
     rings::Rings,
     settle::{COMPLETE, kept},

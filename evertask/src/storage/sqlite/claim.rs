@@ -6,7 +6,7 @@ use rusqlite::{Row, params};
 
 use super::{
     lane::{Lane, LaneId, Next},
-    row::{body, task_id, timeout, unsigned},
+    row::{body, count, optional_count, task_id, timeout, unsigned},
     transaction::{Place, Transaction},
 };
 use crate::{
@@ -206,10 +206,10 @@ impl Waiting {
             due_at: row.get(2)?,
             expires_at: row.get(3)?,
             lease: unsigned(row, 4)?,
-            spent: row.get(5)?,
-            unreadable: row.get(6)?,
-            losses: row.get(7)?,
-            lost_alone: row.get(8)?,
+            spent: count(row, 5)?,
+            unreadable: count(row, 6)?,
+            losses: count(row, 7)?,
+            lost_alone: count(row, 8)?,
         })
     }
 
@@ -227,7 +227,7 @@ impl Waiting {
                 priority: *priority,
                 attempt: self.spent.saturating_add(1),
                 payload: body(row, 0)?,
-                retries: row.get(2)?,
+                retries: optional_count(row, 2)?,
                 timeout: timeout(row, 3)?,
                 tick: row.get::<_, Option<i64>>(4)?.map(from_micros),
                 waited: rules::between(self.due_at, tx.now),

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter, types::Value};
 
-use super::row::{body, end, optional_body, state, task_id, unsigned, uuid};
+use super::row::{body, count, end, optional_body, state, task_id, unsigned, uuid};
 use crate::{
     bounds::PAGE_MAX,
     storage::{
@@ -192,7 +192,7 @@ fn info(row: &Row<'_>) -> rusqlite::Result<TaskInfo> {
         queue: row.get(3)?,
         priority: row.get(4)?,
         state,
-        attempt: row.get::<_, u32>(6)?.saturating_add(running),
+        attempt: count(row, 6)?.saturating_add(running),
         lease: unsigned(row, 7)?,
         created: instant(8)?,
         due: instant(9)?,
@@ -202,7 +202,7 @@ fn info(row: &Row<'_>) -> rusqlite::Result<TaskInfo> {
         error: row.get(13)?,
         key: row.get(14)?,
         cancel_asked: row.get(15)?,
-        losses: row.get(16)?,
+        losses: count(row, 16)?,
         output_error: row.get(17)?,
         output: optional_body(row, 18)?,
         payload: body(row, 20)?,
@@ -221,7 +221,7 @@ fn tags(conn: &Connection, id: TaskId) -> rusqlite::Result<BTreeMap<String, Stri
 fn attempt(row: &Row<'_>) -> rusqlite::Result<AttemptInfo> {
     Ok(AttemptInfo {
         lease: unsigned(row, 0)?,
-        attempt: row.get(1)?,
+        attempt: count(row, 1)?,
         node: uuid(row, 2)?,
         binary: row.get(3)?,
         started: from_micros(row.get(4)?),

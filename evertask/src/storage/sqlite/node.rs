@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Row, params};
 
 use super::{
-    row::{task_id, unsigned, uuid},
+    row::{count, task_id, unsigned, uuid},
     transaction::Transaction,
 };
 use crate::{
@@ -108,7 +108,7 @@ pub(super) fn seize(
     let begun: i64 = tx.prepare(BEGUN)?.query_row([from.as_bytes()], |row| row.get(0))?;
     let read = |row: &Row<'_>| {
         let started = row.get::<_, bool>(5)?;
-        let suspect = row.get::<_, u32>(7)? >= SUSPECT_AFTER;
+        let suspect = count(row, 7)? >= SUSPECT_AFTER;
         let started_at = row.get::<_, Option<i64>>(6)?.filter(|_| started);
         let lane = tx.lanes.get(row.get(3)?);
         let lost = Lost {
@@ -116,12 +116,12 @@ pub(super) fn seize(
             lease: unsigned(row, 2)? + 1,
             name: lane.map_or_else(|| "".into(), |lane| lane.name.clone()),
             queue: lane.map_or_else(|| "".into(), |lane| lane.queue.clone()),
-            attempt: row.get::<_, u32>(4)?.saturating_add(1),
+            attempt: count(row, 4)?.saturating_add(1),
             node: from,
             started,
             ran: started_at.map(|at| rules::between(at, tx.now)).unwrap_or_default(),
             alone: started && suspect && begun == 1,
-            lost_alone: row.get(8)?,
+            lost_alone: count(row, 8)?,
         };
         Ok((row.get::<_, i64>(0)?, lost))
     };

@@ -33,14 +33,30 @@ pub(super) fn task_id(row: &Row<'_>, column: usize) -> rusqlite::Result<TaskId> 
     uuid(row, column).map(TaskId::from_uuid)
 }
 
-/// A body in two columns: codec, bytes.
+/// A number that counts. One that nobody wrote is the nearest that could have been: a row that was edited by hand is not to stop
+/// those beside it.
+pub(super) fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u32> {
+    row.get(column).map(nearest)
+}
+
+fn nearest(number: i64) -> u32 {
+    u32::try_from(number.max(0)).unwrap_or(u32::MAX)
+}
+
+/// A count that may not be there.
+pub(super) fn optional_count(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u32>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(nearest))
+}
+
+/// A body in two columns: codec, bytes. A codec that does not exist is one that nobody can read.
 pub(super) fn body(row: &Row<'_>, column: usize) -> rusqlite::Result<Body> {
-    Ok(Body { codec: row.get(column)?, bytes: row.get_ref(column + 1)?.as_blob()?.into() })
+    let codec = u16::try_from(row.get::<_, i64>(column)?).unwrap_or(u16::MAX);
+    Ok(Body { codec, bytes: row.get_ref(column + 1)?.as_blob()?.into() })
 }
 
 /// A body in two columns, if there is one.
 pub(super) fn optional_body(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Body>> {
-    let codec = row.get::<_, Option<u16>>(column)?;
+    let codec = row.get::<_, Option<i64>>(column)?;
     codec.map(|_| body(row, column)).transpose()
 }
 

@@ -6,7 +6,7 @@ use super::{
     enqueue::enqueue_one,
     error::concerns_all,
     lane::Lane,
-    row::{end, state, unsigned},
+    row::{count, end, state, unsigned},
     transaction::{Place, Transaction},
 };
 use crate::{
@@ -122,10 +122,10 @@ fn find(tx: &Transaction<'_>, id: TaskId) -> rusqlite::Result<Option<Task>> {
             state: state(row, 2)?,
             lease: unsigned(row, 3)?,
             counters: Counters {
-                spent: row.get(4)?,
-                unreadable: row.get(5)?,
-                losses: row.get(6)?,
-                lost_alone: row.get(7)?,
+                spent: count(row, 4)?,
+                unreadable: count(row, 5)?,
+                losses: count(row, 6)?,
+                lost_alone: count(row, 7)?,
             },
             cancel_asked: row.get(8)?,
             begun: row.get(9)?,

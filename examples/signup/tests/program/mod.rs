@@ -45,10 +45,16 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) async fn start(directory: &Directory, smtp: &str) -> Self {
+        Self::start_with(directory, smtp, None).await
+    }
+
+    /// With its tasks in the storage that the url names.
+    pub(crate) async fn start_with(directory: &Directory, smtp: &str, url: Option<&str>) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_signup"))
             .current_dir(&directory.0)
-            .envs([("LISTEN", "127.0.0.1:0"), ("SMTP_URL", smtp)])
             .env_remove("EVERTASK_URL")
+            .envs(url.map(|url| ("EVERTASK_URL", url)))
+            .envs([("LISTEN", "127.0.0.1:0"), ("SMTP_URL", smtp)])
             .env_remove("MAIL_DELAY_MS")
             .env_remove("MAIL_FROM")
             .env_remove("RUST_LOG")

@@ -2,6 +2,7 @@
 
 use super::{Postgres, PostgresOptions, connection::Connection, connection::Purpose};
 
+mod bookmark;
 mod heart;
 #[cfg(all(feature = "conformance", feature = "sqlx"))]
 mod joined;

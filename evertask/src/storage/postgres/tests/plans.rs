@@ -83,11 +83,11 @@ async fn pages(conn: &Connection) -> i64 {
     conn.script("BEGIN").await.unwrap();
     let mut pages = 0;
     let statements = [
-        (&claim::HEADS, "'{1}', '{false}', 10000"),
+        (&claim::HEADS, "'{1}', '{false}', 10000, '{0}', '{00000000-0000-0000-0000-000000000000}'"),
         (
             &claim::TAKE,
             "'{1}', '{0}', '{0}', '{52}', '{0}', '{10}', '{0}', 10, 10000, '00000000-0000-0000-0000-000000000000', 1,
-             NULL, 'expired', 1",
+             NULL, 'expired', 1, '{0}', '{00000000-0000-0000-0000-000000000000}'",
         ),
     ];
     for (sql, values) in statements {

@@ -1,0 +1,63 @@
+//! Urls of storages: whatever is wrong with one, what may be a password is not told.
+
+use std::{cell::RefCell, time::Duration};
+
+use evertask::{Runtime, storage::Postgres};
+use tokio::runtime;
+
+pub(crate) const URLS: &[&str] = &[
+    "redis://user:PASSWORD@host/0",
+    "mysql://user:PASSWORD@host:3306/database?ssl=1",
+    "postgres://user:PASSWORD@127.0.0.1:1/database?connect_timeout=1&sslmode=disable",
+    "postgres://user:PASSWORD@127.0.0.1:1/database?sslmode=require",
+    "user:PASSWORD@host",
+];
+
+const SECRET: &str = "PASSWORD";
+
+/// A url.
+///
+/// # Panics
+/// If something does not hold.
+pub fn url(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    let lower = text.to_lowercase();
+    // No files, and nobody's servers.
+    if lower.contains("sqlite") || lower.contains("host") && lower.starts_with("postgres") {
+        return;
+    }
+    let ends_at_once = text.starts_with("postgres://") && text.contains("@127.0.0.1:1/");
+    if lower.starts_with("postgres") && !ends_at_once || lower.starts_with("memory") {
+        return;
+    }
+    let error = tokio(async {
+        if ends_at_once {
+            Postgres::connect(text).await.err().map(|error| format!("{error} {error:?}"))
+        } else {
+            let started = Runtime::builder().discover(false).url(text).start().await;
+            started.err().map(|error| format!("{error} {error:?}"))
+        }
+    });
+    // A password stands between a colon and an `@`; elsewhere it is none.
+    let before = if ends_at_once { text.split_once('@') } else { text.rsplit_once('@') };
+    let password = before.and_then(|(before, _)| before.split_once(':'));
+    let once = text.matches(SECRET).count() == 1;
+    if once && password.is_some_and(|(_, password)| password.contains(SECRET)) {
+        let error = error.expect("there is no such storage");
+        assert!(!error.contains(SECRET), "{text:?}: {error}");
+    }
+}
+
+fn tokio<T>(run: impl Future<Output = T>) -> T {
+    thread_local! {
+        static TOKIO: RefCell<runtime::Runtime> = RefCell::new(
+            runtime::Builder::new_current_thread().enable_all().build().expect("an executor"),
+        );
+    }
+    TOKIO.with_borrow(|tokio| {
+        tokio.block_on(async {
+            let ended = tokio::time::timeout(Duration::from_secs(60), run).await;
+            ended.expect("an error comes within a minute")
+        })
+    })
+}

@@ -1,0 +1,305 @@
+//! The calls of a storage as they arrive: done by the truth, then held against the model.
+
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc, time::Duration};
+
+use evertask::{
+    Cancel, Keep, StorageError, TaskId, TaskState,
+    storage::{
+        Beat, Claim, Claimed, Effect, Enqueued, Held, Lost, Memory, NewTask, Node, NodeId, Peer,
+        Pruned, Reply, Revive, ScheduleChange, ScheduleChanged, Settled, Settlement,
+    },
+    verdict::SUSPECT_AFTER,
+};
+use tokio::time::Instant;
+
+use crate::{
+    check::Ring,
+    model::By,
+    rules::{Broken, Rule},
+    seat::Seat,
+    world::{Inner, World, at_once},
+};
+
+type Answer<T> = Result<T, StorageError>;
+
+impl World {
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Memory) -> Reply<'_, T>) -> Answer<T> {
+        at_once(read(&self.truth.memory))
+    }
+
+    pub(crate) fn join(&self, seat: &Arc<Seat>, node: Node) -> Answer<()> {
+        let id = node.id;
+        self.look(|inner| {
+            inner.nodes.insert(id, Arc::clone(seat));
+            let mut inside = seat.inside.lock().unwrap();
+            (inside.node, inside.left) = (Some(id), false);
+            inside.beat.get_or_insert(Instant::now());
+        });
+        self.truth.join(node)
+    }
+
+    pub(crate) fn enqueue(&self, seat: &Arc<Seat>, tasks: &[NewTask]) -> Answer<Vec<Enqueued>> {
+        let enqueued = self.truth.enqueue(seat, tasks.to_vec())?;
+        self.with(|inner| {
+            let mut all = tasks.iter().zip(&enqueued);
+            all.try_for_each(|(task, stored)| {
+                self.see_asked(inner, seat, (task, stored.id), By::Enqueue)
+            })
+        });
+        Ok(enqueued)
+    }
+
+    pub(crate) fn claim(&self, seat: &Arc<Seat>, claim: Claim) -> Answer<Claimed> {
+        let line = self.look(|inner| self.line(inner, &claim));
+        let suspect = claim.suspect;
+        let claimed = self.truth.claim(claim)?;
+        self.with(|inner| {
+            let mut taken: BTreeMap<Arc<str>, Vec<TaskId>> = BTreeMap::new();
+            for ended in &claimed.expired {
+                self.see(inner, Some(seat), ended.id, By::Claim)?;
+            }
+            for task in &claimed.tasks {
+                if self.see(inner, Some(seat), task.id, By::Claim)? {
+                    taken.entry(Arc::clone(&task.queue)).or_default().push(task.id);
+                }
+                let (n, place) = (inner.model.n(task.id), Some(seat.place));
+                let broken = |rule, how: String| Broken { rule, how, task: n, place };
+                if !seat.release.names().contains(&&*task.name) {
+                    let how = format!("`{}` goes to a node that does not know it", task.name);
+                    return Err(broken(Rule::KnownHandlers, how));
+                }
+                let asked = inner.model.tales.get(&task.id).and_then(|tale| tale.asked.2);
+                if asked.is_some_and(|at| at <= self.truth.clock()) {
+                    let how = "it was claimed after it expired".into();
+                    return Err(broken(Rule::NotAfterItExpired, how));
+                }
+            }
+            for (queue, mut ids) in taken.into_iter().filter(|_| !suspect) {
+                let first: Vec<TaskId> = line.get(&queue).into_iter().flatten().copied().collect();
+                let mut first: Vec<TaskId> = first.into_iter().take(ids.len()).collect();
+                ids.sort_unstable();
+                first.sort_unstable();
+                if let Some(id) = ids.iter().find(|id| !first.contains(id)) {
+                    let (task, place) = (inner.model.n(*id), Some(seat.place));
+                    let how = format!("others in `{queue}` were before it");
+                    return Err(Broken { rule: Rule::InOrder, how, task, place });
+                }
+            }
+            Ok(())
+        });
+        Ok(claimed)
+    }
+
+    /// What is due in each queue for this claim, in the order in which it is to be given out.
+    fn line(&self, inner: &Inner, claim: &Claim) -> BTreeMap<Arc<str>, Vec<TaskId>> {
+        let clock = self.truth.clock();
+        let mut lines: BTreeMap<Arc<str>, Vec<_>> = BTreeMap::new();
+        for (id, tale) in &inner.model.tales {
+            let Some(info) = &tale.info else { continue };
+            let known = claim.handlers.iter().any(|known| *known.name == *info.name);
+            let expired = tale.asked.2.is_some_and(|at| at <= clock);
+            let suspect = info.losses >= SUSPECT_AFTER;
+            if info.state == TaskState::Pending
+                && info.due <= clock
+                && known
+                && !expired
+                && !suspect
+            {
+                let place = (Reverse(tale.asked.0), info.due, *id);
+                lines.entry(info.queue.as_str().into()).or_default().push(place);
+            }
+        }
+        let sorted = lines.into_iter().map(|(queue, mut places)| {
+            places.sort();
+            (queue, places.into_iter().map(|(_, _, id)| id).collect())
+        });
+        sorted.collect()
+    }
+
+    pub(crate) fn settle(&self, seat: &Arc<Seat>, batch: Vec<Settlement>) -> Answer<Vec<Settled>> {
+        batch.into_iter().map(|settlement| self.settle_one(seat, &settlement)).collect()
+    }
+
+    fn settle_one(&self, seat: &Arc<Seat>, settlement: &Settlement) -> Answer<Settled> {
+        let settled = self.truth.settle(settlement.clone())?;
+        self.with(|inner| {
+            let changed = self.see(inner, Some(seat), settlement.id, By::Settle(settlement))?;
+            let (n, place) = (inner.model.n(settlement.id), Some(seat.place));
+            let broken = |rule, how: String| Broken { rule, how, task: n, place };
+            let tale = inner.model.tales.get(&settlement.id);
+            let info = tale.and_then(|tale| tale.info.as_ref());
+            let completes = changed && info.is_some_and(|it| it.state == TaskState::Completed);
+            if completes && let Some(info) = info {
+                let output = info.output.as_ref().and_then(|it| it.read::<u64>().ok());
+                if output != Some(settlement.lease) {
+                    let how = format!("{output:?} is not of the run of lease {}", settlement.lease);
+                    return Err(broken(Rule::OutputOfItsRun, how));
+                }
+            }
+            for effect in &settlement.effects {
+                let Effect::Enqueue(task) = effect else { continue };
+                let was = inner.model.tales.contains_key(&task.id);
+                self.see_asked(inner, seat, (task, task.id), By::Effect)?;
+                let is = inner.model.tales.get(&task.id).is_some_and(|tale| tale.info.is_some());
+                if completes && !is {
+                    return Err(broken(Rule::EffectsWithCompletion, "it is not stored".into()));
+                }
+                if !completes && is && !was {
+                    return Err(broken(Rule::EffectsWithCompletion, "it is stored".into()));
+                }
+            }
+            Ok(())
+        });
+        Ok(settled)
+    }
+
+    pub(crate) fn renew(&self, seat: &Arc<Seat>, beat: Beat) -> Answer<Vec<Held>> {
+        let held = self.truth.renew(seat, beat)?;
+        self.with(|inner| {
+            for held in &held {
+                self.see(inner, Some(seat), held.id, By::Renew)?;
+            }
+            let mut inside = seat.inside.lock().unwrap();
+            (inside.beat, inside.left) = (Some(Instant::now()), false);
+            let over = |(id, lease): &&(TaskId, u64)| {
+                inner.model.tales.get(id).is_none_or(|tale| {
+                    let info = tale.info.as_ref();
+                    tale.cancelled || info.is_none_or(|info| info.lease != *lease)
+                })
+            };
+            inside.to_end = inside.running.iter().filter(over).copied().collect();
+            Ok(())
+        });
+        Ok(held)
+    }
+
+    pub(crate) fn peers(&self, seat: &Arc<Seat>, node: NodeId) -> Answer<Vec<Peer>> {
+        let peers = self.truth.peers(node)?;
+        let dead = self.look(|inner| {
+            let is_dead = |node: &NodeId| {
+                let Some(other) = inner.nodes.get(node) else { return true };
+                let inside = other.inside.lock().unwrap();
+                inside.left || inside.beat.is_none_or(|beat| beat.elapsed() >= self.plan.lease)
+            };
+            peers.iter().map(|peer| peer.node).filter(is_dead).collect()
+        });
+        seat.inside.lock().unwrap().dead = dead;
+        Ok(peers)
+    }
+
+    pub(crate) fn seize(
+        &self,
+        seat: &Arc<Seat>,
+        from: NodeId,
+        by: NodeId,
+        limit: usize,
+    ) -> Answer<Vec<Lost>> {
+        // What runs there by rights, before it is taken.
+        let there = self.look(|inner| {
+            let robbed = inner.nodes.get(&from).map(|seat| self.index(inner, seat));
+            let open = inner.model.runs.iter().filter(|(_, run)| {
+                let long = run.begin + Duration::from_millis(1_500) < self.now();
+                Some(run.seat) == robbed && run.end.is_none() && long
+            });
+            let current = |(id, lease): &(TaskId, u64)| {
+                let info = inner.model.tales.get(id).and_then(|tale| tale.info.as_ref());
+                info.is_some_and(|info| info.lease == *lease)
+            };
+            open.map(|(run, _)| *run).filter(current).map(|(id, _)| id).collect::<Vec<_>>()
+        });
+        let lost = self.truth.seize(from, by, limit)?;
+        self.with(|inner| {
+            let place = inner.nodes.get(&from).map(|seat| seat.place);
+            if !lost.is_empty() && !seat.inside.lock().unwrap().dead.contains(&from) {
+                let task = lost.first().and_then(|lost| inner.model.n(lost.id));
+                let how = format!("node {} takes from node {place:?}, which lives", seat.place);
+                return Err(Broken { rule: Rule::OnlyTheDeadAreRobbed, how, task, place });
+            }
+            for lost in &lost {
+                self.see(inner, Some(seat), lost.id, By::Seize)?;
+                if let Some(tale) = inner.model.tales.get_mut(&lost.id) {
+                    let alone = there.iter().all(|id| *id == lost.id);
+                    tale.loss = Some((lost.started, alone));
+                }
+            }
+            Ok(())
+        });
+        Ok(lost)
+    }
+
+    pub(crate) fn cancel(&self, seat: &Arc<Seat>, id: TaskId, keep: Keep) -> Answer<Cancel> {
+        let cancel = self.truth.cancel(id, keep)?;
+        self.with(|inner| {
+            self.see(inner, Some(seat), id, By::Cancel)?;
+            let task = inner.model.n(id);
+            inner.history.say(self.now(), Some(seat.place), task, format!("cancel: {cancel:?}"));
+            if let (Cancel::Asked, Some(tale)) = (cancel, inner.model.tales.get_mut(&id)) {
+                tale.cancelled = true;
+            }
+            self.ring(inner, Some(seat), Ring::Orders);
+            Ok(())
+        });
+        Ok(cancel)
+    }
+
+    pub(crate) fn revive(&self, seat: &Arc<Seat>, id: TaskId) -> Answer<Revive> {
+        let revived = self.truth.revive(id)?;
+        self.with(|inner| {
+            let task = inner.model.n(id);
+            inner.history.say(self.now(), Some(seat.place), task, format!("revive: {revived:?}"));
+            self.see(inner, Some(seat), id, By::Revive).map(drop)
+        });
+        Ok(revived)
+    }
+
+    pub(crate) fn prune(&self, seat: &Arc<Seat>, limit: usize) -> Answer<Pruned> {
+        let pruned = self.truth.prune(limit)?;
+        self.with(|inner| {
+            let ids: Vec<TaskId> = inner.model.tales.keys().copied().collect();
+            let mut all = ids.into_iter();
+            all.try_for_each(|id| self.see(inner, Some(seat), id, By::Prune).map(drop))
+        });
+        Ok(pruned)
+    }
+
+    pub(crate) fn change_schedules(
+        &self,
+        seat: &Arc<Seat>,
+        changes: &[ScheduleChange],
+    ) -> Answer<Vec<ScheduleChanged>> {
+        let changed = self.truth.change_schedules(changes.to_vec())?;
+        self.with(|inner| {
+            for (change, changed) in changes.iter().zip(&changed) {
+                let ScheduleChanged::Done(enqueued) = changed else { continue };
+                for (task, stored) in change.tasks.iter().zip(enqueued) {
+                    self.see_asked(inner, seat, (task, stored.id), By::Schedule)?;
+                    let Some(at) = task.tick else { continue };
+                    let tick = (change.key.to_string(), at);
+                    let first = *inner.ticks.entry(tick).or_insert(stored.id);
+                    if first != stored.id {
+                        return Err(Broken {
+                            rule: Rule::TickOnce,
+                            how: format!("{at:?} of {:?} makes another task", change.key),
+                            task: inner.model.n(stored.id),
+                            place: Some(seat.place),
+                        });
+                    }
+                }
+            }
+            self.ring(inner, Some(seat), Ring::Schedules);
+            Ok(())
+        });
+        Ok(changed)
+    }
+
+    pub(crate) fn leave(&self, seat: &Arc<Seat>, node: NodeId) -> Answer<()> {
+        self.truth.leave(node)?;
+        self.with(|inner| {
+            seat.inside.lock().unwrap().left = true;
+            inner.history.say(self.now(), Some(seat.place), None, "has left".into());
+            self.ring(inner, Some(seat), Ring::Peers);
+            Ok(())
+        });
+        Ok(())
+    }
+}

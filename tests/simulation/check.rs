@@ -1,0 +1,159 @@
+//! After each call: what a task is now is held against what it was, and the nodes are told.
+
+use std::{sync::Arc, time::Duration};
+
+use evertask::{TaskId, TaskState, storage::NewTask};
+use tokio::time::sleep;
+
+use crate::{
+    bugs::Bug,
+    model::{By, Tale, number},
+    rules::{Broken, Rule},
+    seat::Seat,
+    world::{Inner, World},
+};
+
+/// How long a handler may take to end once its node knows that it has to: the grace, and a few steps.
+const STOPPED_WITHIN: Duration = Duration::from_millis(1_600);
+
+/// What is told to the nodes after a commit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ring {
+    Work(Duration),
+    Orders,
+    Peers,
+    Schedules,
+}
+
+impl World {
+    /// Holds what a task is now against what it was; tells the nodes that there may be work. `true` if anything has changed.
+    pub(crate) fn see(
+        &self,
+        inner: &mut Inner,
+        seat: Option<&Arc<Seat>>,
+        id: TaskId,
+        by: By<'_>,
+    ) -> Result<bool, Broken> {
+        let new = self.truth.task(id);
+        let clock = self.truth.clock();
+        let retries = new.as_ref().map_or(10, |info| {
+            let plan = self.plan.task(number(info));
+            plan.map_or(10, |task| task.retries)
+        });
+        let place = seat.map(|seat| seat.place);
+        let pending = new.as_ref().filter(|info| info.state == TaskState::Pending);
+        let due_in = pending.map(|info| info.due.duration_since(clock).unwrap_or_default());
+        let text = inner.model.changed(id, new, by, clock, (retries, self.plan.max_losses));
+        let Some(text) = text.map_err(|broken| Broken { place, ..broken })? else {
+            return Ok(false);
+        };
+        inner.history.say(self.now(), place, inner.model.n(id), text);
+        if let Some(due_in) = due_in.filter(|_| !self.truth.has(Bug::WakeUpLost)) {
+            self.ring(inner, seat, Ring::Work(due_in));
+        }
+        Ok(true)
+    }
+
+    /// A task that somebody asked for, and what it is now.
+    pub(crate) fn see_asked(
+        &self,
+        inner: &mut Inner,
+        seat: &Arc<Seat>,
+        (task, id): (&NewTask, TaskId),
+        by: By<'_>,
+    ) -> Result<(), Broken> {
+        if !self.see(inner, Some(seat), id, by)? {
+            return Ok(());
+        }
+        let expires = task.expires.map(|after| self.truth.clock() + after);
+        let asked = (task.priority, task.key.clone(), expires);
+        let live = |tale: &&Tale| {
+            let info = tale.info.as_ref();
+            info.is_some_and(|info| info.name == *task.name && !info.state.is_final())
+        };
+        let others = inner.model.tales.iter().filter(|(other, _)| **other != id);
+        let same_key = |tale: &&Tale| asked.1.is_some() && tale.asked.1 == asked.1;
+        let other = others.map(|(_, tale)| tale).filter(live).find(same_key).map(|tale| tale.n);
+        if let Some(tale) = inner.model.tales.get_mut(&id) {
+            tale.asked = asked;
+        }
+        match other {
+            None => Ok(()),
+            Some(other) => Err(Broken {
+                rule: Rule::KeysAreUnique,
+                how: format!("{:?} of {} is held by task {other} already", task.key, task.name),
+                task: inner.model.n(id),
+                place: Some(seat.place),
+            }),
+        }
+    }
+
+    /// Tells the node that asked at once, and the others a little later, or never.
+    pub(crate) fn ring(&self, inner: &mut Inner, seat: Option<&Arc<Seat>>, ring: Ring) {
+        let live = inner.places.iter().flatten().cloned().collect::<Vec<_>>();
+        for other in live {
+            if seat.is_some_and(|seat| Arc::ptr_eq(seat, &other)) {
+                sound(&other, ring);
+                continue;
+            }
+            let lost = !inner.peace && inner.rng.u8(0..40) == 0;
+            let late = Duration::from_millis(inner.rng.u64(0..20));
+            if !lost && other.hears() {
+                tokio::spawn(async move {
+                    sleep(late).await;
+                    if other.hears() {
+                        sound(&other, ring);
+                    }
+                });
+            }
+        }
+    }
+
+    /// A node has heard what it holds: what it runs besides has to end, and what is to be cancelled.
+    pub(crate) fn told(&self, seat: &Arc<Seat>) {
+        let by = self.now() + STOPPED_WITHIN;
+        let to_end = std::mem::take(&mut seat.inside.lock().unwrap().to_end);
+        self.look(|inner| {
+            for lease in to_end {
+                if let Some(run) = inner.model.runs.get_mut(&lease) {
+                    run.must_end.get_or_insert(by);
+                }
+            }
+        });
+    }
+
+    /// What only a look at everything can show.
+    pub(crate) fn check(&self) {
+        self.with(|inner| {
+            for info in self.truth.tasks() {
+                if !inner.model.tales.contains_key(&info.id) {
+                    let how = format!("number {} is stored, and nobody stored it", number(&info));
+                    return Err(Broken { rule: Rule::States, how, task: None, place: None });
+                }
+            }
+            let ids: Vec<TaskId> = inner.model.tales.keys().copied().collect();
+            for id in ids {
+                self.see(inner, None, id, By::Nobody)?;
+            }
+            let now = self.now();
+            for ((id, lease), run) in &inner.model.runs {
+                let lives = !inner.seats[run.seat].is_dead();
+                if run.end.is_none() && lives && run.must_end.is_some_and(|at| at < now) {
+                    let how = format!("the run of lease {lease} goes on");
+                    let (task, place) = (inner.model.n(*id), Some(run.place));
+                    return Err(Broken { rule: Rule::StopsWhenTold, how, task, place });
+                }
+            }
+            inner.model.overlaps()
+        });
+    }
+}
+
+fn sound(seat: &Seat, ring: Ring) {
+    match ring {
+        Ring::Work(due_in) => seat.bell.work(due_in),
+        Ring::Orders => seat.bell.orders(),
+        Ring::Peers => seat.bell.peers(),
+        Ring::Schedules => seat.bell.schedules(),
+    }
+}

@@ -1,0 +1,122 @@
+//! The whole engine in a simulated world: one seed is one history.
+//!
+//! Several nodes of the real runtime on one storage, on paused time, everything that is left to chance drawn from a seed. The
+//! storage is far away, and nodes die, stand still, are cut off, shut down, replaced. [`rules`] is what has to hold, always; [`bugs`]
+//! shows that it would be seen.
+//!
+//! `EVERTASK_SEED=7` plays one history, `EVERTASK_SEEDS=100000` as many new ones as one likes.
+
+mod bugs;
+mod calls;
+mod check;
+mod handlers;
+mod history;
+mod model;
+mod people;
+mod plan;
+mod rules;
+mod runs;
+mod seat;
+mod seeds;
+mod shrink;
+mod stage;
+mod truth;
+mod wire;
+mod world;
+
+use std::sync::Mutex;
+
+use crate::{
+    bugs::Bug,
+    plan::Plan,
+    seeds::{each, seeds},
+    shrink::shrink,
+    stage::{Outcome, play},
+};
+
+#[test]
+fn the_same_seed_is_the_same_history() {
+    each(&(0..20).collect::<Vec<_>>(), |seed| {
+        let plan = Plan::of(seed);
+        let (one, two) = (play(&plan, None), play(&plan, None));
+        let lines = one.history.lines().zip(two.history.lines());
+        let differ = lines.enumerate().find(|(_, (one, two))| one != two);
+        assert!(one.history == two.history, "seed {seed} is two histories from here: {differ:?}");
+    });
+}
+
+#[test]
+fn whatever_goes_wrong_every_rule_holds() {
+    let start = std::time::Instant::now();
+    let totals = Mutex::new((0, 0, 0));
+    each(&seeds(), |seed| {
+        let outcome = play(&Plan::of(seed), None);
+        if outcome.broken.is_some() {
+            panic!("{}", report(seed, None, &outcome));
+        }
+        let mut totals = totals.lock().unwrap();
+        *totals = (totals.0 + 1, totals.1 + outcome.tasks, totals.2 + outcome.runs);
+    });
+    let (histories, tasks, runs) = totals.into_inner().unwrap();
+    println!("{histories} histories, {tasks} tasks, {runs} runs in {:?}", start.elapsed());
+}
+
+#[test]
+fn every_planted_bug_is_found() {
+    let found = Mutex::new(Vec::new());
+    let bugs: Vec<u64> = (0..Bug::ALL.len() as u64).collect();
+    each(&bugs, |n| {
+        let (bug, within) = Bug::ALL[n as usize];
+        let first = (0..within).find_map(|seed| {
+            let broken = play(&Plan::of(seed), Some(bug)).broken?;
+            Some((seed + 1, broken.rule))
+        });
+        found.lock().unwrap().push((n, bug, within, first));
+    });
+    let mut found = found.into_inner().unwrap();
+    found.sort_by_key(|(n, ..)| *n);
+    println!("{:<30} {:>5} {:>7}  broken rule", "bug", "seeds", "allowed");
+    for (_, bug, within, first) in &found {
+        let bug = format!("{bug:?}");
+        match first {
+            Some((seeds, rule)) => println!("{bug:<30} {seeds:>5} {within:>7}  {rule:?}"),
+            None => println!("{bug:<30} {:>5} {within:>7}", "–"),
+        }
+    }
+    assert!(found.iter().all(|(_, _, _, first)| first.is_some()), "some were not found");
+}
+
+#[test]
+fn a_failure_is_told_by_the_shortest_history_that_shows_it() {
+    let bug = Some(Bug::NoFence);
+    let failing = |seed: &u64| {
+        let plan = Plan::of(*seed);
+        plan.faults.len() >= 10 && play(&plan, bug).broken.is_some()
+    };
+    let seed = (0..300).find(failing).expect("one of them is long and fails");
+    let plan = Plan::of(seed);
+    let broken = play(&plan, bug).broken.expect("it failed before");
+    let (short, outcome) = shrink(&plan, bug, broken.rule);
+    assert_eq!(outcome.broken.map(|broken| broken.rule), Some(broken.rule));
+    assert!(short.faults.len() <= 3 && short.tasks.len() <= 3, "{short:#?}");
+    let report = report(seed, bug, &play(&plan, bug));
+    assert!(report.contains(&format!("EVERTASK_SEED={seed}")), "{report}");
+    assert!(report.contains("changes nothing"), "it says what the rule says: {report}");
+    assert!(report.lines().count() < 60, "{report}");
+}
+
+/// What people read when a rule was broken.
+fn report(seed: u64, bug: Option<Bug>, outcome: &Outcome) -> String {
+    let Some(broken) = &outcome.broken else { return String::new() };
+    let (promise, says) = broken.rule.says();
+    let (plan, shortest) = shrink(&Plan::of(seed), bug, broken.rule);
+    let how = shortest.broken.as_ref().map_or(&broken.how, |broken| &broken.how);
+    let again = "cargo test -p evertask-tests --test simulation -- rule --nocapture";
+    format!(
+        "seed {seed} breaks {:?} (promise {promise}: {says})\n{how}\n\n\
+         the shortest plan that does the same:\n{plan}\n\
+         the end of its history:\n{}\n\
+         the whole again: EVERTASK_SEED={seed} {again}\n",
+        broken.rule, shortest.guilty
+    )
+}

@@ -1,0 +1,397 @@
+//! What must be: each change of a stored task held against the table of states, and each run against what the storage took.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
+
+use evertask::{
+    TaskId, TaskInfo, TaskState,
+    storage::Settlement,
+    verdict::{SUSPECT_AFTER, Verdict},
+};
+
+use crate::rules::{Broken, Rule};
+
+/// All tasks that ever were, and all runs.
+#[derive(Debug, Default)]
+pub(crate) struct Model {
+    pub(crate) tales: BTreeMap<TaskId, Tale>,
+    /// By task and lease.
+    pub(crate) runs: BTreeMap<(TaskId, u64), RunSeen>,
+}
+
+/// One task from its first day to its last.
+#[derive(Debug)]
+pub(crate) struct Tale {
+    /// Its number in the history.
+    pub(crate) n: usize,
+    /// As it was stored when last seen; `None` once deleted.
+    pub(crate) info: Option<TaskInfo>,
+    /// Somebody was told that it is stored.
+    pub(crate) acknowledged: bool,
+    /// Somebody was told that it is or will be cancelled.
+    pub(crate) cancelled: bool,
+    /// As it was asked for: priority, key, when it expires.
+    pub(crate) asked: (i16, Option<String>, Option<SystemTime>),
+    /// It was seized: it had begun by what is stored, and nothing else ran there.
+    pub(crate) loss: Option<(bool, bool)>,
+    /// How often it was lost after it had begun, and how often as a suspect with nothing else running there.
+    pub(crate) losses: u32,
+    pub(crate) lost_alone: u32,
+    /// How often it completed.
+    pub(crate) completed: u32,
+    /// Runs that have begun, by the number of the task that it was then.
+    pub(crate) begun: BTreeMap<u32, usize>,
+    /// The settlements that changed it, by lease.
+    pub(crate) accepted: BTreeMap<u64, Verdict>,
+}
+
+/// One run of a handler.
+#[derive(Debug, Clone)]
+pub(crate) struct RunSeen {
+    pub(crate) place: usize,
+    /// Which of all lives of all nodes.
+    pub(crate) seat: usize,
+    pub(crate) begin: Duration,
+    pub(crate) end: Option<(Duration, End)>,
+    pub(crate) suspect: bool,
+    /// It was told to end, and has to by then.
+    pub(crate) must_end: Option<Duration>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Returned,
+    Failed,
+    FailedForGood,
+    Snoozed,
+    GaveUp,
+    /// It was dropped.
+    Dropped,
+}
+
+/// What changed a task.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum By<'a> {
+    Enqueue,
+    Claim,
+    Settle(&'a Settlement),
+    /// Stored by the completion of another.
+    Effect,
+    Seize,
+    Cancel,
+    Revive,
+    Prune,
+    Schedule,
+    Renew,
+    /// Seen without any call about it.
+    Nobody,
+}
+
+pub(crate) fn spent(info: &TaskInfo) -> u32 {
+    info.attempt - u32::from(info.state == TaskState::Running)
+}
+
+/// The number of the plan that a task goes by.
+pub(crate) fn number(info: &TaskInfo) -> u32 {
+    let digits: String =
+        info.payload.as_str().unwrap_or("").chars().filter(char::is_ascii_digit).collect();
+    digits.parse().unwrap_or(u32::MAX)
+}
+
+/// Nothing has changed that anybody could see.
+fn same(old: &TaskInfo, new: &TaskInfo) -> bool {
+    let of = |it: &TaskInfo| {
+        let when = (it.due, it.started, it.finished, it.expires);
+        let what = (it.state, it.lease, it.attempt, it.priority, it.losses, it.cancel_asked);
+        (what, when, it.attempts.len())
+    };
+    let text =
+        |it: &TaskInfo| (it.payload.clone(), it.error.clone(), it.key.clone(), it.output.clone());
+    of(old) == of(new) && text(old) == text(new)
+}
+
+impl Model {
+    pub(crate) fn n(&self, id: TaskId) -> Option<usize> {
+        self.tales.get(&id).map(|tale| tale.n)
+    }
+
+    /// A task is now like this. Says what happened, if anything did.
+    pub(crate) fn changed(
+        &mut self,
+        id: TaskId,
+        new: Option<TaskInfo>,
+        by: By<'_>,
+        clock: SystemTime,
+        (retries, max_losses): (u32, u32),
+    ) -> Result<Option<String>, Broken> {
+        if new.is_none() && !self.tales.contains_key(&id) {
+            return Ok(None);
+        }
+        let n = self.tales.len();
+        let known = self.tales.get(&id).and_then(|tale| tale.info.as_ref());
+        let broken = |rule, how: String| Broken {
+            rule,
+            how,
+            task: Some(self.tales.get(&id).map_or(n, |tale| tale.n)),
+            place: None,
+        };
+        let text = match (known, &new) {
+            (None, None) => None,
+            (None, Some(new)) => Some(born(new, by).map_err(|(rule, how)| broken(rule, how))?),
+            (Some(old), None) => {
+                Some(gone(old, by, clock).map_err(|(rule, how)| broken(rule, how))?)
+            }
+            (Some(old), Some(new)) if same(old, new) => None,
+            (Some(old), Some(new)) => {
+                let text = went(old, new, by, clock, retries);
+                Some(text.map_err(|(rule, how)| broken(rule, how))?)
+            }
+        };
+        if let (None, Some(new)) = (known, &new)
+            && let (false, Some(key)) = (new.state.is_final(), &new.key)
+        {
+            let of_key = |tale: &&Tale| {
+                let info = tale.info.as_ref();
+                info.is_some_and(|it| {
+                    it.name == new.name && it.key.as_ref() == Some(key) && !it.state.is_final()
+                })
+            };
+            if let Some(other) = self.tales.values().find(of_key) {
+                let how = format!("{key:?} of {} is held by task {} already", new.name, other.n);
+                return Err(broken(Rule::KeysAreUnique, how));
+            }
+        }
+        let tale = self.tales.entry(id).or_insert_with(|| Tale {
+            n,
+            info: None,
+            acknowledged: false,
+            cancelled: false,
+            asked: (0, None, None),
+            loss: None,
+            losses: 0,
+            lost_alone: 0,
+            completed: 0,
+            begun: BTreeMap::new(),
+            accepted: BTreeMap::new(),
+        });
+        let was = tale.info.as_ref().map(|info| info.state);
+        if let Some(new) = &new {
+            let ended_otherwise = new.state.is_final() && new.state != TaskState::Cancelled;
+            let back = was == Some(TaskState::Running) && new.state == TaskState::Pending;
+            if tale.cancelled && !matches!(by, By::Revive) && (ended_otherwise || back) {
+                let how = format!("it was to be cancelled and is {:?}", new.state);
+                return Err(Broken {
+                    rule: Rule::CancelWins,
+                    how,
+                    task: Some(tale.n),
+                    place: None,
+                });
+            }
+            if matches!(by, By::Revive) && was.is_some_and(TaskState::is_final) {
+                (tale.cancelled, tale.losses, tale.lost_alone) = (false, 0, 0);
+                tale.asked.2 = None;
+            }
+            // A dispatch that replaces it begins anew.
+            if matches!(by, By::Enqueue | By::Effect | By::Schedule) && text.is_some() {
+                (tale.losses, tale.lost_alone) = (0, 0);
+            }
+            if was != Some(TaskState::Completed) && new.state == TaskState::Completed {
+                tale.completed += 1;
+            }
+            if let By::Settle(settlement) = by
+                && text.is_some()
+            {
+                tale.accepted.insert(settlement.lease, settlement.verdict.clone());
+                if let Err(how) = tale.count(settlement, max_losses) {
+                    let task = Some(tale.n);
+                    return Err(Broken { rule: Rule::QuarantineIsEarned, how, task, place: None });
+                }
+            }
+        }
+        tale.info = new;
+        Ok(text)
+    }
+
+    /// Runs whose ends were accepted lie one after the other.
+    pub(crate) fn overlaps(&self) -> Result<(), Broken> {
+        for (id, tale) in &self.tales {
+            let mut last: Option<(u64, Duration)> = None;
+            for lease in tale.accepted.keys() {
+                let Some(run) = self.runs.get(&(*id, *lease)) else { continue };
+                let Some((end, _)) = run.end else { continue };
+                if let Some((before, until)) = last
+                    && run.begin < until
+                {
+                    let how = format!("the runs of leases {before} and {lease} overlap");
+                    return Err(Broken {
+                        rule: Rule::OneAtATime,
+                        how,
+                        task: Some(tale.n),
+                        place: Some(run.place),
+                    });
+                }
+                last = Some((*lease, end));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Tale {
+    /// Counts what a settlement that was accepted says about losses.
+    fn count(&mut self, settlement: &Settlement, max_losses: u32) -> Result<(), String> {
+        let loss = self.loss.take();
+        let suspect = self.losses >= SUSPECT_AFTER;
+        match (&settlement.verdict, loss) {
+            (Verdict::Rescue { .. }, Some((started, alone))) => {
+                self.losses += u32::from(started);
+                self.lost_alone += u32::from(started && alone && suspect);
+            }
+            (Verdict::Fail, Some((started, alone))) => {
+                let counts = u32::from(started && alone && suspect);
+                if self.lost_alone + counts < max_losses || counts == 0 {
+                    let (losses, alone) = (self.losses, self.lost_alone);
+                    return Err(format!(
+                        "lost {losses} times before, {alone} times as a suspect alone"
+                    ));
+                }
+            }
+            // It has shown that it can end.
+            (Verdict::Retry { .. } | Verdict::Snooze { .. }, _) => {
+                (self.losses, self.lost_alone) = (0, 0);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+type Fine = Result<String, (Rule, String)>;
+
+fn born(new: &TaskInfo, by: By<'_>) -> Fine {
+    match by {
+        By::Enqueue | By::Effect | By::Schedule if new.state == TaskState::Pending => {
+            Ok(format!("stored: {} number {}", new.name, number(new)))
+        }
+        _ => Err((Rule::States, format!("by {by:?} it came into being as {:?}", new.state))),
+    }
+}
+
+/// How long completed tasks are kept.
+pub(crate) const KEPT: Duration = Duration::from_secs(20);
+
+fn gone(old: &TaskInfo, by: By<'_>, clock: SystemTime) -> Fine {
+    let kept = if old.state == TaskState::Completed { KEPT } else { 100 * KEPT };
+    let over = old.finished.is_some_and(|at| at + kept <= clock);
+    match by {
+        By::Prune if old.state.is_final() && over => Ok("deleted".into()),
+        _ => Err((
+            Rule::DeletedOnlyWhenOver,
+            format!("it was {:?}, and is gone by {by:?}", old.state),
+        )),
+    }
+}
+
+fn went(old: &TaskInfo, new: &TaskInfo, by: By<'_>, clock: SystemTime, retries: u32) -> Fine {
+    use TaskState::{Cancelled, Completed, Failed, Pending, Running};
+    let states = format!("{:?} → {:?}", old.state, new.state);
+    if old.state.is_final() && !matches!(by, By::Revive) {
+        return Err((Rule::EndsOnce, format!("{states} by {by:?}")));
+    }
+    let raised = match by {
+        By::Claim if new.state == Running => 1,
+        By::Seize => 1,
+        _ => 0,
+    };
+    if let By::Settle(settlement) = by
+        && (settlement.lease != old.lease || old.state != Running)
+    {
+        let how = format!(
+            "a settlement under lease {} changed it at lease {}",
+            settlement.lease, old.lease
+        );
+        return Err((Rule::NothingStale, how));
+    }
+    if new.lease != old.lease + raised {
+        return Err((Rule::LeaseGrows, format!("from {} to {} by {by:?}", old.lease, new.lease)));
+    }
+    let allowed = match by {
+        By::Enqueue | By::Effect | By::Schedule => (old.state, new.state) == (Pending, Pending),
+        By::Claim => matches!((old.state, new.state), (Pending, Running | Cancelled)),
+        By::Settle(_) => old.state == Running && new.state != Running,
+        By::Seize => (old.state, new.state) == (Running, Running),
+        By::Cancel => matches!((old.state, new.state), (Pending, Cancelled) | (Running, Running)),
+        By::Revive => new.state == Pending,
+        By::Prune => (old.state, new.state) == (Pending, Cancelled),
+        By::Renew => (old.state, new.state) == (Running, Running),
+        By::Nobody => false,
+    };
+    if !allowed {
+        return Err((Rule::States, format!("{states} by {by:?}")));
+    }
+    if let By::Claim = by {
+        let expired = old.expires.is_some_and(|at| at <= clock);
+        if new.state == Running && old.due > clock {
+            let early = old.due.duration_since(clock).unwrap_or_default();
+            return Err((Rule::NotBeforeItIsDue, format!("it was claimed {early:?} too early")));
+        }
+        if new.state == Running && expired {
+            return Err((Rule::NotAfterItExpired, "it was claimed after it expired".into()));
+        }
+    }
+    if let By::Settle(Settlement { verdict, .. }) = by {
+        settled(old, new, verdict, retries)?;
+    }
+    let to = match new.state {
+        Running => format!("lease {}, try {}", new.lease, new.attempt),
+        Pending => match new.due.duration_since(clock) {
+            Ok(wait) if !wait.is_zero() => format!("due in {wait:?}"),
+            _ => "due".to_owned(),
+        },
+        Completed | Failed | Cancelled => new.error.clone().unwrap_or_default(),
+        _ => String::new(),
+    };
+    let by = match by {
+        By::Settle(settlement) => format!("settled as {:?}", settlement.verdict),
+        other => format!("{other:?}"),
+    };
+    Ok(format!("{states}: {to} ({by})"))
+}
+
+fn settled(
+    old: &TaskInfo,
+    new: &TaskInfo,
+    verdict: &Verdict,
+    retries: u32,
+) -> Result<(), (Rule, String)> {
+    let spends = match verdict {
+        Verdict::Complete | Verdict::Retry { .. } | Verdict::Fail | Verdict::Cancel { .. } => 1,
+        _ if new.state == TaskState::Cancelled => 1,
+        _ => 0,
+    };
+    let (before, after) = (spent(old), spent(new));
+    // A loss that fails a task, and a cancel that wins over a loss, are the end of it: what it has spent says no more.
+    if after != before + spends && !new.state.is_final() {
+        return Err((
+            Rule::SpentAsCounted,
+            format!("{before} tries spent, and after {verdict:?} {after}"),
+        ));
+    }
+    if new.state == TaskState::Pending && after > retries {
+        return Err((
+            Rule::RetriesLimit,
+            format!("{after} tries spent of {}, and there is another", retries + 1),
+        ));
+    }
+    let stays = matches!(verdict, Verdict::Release | Verdict::Interrupt | Verdict::Rescue { .. });
+    if stays && new.state == TaskState::Pending && new.due != old.due {
+        return Err((
+            Rule::PlaceKept,
+            format!("due {:?}, and after {verdict:?} {:?}", old.due, new.due),
+        ));
+    }
+    Ok(())
+}

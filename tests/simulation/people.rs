@@ -1,0 +1,156 @@
+//! Those who ask: they dispatch, store schedules, cancel and retry, and in the end they look how soon it is done.
+
+use std::{sync::Arc, time::Duration};
+
+use evertask::{DispatchError, Dispatched, RetryError, Runtime, TaskId, TaskState};
+use tokio::time::sleep;
+
+use crate::{
+    handlers::{dispatch, probe, schedule},
+    plan::{LISTENER, PEACE, PROBE, Release, SchedulePlan, TaskPlan, Wish},
+    rules::{Broken, Rule},
+    seat::Seat,
+    stage::{never_ended, shut_down},
+    world::World,
+};
+
+/// How soon a task begins, and stops, in peace.
+const PROMPT: Duration = Duration::from_secs(2);
+
+/// A node that could be asked: the one at this place, or the next.
+pub(crate) async fn somebody(
+    world: &World,
+    by: usize,
+    able: impl Fn(Release) -> bool,
+) -> (Arc<Seat>, Runtime) {
+    loop {
+        let places = world.plan.nodes.len() + 1;
+        for place in (0..places).map(|n| (by + n) % places) {
+            let Some(seat) = world.seat(place) else { continue };
+            let Some(runtime) = seat.runtime() else { continue };
+            if able(seat.release) && !seat.stands() {
+                return (seat, runtime);
+            }
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+pub(crate) async fn ask_for(world: Arc<World>, mut task: TaskPlan) {
+    sleep(task.at).await;
+    if task.handler == 3 && world.look(|inner| inner.peace) {
+        task.handler = 2;
+    }
+    let able = |release: Release| release.has(task.handler);
+    // The last old program may be gone by the time it would be asked.
+    let asked = tokio::time::timeout(PEACE, somebody(&world, task.by, able)).await;
+    let Ok((seat, runtime)) = asked else { return };
+    world.say(Some(&seat), None, || format!("dispatches number {}", task.number));
+    let dispatched = dispatch(&runtime, &task).await;
+    drop(runtime);
+    seat.pass().await;
+    match dispatched {
+        Ok((id, how)) => acknowledged(&world, &seat, id, how),
+        Err(DispatchError::Unknown { .. }) => {
+            world.say(Some(&seat), None, || format!("number {}: stored or not", task.number));
+        }
+        Err(error) => world.say(Some(&seat), None, || format!("number {}: {error}", task.number)),
+    }
+}
+
+/// Somebody was told that a task is stored. So it is.
+fn acknowledged(world: &World, seat: &Seat, id: TaskId, how: Dispatched) {
+    world.with(|inner| {
+        let task = inner.model.n(id);
+        inner.history.say(world.now(), Some(seat.place), task, format!("acknowledged: {how:?}"));
+        match inner.model.tales.get_mut(&id) {
+            Some(tale) => {
+                tale.acknowledged = true;
+                Ok(())
+            }
+            None => Err(Broken {
+                rule: Rule::Acknowledged,
+                how: format!("{how:?}, and nothing is stored"),
+                task,
+                place: Some(seat.place),
+            }),
+        }
+    });
+}
+
+pub(crate) async fn ask_for_schedule(world: Arc<World>, plan: SchedulePlan) {
+    sleep(plan.at).await;
+    let (seat, runtime) = somebody(&world, plan.by, |_| true).await;
+    world.say(Some(&seat), None, || format!("stores a schedule: {plan:?}"));
+    let stored = schedule(&runtime, &plan).await.is_ok();
+    drop(runtime);
+    seat.pass().await;
+    world.say(Some(&seat), None, || format!("schedule {} stored: {stored}", plan.number));
+}
+
+/// Each series that was stored has made as many tasks as it was to.
+pub(crate) fn all_ticked(world: &World) {
+    world.with(|inner| {
+        for plan in &world.plan.schedules {
+            let key = format!("series {}", plan.number);
+            let ticks = inner.ticks.keys().filter(|(of, _)| *of == key).count() as u64;
+            if ticks != plan.runs && world.truth.has_schedule(&key) {
+                let how = format!("{key} made {ticks} tasks of {}", plan.runs);
+                return Err(Broken { rule: Rule::TickOnce, how, task: None, place: None });
+            }
+        }
+        Ok(())
+    });
+}
+
+/// In peace, and after all that is left of the trouble: how soon a task begins, and how soon one stops that is cancelled.
+pub(crate) async fn probe_all(world: &Arc<World>) {
+    sleep(Duration::from_secs(40)).await;
+    let (_, client) = somebody(world, world.plan.nodes.len(), |_| true).await;
+    let state = |id: TaskId| world.truth.task(id).map(|task| task.state);
+    let until = async |id: TaskId, wanted: TaskState, what: &str| {
+        sleep(PROMPT).await;
+        if state(id) != Some(wanted) {
+            world.with::<()>(|inner| {
+                let how = format!("{what}: {:?} after {PROMPT:?}", state(id));
+                Err(Broken { rule: Rule::Prompt, how, task: inner.model.n(id), place: None })
+            });
+        }
+    };
+    let Ok(quick) = probe(&client, PROBE).await else { return never_ended(world) };
+    until(quick, TaskState::Completed, "nobody else had anything to do").await;
+    let Ok(listener) = probe(&client, LISTENER).await else { return never_ended(world) };
+    until(listener, TaskState::Running, "nobody else had anything to do").await;
+    let _asked = client.cancel(listener).await;
+    until(listener, TaskState::Cancelled, "it was to be cancelled").await;
+    for place in 0..world.plan.nodes.len() {
+        let Some(seat) = world.seat(place) else { continue };
+        shut_down(world, &seat).await;
+    }
+    world.check();
+}
+
+pub(crate) async fn wish_for(world: Arc<World>, wish: Wish) {
+    sleep(wish.at).await;
+    let id = world.look(|inner| {
+        let mut tales = inner.model.tales.iter();
+        let is_it = |info: &evertask::TaskInfo| crate::model::number(info) == wish.task;
+        tales.find(|(_, tale)| tale.info.as_ref().is_some_and(is_it)).map(|(id, _)| *id)
+    });
+    let Some(id) = id else { return };
+    let (seat, runtime) = somebody(&world, wish.by, |_| true).await;
+    let what = if wish.retry {
+        match runtime.retry(id).await {
+            Ok(()) => "done",
+            Err(RetryError::Storage(_)) => "the storage failed",
+            Err(_) => "refused",
+        }
+        .to_owned()
+    } else {
+        runtime.cancel(id).await.map_or_else(|error| error.to_string(), |done| format!("{done:?}"))
+    };
+    drop(runtime);
+    seat.pass().await;
+    let wish = if wish.retry { "retry" } else { "cancel" };
+    world.say(Some(&seat), Some(id), || format!("asked to {wish} it: {what}"));
+}

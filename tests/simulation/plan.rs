@@ -1,0 +1,401 @@
+//! What a seed draws: everything that will be asked for and everything that will go wrong, as lists that can be made shorter.
+
+use std::{fmt, time::Duration};
+
+use fastrand::Rng;
+
+/// When everything that goes wrong is over.
+pub(crate) const PEACE: Duration = Duration::from_secs(30);
+/// Numbers of tasks that others dispatch on success begin here.
+pub(crate) const EFFECTS: u32 = 1_000;
+/// Numbers of tasks that schedules make begin here.
+pub(crate) const TICKS: u32 = 2_000;
+/// The number of a task that is dispatched in peace, to see how soon it runs.
+pub(crate) const PROBE: u32 = 3_000;
+/// And of one that runs until it is cancelled.
+pub(crate) const LISTENER: u32 = 3_001;
+
+/// A whole history before it happens.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) lease: Duration,
+    pub(crate) max_losses: u32,
+    /// One for each place: how many attempts its node runs at a time, and what it knows at first.
+    pub(crate) nodes: Vec<(usize, Release)>,
+    pub(crate) tasks: Vec<TaskPlan>,
+    pub(crate) wishes: Vec<Wish>,
+    pub(crate) schedules: Vec<SchedulePlan>,
+    pub(crate) faults: Vec<Fault>,
+}
+
+/// Which handlers a program has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Release {
+    /// `alpha`, and `gamma` under its old name.
+    First,
+    /// `beta` as well.
+    Second,
+    /// `gamma` under its new name, the old one an alias.
+    Third,
+}
+
+/// A task somebody will dispatch.
+#[derive(Debug, Clone)]
+pub(crate) struct TaskPlan {
+    pub(crate) number: u32,
+    pub(crate) at: Duration,
+    pub(crate) by: usize,
+    pub(crate) handler: usize,
+    pub(crate) key: Option<u8>,
+    pub(crate) priority: i16,
+    pub(crate) after: Duration,
+    pub(crate) expires: Option<Duration>,
+    pub(crate) retries: u32,
+    /// It dispatches another one on success.
+    pub(crate) effect: bool,
+    /// What its runs do, one after the other; the last one is repeated.
+    pub(crate) acts: Vec<Act>,
+}
+
+/// What one run of a task does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Act {
+    Return(Duration),
+    Fail(Duration),
+    FailForGood,
+    Panic,
+    /// Until its timeout.
+    Hang,
+    Snooze(Duration),
+    GiveUp,
+    /// Keeps the executor of its node for itself.
+    Block(Duration),
+    /// Waits to be told to stop, for at most so long, and then takes a while to end.
+    Listen(Duration, Duration),
+    /// Takes its node with it.
+    Kill,
+}
+
+/// Something somebody asks for once a task is stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Wish {
+    pub(crate) at: Duration,
+    pub(crate) by: usize,
+    pub(crate) task: u32,
+    pub(crate) retry: bool,
+}
+
+/// A schedule somebody will store.
+#[derive(Debug, Clone)]
+pub(crate) struct SchedulePlan {
+    pub(crate) at: Duration,
+    pub(crate) by: usize,
+    pub(crate) number: u32,
+    pub(crate) every: Duration,
+    pub(crate) runs: u64,
+    pub(crate) overlap: bool,
+}
+
+/// Something that goes wrong.
+#[derive(Debug, Clone)]
+pub(crate) enum Fault {
+    Crash {
+        at: Duration,
+        place: usize,
+        back: Duration,
+    },
+    /// The process is stopped and goes on later.
+    Stand {
+        at: Duration,
+        place: usize,
+        lasts: Duration,
+    },
+    /// The storage is out of reach; it says so, or says nothing.
+    Cut {
+        at: Duration,
+        place: usize,
+        lasts: Duration,
+        silent: bool,
+    },
+    /// The storage wakes nobody there.
+    Deaf {
+        at: Duration,
+        place: usize,
+        lasts: Duration,
+    },
+    Shutdown {
+        at: Duration,
+        place: usize,
+        back: Duration,
+    },
+    Deploy {
+        at: Duration,
+        place: usize,
+        release: Release,
+    },
+    /// The storage's clock jumps, by so many milliseconds.
+    Jump {
+        at: Duration,
+        by: i64,
+    },
+    /// One call goes wrong: the nth of its kind from this place.
+    Call {
+        place: usize,
+        call: Call,
+        nth: u32,
+        harm: Harm,
+    },
+}
+
+/// The calls of a storage, as far as one may go wrong without the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Call {
+    Join,
+    Enqueue,
+    Claim,
+    Settle,
+    Renew,
+    Peers,
+    Seize,
+    Cancel,
+    Revive,
+    Prune,
+    Schedules,
+    Leave,
+    Read,
+}
+
+impl Call {
+    const HARMED: [(u32, Self); 11] = [
+        (30, Self::Settle),
+        (30, Self::Claim),
+        (20, Self::Enqueue),
+        (20, Self::Renew),
+        (6, Self::Peers),
+        (6, Self::Seize),
+        (6, Self::Cancel),
+        (4, Self::Revive),
+        (3, Self::Schedules),
+        (3, Self::Leave),
+        (2, Self::Join),
+    ];
+}
+
+/// What happens to one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Harm {
+    /// Nothing is done, and that is told.
+    Fails,
+    /// All is done, and the answer is an error.
+    LosesReply,
+    /// Nothing is done, and nothing is answered.
+    SwallowsCall,
+    /// All is done, and nothing is answered.
+    SwallowsReply,
+    /// It arrives late, perhaps when nobody waits any longer.
+    LateCall(Duration),
+    LateReply(Duration),
+    /// The node dies before it arrives.
+    CrashBefore,
+    /// The node dies after it was done.
+    CrashAfter,
+}
+
+fn ms(rng: &mut Rng, range: std::ops::Range<u64>) -> Duration {
+    Duration::from_millis(rng.u64(range))
+}
+
+/// One of these, each as often as its weight says.
+fn weighted<T: Copy>(rng: &mut Rng, of: &[(u32, T)]) -> T {
+    let mut left = rng.u32(0..of.iter().map(|(weight, _)| weight).sum());
+    for (weight, one) in of {
+        match left.checked_sub(*weight) {
+            Some(rest) => left = rest,
+            None => return *one,
+        }
+    }
+    of[0].1
+}
+
+impl Plan {
+    pub(crate) fn of(seed: u64) -> Self {
+        let rng = &mut Rng::with_seed(seed);
+        let places = rng.usize(2..5);
+        let releases = [(1, Release::First), (2, Release::Second), (5, Release::Third)];
+        let nodes = (0..places).map(|_| (rng.usize(1..5), weighted(rng, &releases))).collect();
+        let lease = Duration::from_secs(weighted(rng, &[(3, 3), (2, 5), (1, 15)]));
+        let max_losses = rng.u32(1..4);
+        let mut plan = Self {
+            seed,
+            lease,
+            max_losses,
+            nodes,
+            tasks: Vec::new(),
+            wishes: Vec::new(),
+            schedules: Vec::new(),
+            faults: Vec::new(),
+        };
+        for number in 0..rng.u32(3..25) {
+            // One place more is that of someone who only asks.
+            plan.tasks.push(TaskPlan::draw(rng, number, places + 1));
+        }
+        for _ in 0..rng.usize(0..6) {
+            let task = rng.usize(0..plan.tasks.len());
+            let at = plan.tasks[task].at + ms(rng, 0..8_000);
+            let (by, task) = (rng.usize(0..=places), task as u32);
+            plan.wishes.push(Wish { at, by, task, retry: rng.u8(0..4) == 0 });
+        }
+        for number in 0..weighted(rng, &[(3, 0), (2, 1), (1, 2)]) {
+            plan.schedules.push(SchedulePlan {
+                at: ms(rng, 0..15_000),
+                by: rng.usize(0..=places),
+                number: TICKS + number,
+                every: Duration::from_secs(rng.u64(1..5)),
+                runs: rng.u64(1..7),
+                overlap: rng.bool(),
+            });
+        }
+        // Some histories are calm, so that it shows what goes wrong without any fault.
+        let faults = weighted(rng, &[(1, 0), (4, 4), (4, 10), (3, 25)]);
+        for _ in 0..faults {
+            plan.faults.push(Fault::draw(rng, places));
+        }
+        plan
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed: _, lease, max_losses, nodes, tasks, wishes, schedules, faults } = self;
+        writeln!(
+            f,
+            "  lease {lease:?}, max_losses {max_losses}, nodes (slots, release) {nodes:?}"
+        )?;
+        tasks.iter().try_for_each(|task| writeln!(f, "  {task:?}"))?;
+        wishes.iter().try_for_each(|wish| writeln!(f, "  {wish:?}"))?;
+        schedules.iter().try_for_each(|schedule| writeln!(f, "  {schedule:?}"))?;
+        faults.iter().try_for_each(|fault| writeln!(f, "  {fault:?}"))
+    }
+}
+
+impl Plan {
+    pub(crate) fn task(&self, number: u32) -> Option<&TaskPlan> {
+        self.tasks.iter().find(|task| task.number == number)
+    }
+
+    /// What the nth run of a task does.
+    pub(crate) fn act(&self, number: u32, nth: usize) -> Act {
+        if number == LISTENER {
+            return Act::Listen(Duration::from_secs(300), Duration::ZERO);
+        }
+        let acts = self.task(number).map(|task| &task.acts);
+        let act = acts.and_then(|acts| acts.get(nth).or(acts.last()));
+        act.copied().unwrap_or(Act::Return(Duration::ZERO))
+    }
+}
+
+impl TaskPlan {
+    fn draw(rng: &mut Rng, number: u32, places: usize) -> Self {
+        // Most come in crowds, as they do.
+        let at = match rng.u8(0..3) {
+            0 => ms(rng, 0..22_000),
+            _ => Duration::from_secs(rng.u64(1..22)),
+        };
+        let poison = rng.u8(0..30) == 0;
+        let runs = if poison { 1 } else { rng.usize(1..4) };
+        let mut acts: Vec<Act> = (0..runs).map(|_| Act::draw(rng)).collect();
+        if poison {
+            acts = vec![Act::Kill];
+        } else {
+            // So that it ends some day.
+            acts.push(Act::Return(ms(rng, 0..300)));
+        }
+        Self {
+            number,
+            at,
+            by: rng.usize(0..places),
+            handler: weighted(rng, &[(4, 0), (2, 1), (2, 2), (1, 3)]),
+            key: (rng.u8(0..4) == 0).then(|| rng.u8(0..2)),
+            priority: weighted(rng, &[(6, 0), (1, -3), (1, 7)]),
+            after: if rng.u8(0..4) == 0 { ms(rng, 1..9_000) } else { Duration::ZERO },
+            expires: (rng.u8(0..12) == 0).then(|| ms(rng, 100..9_000)),
+            retries: rng.u32(0..4),
+            effect: rng.u8(0..4) == 0,
+            acts,
+        }
+    }
+}
+
+impl Act {
+    fn draw(rng: &mut Rng) -> Self {
+        match rng.u8(0..24) {
+            0..=6 => Self::Return(ms(rng, 0..300)),
+            7..=10 => Self::Return(ms(rng, 500..6_000)),
+            11..=14 => Self::Fail(ms(rng, 0..500)),
+            15 => Self::FailForGood,
+            16 => Self::Panic,
+            17 => Self::Hang,
+            18 => Self::Snooze(ms(rng, 0..4_000)),
+            19 => Self::GiveUp,
+            20 => Self::Block(ms(rng, 100..9_000)),
+            21 | 22 => Self::Listen(ms(rng, 500..9_000), ms(rng, 0..1_500)),
+            _ => Self::Return(Duration::ZERO),
+        }
+    }
+}
+
+impl Fault {
+    fn draw(rng: &mut Rng, places: usize) -> Self {
+        let (at, place) = (ms(rng, 0..PEACE.as_millis() as u64 - 2_000), rng.usize(0..places));
+        let long = |rng: &mut Rng| match rng.u8(0..3) {
+            0 => ms(rng, 50..1_000),
+            _ => ms(rng, 1_000..20_000),
+        };
+        let releases = [(1, Release::First), (1, Release::Second), (2, Release::Third)];
+        match rng.u8(0..32) {
+            0..=4 => Self::Crash { at, place, back: ms(rng, 100..9_000) },
+            5..=7 => Self::Stand { at, place, lasts: long(rng) },
+            8..=10 => Self::Cut { at, place, lasts: long(rng), silent: rng.bool() },
+            11 => Self::Deaf { at, place, lasts: long(rng) },
+            12 | 13 => Self::Shutdown { at, place, back: ms(rng, 0..4_000) },
+            14 => Self::Deploy { at, place, release: weighted(rng, &releases) },
+            15 => Self::Jump { at, by: weighted(rng, &[(2, -2_000), (2, 5_000), (1, 3_600_000)]) },
+            _ => {
+                let call = weighted(rng, &Call::HARMED);
+                let few = matches!(call, Call::Join | Call::Seize | Call::Leave | Call::Cancel);
+                let nth = rng.u32(if few { 0..3 } else { 0..40 });
+                Self::Call { place, call, nth, harm: Harm::draw(rng) }
+            }
+        }
+    }
+
+    /// When it begins, if that depends on time.
+    pub(crate) fn at(&self) -> Option<Duration> {
+        match self {
+            Self::Crash { at, .. }
+            | Self::Stand { at, .. }
+            | Self::Cut { at, .. }
+            | Self::Deaf { at, .. }
+            | Self::Shutdown { at, .. }
+            | Self::Deploy { at, .. }
+            | Self::Jump { at, .. } => Some(*at),
+            Self::Call { .. } => None,
+        }
+    }
+}
+
+impl Harm {
+    fn draw(rng: &mut Rng) -> Self {
+        match rng.u8(0..12) {
+            0 => Self::Fails,
+            1..=3 => Self::LosesReply,
+            4 => Self::SwallowsCall,
+            5 | 6 => Self::SwallowsReply,
+            7 => Self::LateCall(ms(rng, 100..8_000)),
+            8 => Self::LateReply(ms(rng, 100..20_000)),
+            9 => Self::CrashBefore,
+            _ => Self::CrashAfter,
+        }
+    }
+}

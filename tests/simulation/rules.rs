@@ -1,0 +1,114 @@
+//! What has to hold, whatever goes wrong: the written list. Numbers are those of the promises in the documentation.
+
+/// One of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rule {
+    Acknowledged,
+    EndsSomeDay,
+    EndsOnce,
+    LeaseGrows,
+    NothingStale,
+    OneAtATime,
+    OneRunPerLease,
+    OutputOfItsRun,
+    EffectsWithCompletion,
+    OnlyTheDeadAreRobbed,
+    StopsWhenTold,
+    CancelWins,
+    SpentAsCounted,
+    RetriesLimit,
+    PlaceKept,
+    QuarantineIsEarned,
+    SuspectsAlone,
+    TickOnce,
+    NotBeforeItIsDue,
+    NotAfterItExpired,
+    InOrder,
+    KnownHandlers,
+    KeysAreUnique,
+    States,
+    SlotsAreKept,
+    ShutDownIsShutDown,
+    DeletedOnlyWhenOver,
+    Prompt,
+}
+
+impl Rule {
+    /// Where it comes from, and what it says.
+    pub(crate) fn says(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Acknowledged => ("1", "a dispatch that was acknowledged is stored"),
+            Self::EndsSomeDay => ("2", "a stored task ends within ten minutes of peace"),
+            Self::EndsOnce => ("2", "what has ended stays as it ended, unless it is revived"),
+            Self::LeaseGrows => {
+                ("3", "each claim and each seizure raises the lease by one, nothing else does")
+            }
+            Self::NothingStale => {
+                ("3", "a write under a lease that is not the current one changes nothing")
+            }
+            Self::OneAtATime => ("3", "runs whose ends were accepted do not overlap"),
+            Self::OneRunPerLease => ("3", "a lease is given to one node and begins one run"),
+            Self::OutputOfItsRun => {
+                ("3", "a completed task has the output of the run that completed it")
+            }
+            Self::EffectsWithCompletion => (
+                "§6",
+                "what a run stores on success is stored if and only if it completed its task, once",
+            ),
+            Self::OnlyTheDeadAreRobbed => (
+                "4",
+                "tasks are taken only from a node that left or gave no sign of life for a lease",
+            ),
+            Self::StopsWhenTold => (
+                "5",
+                "a run whose node has heard that it is cancelled or lost ends within the grace",
+            ),
+            Self::CancelWins => {
+                ("5", "once a cancel was accepted the task ends as cancelled, or was revived")
+            }
+            Self::SpentAsCounted => {
+                ("6", "an end by the handler spends one try; interruption, loss, snooze spend none")
+            }
+            Self::RetriesLimit => ("6", "no more tries are spent than were given"),
+            Self::PlaceKept => ("6", "what was interrupted, given back or rescued keeps its place"),
+            Self::QuarantineIsEarned => (
+                "6",
+                "a task fails for losses only after it was lost twice, and then `max_losses` times alone",
+            ),
+            Self::SuspectsAlone => ("6", "a node runs one suspect at a time"),
+            Self::TickOnce => ("7", "an instant of a schedule makes one task"),
+            Self::NotBeforeItIsDue => {
+                ("§6", "no task is given out before the storage's clock says that it is due")
+            }
+            Self::NotAfterItExpired => ("§6", "no task is given out after it expired"),
+            Self::InOrder => (
+                "§6",
+                "of what is due in a queue, that of the highest priority goes first, then the longest due",
+            ),
+            Self::KnownHandlers => ("11", "a task is given only to a node that knows its handler"),
+            Self::KeysAreUnique => ("§4", "no two live tasks of a handler have one key"),
+            Self::States => ("§6", "a task goes from state to state only as the table says"),
+            Self::SlotsAreKept => ("12", "a node runs no more at a time than it has slots"),
+            Self::ShutDownIsShutDown => {
+                ("6", "nothing runs on a node after its shutdown has returned")
+            }
+            Self::DeletedOnlyWhenOver => {
+                ("§6", "only what has ended is deleted, and not before its time is out")
+            }
+            Self::Prompt => (
+                "8",
+                "in peace, a task is begun within two seconds, and a running one stops as soon after a cancel",
+            ),
+        }
+    }
+}
+
+/// One of them does not hold.
+#[derive(Debug, Clone)]
+pub(crate) struct Broken {
+    pub(crate) rule: Rule,
+    pub(crate) how: String,
+    /// The task it is about, by its number in the history.
+    pub(crate) task: Option<usize>,
+    pub(crate) place: Option<usize>,
+}

@@ -1,0 +1,110 @@
+//! One run of a handler, as it is seen to begin and to end.
+
+use std::sync::Arc;
+
+use evertask::{TaskId, verdict::SUSPECT_AFTER};
+
+use crate::{
+    model::{End, RunSeen},
+    plan::Act,
+    rules::{Broken, Rule},
+    seat::Seat,
+    world::World,
+};
+
+/// A run that is under way; dropped without an end, it was cut off.
+pub(crate) struct Run {
+    world: Arc<World>,
+    seat: Arc<Seat>,
+    id: TaskId,
+    lease: u64,
+    ended: bool,
+}
+
+impl Run {
+    /// A handler begins. Says what it is to do.
+    pub(crate) fn begin(
+        world: &Arc<World>,
+        seat: &Arc<Seat>,
+        number: u32,
+        id: TaskId,
+    ) -> (Self, Act) {
+        let lease = seat.inside.lock().unwrap().leases.get(&id).copied().unwrap_or_default();
+        let act = world.with(|inner| {
+            let place = Some(seat.place);
+            let task = inner.model.n(id);
+            let broken = |rule, how: String| Broken { rule, how, task, place };
+            if lease == 0 {
+                return Err(broken(Rule::OneRunPerLease, "it runs without a lease".into()));
+            }
+            if seat.inside.lock().unwrap().shut {
+                return Err(broken(Rule::ShutDownIsShutDown, "it begins after that".into()));
+            }
+            let Some(tale) = inner.model.tales.get_mut(&id) else {
+                return Err(broken(Rule::Acknowledged, "it runs and is not stored".into()));
+            };
+            let nth = tale.begun.entry(number).or_default();
+            let act = world.plan.act(number, *nth);
+            *nth += 1;
+            let suspect = tale.losses >= SUSPECT_AFTER;
+            let index = world.index(inner, seat);
+            let run = RunSeen {
+                place: seat.place,
+                seat: index,
+                begin: world.now(),
+                end: None,
+                suspect,
+                must_end: None,
+            };
+            let text = format!("run of lease {lease} begins, to {act:?}");
+            inner.history.say(world.now(), place, task, text);
+            seat.inside.lock().unwrap().running.insert((id, lease));
+            if inner.model.runs.insert((id, lease), run).is_some() {
+                return Err(broken(Rule::OneRunPerLease, format!("lease {lease} runs twice")));
+            }
+            let here = inner.model.runs.values().filter(|it| it.seat == index && it.end.is_none());
+            let (open, suspects) =
+                here.fold((0, 0), |(open, of), it| (open + 1, of + u32::from(it.suspect)));
+            if open > seat.slots {
+                return Err(broken(
+                    Rule::SlotsAreKept,
+                    format!("{open} runs in {} slots", seat.slots),
+                ));
+            }
+            if suspects > 1 {
+                return Err(broken(
+                    Rule::SuspectsAlone,
+                    format!("{suspects} suspects run at once"),
+                ));
+            }
+            Ok(act)
+        });
+        let run =
+            Self { world: Arc::clone(world), seat: Arc::clone(seat), id, lease, ended: false };
+        (run, act.unwrap_or(Act::Return(std::time::Duration::ZERO)))
+    }
+
+    /// It ends so, and its output is its lease.
+    pub(crate) fn end(&mut self, end: End) -> u64 {
+        if !std::mem::replace(&mut self.ended, true) && !self.seat.is_dead() {
+            let world = &self.world;
+            self.seat.inside.lock().unwrap().running.remove(&(self.id, self.lease));
+            let _never = world.with(|inner| {
+                if let Some(run) = inner.model.runs.get_mut(&(self.id, self.lease)) {
+                    run.end = Some((world.now(), end));
+                }
+                let text = format!("run of lease {} ends: {end:?}", self.lease);
+                let task = inner.model.n(self.id);
+                inner.history.say(world.now(), Some(self.seat.place), task, text);
+                Ok(())
+            });
+        }
+        self.lease
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.end(End::Dropped);
+    }
+}

@@ -1,0 +1,303 @@
+//! One history from beginning to end: the nodes start, things are asked for, things go wrong, peace comes, all has to end.
+
+use std::{sync::Arc, time::Duration};
+
+use evertask::{Retention, Runtime};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::{
+    bugs::Bug,
+    model::KEPT,
+    people::{all_ticked, ask_for, ask_for_schedule, probe_all, wish_for},
+    plan::{Fault, PEACE, Plan, Release},
+    rules::{Broken, Rule},
+    seat::Seat,
+    wire::Wire,
+    world::World,
+};
+
+/// How long everything may take to end once there is peace.
+const BOUND: Duration = Duration::from_secs(600);
+
+/// What came of a history.
+pub(crate) struct Outcome {
+    pub(crate) broken: Option<Broken>,
+    pub(crate) history: String,
+    /// The part of it that explains the failure.
+    pub(crate) guilty: String,
+    /// How much happened: tasks, runs, rescued leases.
+    pub(crate) tasks: usize,
+    pub(crate) runs: usize,
+}
+
+/// Lets a plan happen, on a thread of its own, so that it shares nothing with any other.
+pub(crate) fn play(plan: &Plan, bug: Option<Bug>) -> Outcome {
+    let plan = plan.clone();
+    let thread = std::thread::Builder::new().name(SIMULATED.into()).spawn(move || {
+        evertask::chance::seed(plan.seed);
+        let mut tokio = tokio::runtime::Builder::new_current_thread();
+        let tokio = tokio.enable_time().start_paused(true).build().unwrap();
+        tokio.block_on(async {
+            let world = World::new(plan, bug);
+            happen(&world).await;
+            world.end();
+            world.look(|inner| Outcome {
+                broken: inner.broken.clone(),
+                history: inner.history.whole(),
+                guilty: inner.broken.as_ref().map(|it| inner.history.of(it)).unwrap_or_default(),
+                tasks: inner.model.tales.len(),
+                runs: inner.model.runs.len(),
+            })
+        })
+    });
+    thread.unwrap().join().unwrap()
+}
+
+/// The name of threads on which panics are planned.
+pub(crate) const SIMULATED: &str = "simulated";
+
+async fn happen(world: &Arc<World>) {
+    for (place, (_, release)) in world.plan.nodes.iter().enumerate() {
+        start(world, place, *release);
+    }
+    start_client(world).await;
+    for schedule in world.plan.schedules.clone() {
+        tokio::spawn(ask_for_schedule(Arc::clone(world), schedule));
+    }
+    for task in world.plan.tasks.clone() {
+        tokio::spawn(ask_for(Arc::clone(world), task));
+    }
+    for wish in world.plan.wishes.clone() {
+        tokio::spawn(wish_for(Arc::clone(world), wish));
+    }
+    for fault in world.plan.faults.clone() {
+        tokio::spawn(go_wrong(Arc::clone(world), fault));
+    }
+    tokio::spawn(bring_back(Arc::clone(world)));
+    let all = async {
+        while world.now() < PEACE {
+            sleep(Duration::from_secs(1)).await;
+            world.check();
+        }
+        make_peace(world);
+        let end = Instant::now() + BOUND;
+        while !at_rest(world) {
+            sleep(Duration::from_millis(500)).await;
+            world.check();
+            if Instant::now() > end {
+                never_ended(world);
+            }
+        }
+        all_ticked(world);
+        // For some only: it takes as long again.
+        if world.plan.seed.is_multiple_of(3) {
+            probe_all(world).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = world.alarm.notified() => {}
+        () = all => {}
+    }
+}
+
+/// Someone who only asks has the last place.
+async fn start_client(world: &Arc<World>) {
+    let place = world.plan.nodes.len();
+    let seat = Seat::new(world, place, 0, Release::Third);
+    world.look(|inner| {
+        inner.places[place] = Some(Arc::clone(&seat));
+        inner.seats.push(Arc::clone(&seat));
+    });
+    let builder = Runtime::builder().storage(Wire(Arc::clone(&seat))).discover(false);
+    let client = Release::Third.install(builder).client().await.expect("it asks for nothing");
+    seat.inside.lock().unwrap().runtime = Some(client);
+}
+
+/// A new node has the place.
+fn start(world: &Arc<World>, place: usize, release: Release) {
+    let seat = Seat::new(world, place, world.plan.nodes[place].0, release);
+    world.look(|inner| {
+        inner.places[place] = Some(Arc::clone(&seat));
+        inner.seats.push(Arc::clone(&seat));
+    });
+    world.say(Some(&seat), None, || format!("starts with the {release:?} release"));
+    let world = Arc::clone(world);
+    tokio::spawn(async move {
+        loop {
+            let builder = Runtime::builder()
+                .storage(Wire(Arc::clone(&seat)))
+                .discover(false)
+                .state(Arc::clone(&seat))
+                .concurrency(seat.slots)
+                .lease(world.plan.lease)
+                .max_losses(world.plan.max_losses)
+                .stall_limit(Duration::from_secs(86_400))
+                .shutdown_timeout(Duration::from_secs(5))
+                .retention(Retention::default().completed(KEPT));
+            match release.install(builder).start().await {
+                Ok(runtime) => {
+                    seat.inside.lock().unwrap().runtime = Some(runtime);
+                    return;
+                }
+                Err(error) => world.say(Some(&seat), None, || format!("does not start: {error}")),
+            }
+            sleep(Duration::from_millis(500)).await;
+        }
+    });
+}
+
+/// Places whose node died or was stopped have a new one after a while.
+async fn bring_back(world: Arc<World>) {
+    loop {
+        sleep(Duration::from_millis(50)).await;
+        let now = Instant::now();
+        let due: Vec<usize> = world.look(|inner| {
+            let (due, later) = inner.back.iter().partition(|(at, _)| *at <= now);
+            inner.back = later;
+            let due: Vec<(Instant, usize)> = due;
+            due.into_iter().map(|(_, place)| place).collect()
+        });
+        for place in due {
+            let peace = world.look(|inner| inner.peace);
+            let before = world.look(|inner| {
+                let mut of_place = inner.seats.iter().filter(|seat| seat.place == place);
+                of_place.next_back().map(|seat| seat.release)
+            });
+            let release = if peace { Release::Third } else { before.unwrap_or(Release::Third) };
+            start(&world, place, release);
+        }
+    }
+}
+
+async fn go_wrong(world: Arc<World>, fault: Fault) {
+    let Some(at) = fault.at() else { return };
+    sleep(at).await;
+    let seat = |place: usize| world.seat(place);
+    match fault {
+        Fault::Crash { place, back, .. } => {
+            if let Some(seat) = seat(place) {
+                world.crash(&seat, back);
+            }
+        }
+        Fault::Stand { place, lasts, .. } => {
+            if let Some(seat) = seat(place) {
+                world.stand(&seat, lasts);
+            }
+        }
+        Fault::Cut { place, lasts, silent, .. } => {
+            let Some(seat) = seat(place) else { return };
+            let how = if silent { "silently " } else { "" };
+            world.say(Some(&seat), None, || format!("is {how}cut off for {lasts:?}"));
+            let until = Instant::now() + lasts;
+            seat.inside.lock().unwrap().cut = Some((until, silent));
+            sleep_until(until).await;
+            seat.bell.all();
+            seat.bell.peers();
+        }
+        Fault::Deaf { place, lasts, .. } => {
+            let Some(seat) = seat(place) else { return };
+            world.say(Some(&seat), None, || format!("is deaf for {lasts:?}"));
+            let until = Instant::now() + lasts;
+            seat.inside.lock().unwrap().deaf = Some(until);
+            sleep_until(until).await;
+            seat.bell.all();
+            seat.bell.peers();
+        }
+        Fault::Shutdown { place, back, .. } => {
+            let Some(seat) = seat(place) else { return };
+            if shut_down(&world, &seat).await {
+                world.comes_back(&seat, back);
+            }
+        }
+        Fault::Deploy { place, release, .. } => {
+            let Some(seat) = seat(place) else { return };
+            if shut_down(&world, &seat).await {
+                start(&world, place, release);
+            }
+        }
+        Fault::Jump { by, .. } => world.jump(by),
+        Fault::Call { .. } => {}
+    }
+}
+
+/// Shuts a node down; `false` if it died meanwhile, or was being shut down already.
+pub(crate) async fn shut_down(world: &World, seat: &Arc<Seat>) -> bool {
+    let Some(runtime) = seat.runtime() else { return false };
+    seat.inside.lock().unwrap().closing = true;
+    world.say(Some(seat), None, || "is shut down".into());
+    let done = runtime.shutdown().await;
+    seat.pass().await;
+    if seat.is_dead() {
+        return false;
+    }
+    world.say(Some(seat), None, || format!("its shutdown returned: {done:?}"));
+    world.with(|inner| {
+        let mut inside = seat.inside.lock().unwrap();
+        (inside.shut, inside.runtime) = (true, None);
+        drop(inside);
+        let index = world.index(inner, seat);
+        let open = inner.model.runs.iter().find(|(_, run)| run.seat == index && run.end.is_none());
+        match open {
+            Some(((id, lease), _)) => Err(Broken {
+                rule: Rule::ShutDownIsShutDown,
+                how: format!("the run of lease {lease} goes on"),
+                task: inner.model.n(*id),
+                place: Some(seat.place),
+            }),
+            None => Ok(()),
+        }
+    });
+    // What is left of it is of no more interest than that of a dead one.
+    seat.die();
+    true
+}
+
+/// Nothing goes wrong any more; every place has a node, and all know all handlers.
+fn make_peace(world: &Arc<World>) {
+    world.say(None, None, || "peace".into());
+    let seats = world.look(|inner| {
+        inner.peace = true;
+        inner.back.iter_mut().for_each(|(at, _)| *at = Instant::now());
+        inner.places.clone()
+    });
+    for seat in seats.into_iter().flatten() {
+        seat.heal();
+        if seat.release != Release::Third {
+            let world = Arc::clone(world);
+            tokio::spawn(async move {
+                loop {
+                    if shut_down(&world, &seat).await {
+                        return start(&world, seat.place, Release::Third);
+                    }
+                    if seat.is_dead() || seat.inside.lock().unwrap().closing {
+                        return;
+                    }
+                    sleep(Duration::from_millis(500)).await;
+                }
+            });
+        }
+    }
+}
+
+fn at_rest(world: &World) -> bool {
+    world.look(|inner| {
+        let over = |info: &evertask::TaskInfo| info.state.is_final();
+        inner.model.tales.values().all(|tale| tale.info.as_ref().is_none_or(over))
+    }) && world.truth.schedules_are_over()
+}
+
+pub(crate) fn never_ended(world: &World) {
+    world.with::<()>(|inner| {
+        let over = |info: &evertask::TaskInfo| info.state.is_final();
+        let waits = |tale: &&crate::model::Tale| !tale.info.as_ref().is_none_or(over);
+        let tale = inner.model.tales.values().find(waits);
+        let how = tale.map_or_else(String::new, |tale| {
+            let info = tale.info.as_ref();
+            info.map_or_else(String::new, |it| {
+                format!("{} is {:?}, lease {}", it.name, it.state, it.lease)
+            })
+        });
+        Err(Broken { rule: Rule::EndsSomeDay, how, task: tale.map(|tale| tale.n), place: None })
+    });
+}

@@ -1,0 +1,191 @@
+//! The storage as one node sees it: far away, and not always there.
+//!
+//! A call travels, is done at one instant, and its answer travels back. What is on its way goes on whether anybody still waits for
+//! it or not. A node that is dead or stands still neither sends nor hears.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use evertask::{
+    Keep, StorageError, StorageErrorKind, TaskId, TaskInfo,
+    storage::{
+        Backlog, Beat, Bell, Cancel, Claim, Claimed, Count, DueSchedules, Enqueued, Held, Inspect,
+        Known, Lost, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive, ScheduleChange,
+        ScheduleChanged, SchedulePage, Settled, Settlement, Storage, StoredSchedule, TaskFilter,
+    },
+};
+use tokio::{sync::oneshot, time::sleep};
+
+use crate::{
+    plan::{Call, Harm},
+    seat::Seat,
+    world::World,
+};
+
+#[derive(Clone)]
+pub(crate) struct Wire(pub(crate) Arc<Seat>);
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Wire").field(&self.0.place).finish()
+    }
+}
+
+fn broken<T>() -> Result<T, StorageError> {
+    Err(StorageError::new(StorageErrorKind::Unavailable, "the connection broke"))
+}
+
+impl Wire {
+    /// Sends a call; it is done by `work`, at the instant at which it arrives.
+    fn send<T: Send + 'static>(
+        &self,
+        call: Call,
+        work: impl FnOnce(&World, &Arc<Seat>) -> Result<T, StorageError> + Send + 'static,
+    ) -> Reply<'static, T> {
+        let seat = Arc::clone(&self.0);
+        Box::pin(async move {
+            if !seat.pass().await {
+                return Err(StorageError::new(StorageErrorKind::Closed, "the history is over"));
+            }
+            let (answer, answered) = oneshot::channel();
+            tokio::spawn(travel(Arc::clone(&seat), call, work, answer));
+            let answer = answered.await;
+            seat.pass().await;
+            // Nobody answers: neither does this.
+            let Ok(answer) = answer else { return std::future::pending().await };
+            answer
+        })
+    }
+}
+
+async fn travel<T: Send + 'static>(
+    seat: Arc<Seat>,
+    call: Call,
+    work: impl FnOnce(&World, &Arc<Seat>) -> Result<T, StorageError> + Send + 'static,
+    answer: oneshot::Sender<Result<T, StorageError>>,
+) {
+    let Some(world) = seat.world.upgrade() else { return };
+    let harm = world.harm(&seat, call);
+    if let Some(harm) = harm {
+        world.say(Some(&seat), None, || format!("its next {call:?} meets {harm:?}"));
+    }
+    match harm {
+        Some(Harm::CrashBefore) => return world.crash(&seat, Duration::from_secs(1)),
+        Some(Harm::Fails) => return drop(answer.send(broken())),
+        Some(Harm::SwallowsCall) => return,
+        Some(Harm::LateCall(late)) => sleep(late).await,
+        _ => {}
+    }
+    sleep(world.latency()).await;
+    match seat.reaches() {
+        Ok(()) => {}
+        Err(true) => return,
+        Err(false) => return drop(answer.send(broken())),
+    }
+    let done = work(&world, &seat);
+    match harm {
+        Some(Harm::CrashAfter) => return world.crash(&seat, Duration::from_secs(1)),
+        Some(Harm::LosesReply) => return drop(answer.send(done.and_then(|_| broken()))),
+        Some(Harm::SwallowsReply) => return,
+        Some(Harm::LateReply(late)) => sleep(late).await,
+        _ => {}
+    }
+    sleep(world.latency()).await;
+    match seat.reaches() {
+        Ok(()) => drop(answer.send(done)),
+        Err(true) => {}
+        Err(false) => drop(answer.send(broken())),
+    }
+}
+
+impl Storage for Wire {
+    fn bell(&self) -> &Bell {
+        &self.0.bell
+    }
+    fn needs_beats(&self) -> bool {
+        true
+    }
+    fn join(&self, node: Node) -> Reply<'_, ()> {
+        self.send(Call::Join, move |world, seat| world.join(seat, node))
+    }
+    fn enqueue(&self, tasks: Vec<NewTask>) -> Reply<'_, Vec<Enqueued>> {
+        self.send(Call::Enqueue, move |world, seat| world.enqueue(seat, &tasks))
+    }
+    fn claim(&self, claim: Claim) -> Reply<'_, Claimed> {
+        let reply = self.send(Call::Claim, move |world, seat| world.claim(seat, claim));
+        Box::pin(async move {
+            let claimed = reply.await?;
+            let mut inside = self.0.inside.lock().unwrap();
+            for task in &claimed.tasks {
+                let lease = inside.leases.entry(task.id).or_default();
+                *lease = task.lease.max(*lease);
+            }
+            drop(inside);
+            Ok(claimed)
+        })
+    }
+    fn settle(&self, batch: Vec<Settlement>) -> Reply<'_, Vec<Settled>> {
+        self.send(Call::Settle, move |world, seat| world.settle(seat, batch))
+    }
+    fn renew(&self, beat: Beat) -> Reply<'_, Vec<Held>> {
+        let reply = self.send(Call::Renew, move |world, seat| world.renew(seat, beat));
+        Box::pin(async move {
+            let held = reply.await?;
+            if let Some(world) = self.0.world.upgrade() {
+                world.told(&self.0);
+            }
+            Ok(held)
+        })
+    }
+    fn peers(&self, node: NodeId) -> Reply<'_, Vec<Peer>> {
+        self.send(Call::Peers, move |world, seat| world.peers(seat, node))
+    }
+    fn seize(&self, from: NodeId, by: NodeId, limit: usize) -> Reply<'_, Vec<Lost>> {
+        self.send(Call::Seize, move |world, seat| world.seize(seat, from, by, limit))
+    }
+    fn cancel(&self, id: TaskId, keep: Keep) -> Reply<'_, Cancel> {
+        self.send(Call::Cancel, move |world, seat| world.cancel(seat, id, keep))
+    }
+    fn revive(&self, id: TaskId) -> Reply<'_, Revive> {
+        self.send(Call::Revive, move |world, seat| world.revive(seat, id))
+    }
+    fn prune(&self, limit: usize) -> Reply<'_, Pruned> {
+        self.send(Call::Prune, move |world, seat| world.prune(seat, limit))
+    }
+    fn change_schedules(&self, changes: Vec<ScheduleChange>) -> Reply<'_, Vec<ScheduleChanged>> {
+        self.send(Call::Schedules, move |world, seat| world.change_schedules(seat, &changes))
+    }
+    fn due_schedules(
+        &self,
+        handlers: Arc<[Known]>,
+        format: u32,
+        limit: usize,
+    ) -> Reply<'_, DueSchedules> {
+        self.send(Call::Read, move |world, _| {
+            world.read(|memory| memory.due_schedules(handlers, format, limit))
+        })
+    }
+    fn leave(&self, node: NodeId) -> Reply<'_, ()> {
+        self.send(Call::Leave, move |world, seat| world.leave(seat, node))
+    }
+}
+
+impl Inspect for Wire {
+    fn task(&self, id: TaskId) -> Reply<'_, Option<TaskInfo>> {
+        self.send(Call::Read, move |world, _| world.read(|memory| memory.task(id)))
+    }
+    fn tasks(&self, filter: TaskFilter, page: Page) -> Reply<'_, Vec<TaskInfo>> {
+        self.send(Call::Read, move |world, _| world.read(|memory| memory.tasks(filter, page)))
+    }
+    fn counts(&self) -> Reply<'_, Vec<Count>> {
+        self.send(Call::Read, |world, _| world.read(Inspect::counts))
+    }
+    fn backlog(&self) -> Reply<'_, Vec<Backlog>> {
+        self.send(Call::Read, |world, _| world.read(Inspect::backlog))
+    }
+    fn schedule(&self, name: String, key: String) -> Reply<'_, Option<StoredSchedule>> {
+        self.send(Call::Read, move |world, _| world.read(|memory| memory.schedule(name, key)))
+    }
+    fn schedules(&self, page: SchedulePage) -> Reply<'_, Vec<StoredSchedule>> {
+        self.send(Call::Read, move |world, _| world.read(|memory| memory.schedules(page)))
+    }
+}
