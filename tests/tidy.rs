@@ -13,6 +13,7 @@ const ABSENCES: &[(&[&str], &[&str], &str)] = &[
             "tokio",
             "rusqlite",
             "tokio_postgres",
+            "mysql_async",
             "crate::runtime",
             "crate::storage",
             "crate::context",
@@ -40,12 +41,12 @@ const ABSENCES: &[(&[&str], &[&str], &str)] = &[
             "runtime/desk",
             "runtime/client",
         ],
-        &["Memory", "Sqlite", "Postgres", "MySql", "rusqlite", "tokio_postgres"],
+        &["Memory", "Sqlite", "Postgres", "MySql", "rusqlite", "tokio_postgres", "mysql_async"],
         "the runtime works on `dyn Storage`: only `runtime/url.rs` may name one",
     ),
     (
         &["context.rs", "dispatch.rs", "handle.rs", "runtime/", "handler.rs", "extract.rs"],
-        &["rusqlite", "tokio_postgres"],
+        &["rusqlite", "tokio_postgres", "mysql_async"],
         "SQL belongs into `storage/`",
     ),
 ];
@@ -58,13 +59,18 @@ const CONFINED: &[(&str, &[&str], &str)] = &[
         "only the registry and the door for generated code know how handlers are gathered",
     ),
     (
+        "mysql_async",
+        &["storage/mysql/", "storage/join.rs"],
+        "only `storage/mysql/` speaks to MySQL",
+    ),
+    (
         "rusqlite",
         &["storage/sqlite/", "storage/join.rs"],
         "only `storage/sqlite/` speaks to SQLite",
     ),
     (
         "sqlx::",
-        &["storage/postgres/", "storage/join.rs", "tx.rs"],
+        &["storage/postgres/", "storage/mysql/", "storage/join.rs", "tx.rs"],
         "only the storages of servers speak through `sqlx`",
     ),
     (

@@ -86,7 +86,8 @@
 //! - `sqlite` (default): [`storage::Sqlite`].
 //! - `postgres`: `storage::Postgres`, for many processes and machines on one database.
 //! - `postgres-tls`: the same over TLS, as `sslmode` and `sslrootcert` of its url say.
-//! - `sqlx`: with `postgres`, dispatches [within](Dispatch::within) transactions of `sqlx`, and [`Tx`].
+//! - `mysql`: `storage::MySql`, the same on MariaDB or MySQL.
+//! - `sqlx`: with `postgres` or `mysql`, dispatches [within](Dispatch::within) transactions of `sqlx`; with `postgres`, [`Tx`].
 //! - `conformance`: `storage::conformance`, the laws for those who write a storage.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -28,6 +28,12 @@ on_server!(
     a_full_disk_is_told_and_survived
 );
 
+on_server!(
+    mariadb,
+    super::small(evertask_servers::own_mariadb_on),
+    a_full_disk_is_told_and_survived
+);
+
 /// A server on a small disk. Only root can make one; elsewhere the test is passed over, loudly.
 fn small<S>(server: impl FnOnce(&std::path::Path) -> Option<S>) -> Option<(S, SmallDisk)> {
     let disk = evertask_servers::small_disk(MEGABYTES)?;

@@ -25,6 +25,7 @@ const LEASE: Duration = Duration::from_secs(2);
 macro_rules! on_every_server {
     ($($test:ident),+ $(,)?) => {
         $crate::on_server!(postgres, evertask_servers::own_postgres(), $($test),+);
+        $crate::on_server!(mariadb, evertask_servers::own_mariadb(), $($test),+);
     };
 }
 

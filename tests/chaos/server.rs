@@ -1,6 +1,7 @@
 //! What is done to a server, whichever it is.
 
-use evertask_servers::Cluster;
+use evertask_servers::{Cluster, Mariadb};
+use mysql_async::{Conn, Opts, prelude::Queryable};
 use tokio_postgres::{Client, NoTls};
 
 use crate::wire::Target;
@@ -75,4 +76,50 @@ async fn connect(server: &Cluster) -> Client {
     let (client, connection) = tokio_postgres::connect(&server.url(), NoTls).await.unwrap();
     tokio::spawn(connection);
     client
+}
+
+impl Server for Mariadb {
+    fn url(&self) -> String {
+        self.url()
+    }
+
+    fn url_at(&self, port: u16) -> String {
+        format!("mysql://root@127.0.0.1:{port}/evertask")
+    }
+
+    fn target(&self) -> Target {
+        Target::Unix(self.socket())
+    }
+
+    fn is_up(&self) -> bool {
+        self.is_up()
+    }
+
+    fn crash(&self) {
+        self.crash();
+    }
+
+    fn restart(&self) {
+        self.restart();
+    }
+
+    async fn end_sessions(&self) -> usize {
+        let mut conn = session(self).await;
+        let others = "SELECT id FROM information_schema.processlist
+            WHERE db IS NOT NULL AND id <> CONNECTION_ID()";
+        let others: Vec<u64> = conn.query(others).await.unwrap();
+        for id in &others {
+            // It may have ended meanwhile.
+            let _ended = conn.query_drop(format!("KILL CONNECTION {id}")).await;
+        }
+        others.len()
+    }
+
+    async fn fill_log(&self) {
+        // Its log has been given its room when it was made, and goes round.
+    }
+}
+
+async fn session(server: &Mariadb) -> Conn {
+    Conn::new(Opts::from_url(&server.url()).unwrap()).await.unwrap()
 }

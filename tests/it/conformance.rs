@@ -3,7 +3,7 @@
 use std::{fs, sync::Arc};
 
 use evertask::storage::{
-    BoxFuture, FullStorage, ManualClock, Memory, Postgres, PostgresOptions, Sqlite,
+    BoxFuture, FullStorage, ManualClock, Memory, MySql, Postgres, PostgresOptions, Sqlite,
     conformance::Subject,
 };
 
@@ -90,6 +90,32 @@ async fn pgbouncer() -> Option<Subject> {
 }
 
 evertask::storage_conformance!(postgres_behind_pgbouncer, super::pgbouncer);
+
+async fn mysql() -> Option<Subject> {
+    let server = evertask_servers::mariadb()?;
+    let clock = ManualClock::new();
+    let prefix = format!("{}_", evertask_servers::schema());
+    let options = MySql::options().prefix(prefix).durable(false).clock(clock.clock());
+    let mysql = options.clone().connect(server.url()).await.expect("new tables");
+    let reopen = move |old: Arc<dyn FullStorage>| -> BoxFuture<'static, Arc<dyn FullStorage>> {
+        drop(old);
+        let (options, url) = (options.clone(), server.url());
+        Box::pin(async move {
+            let mysql = options.connect(url).await.expect("the same tables");
+            Arc::new(mysql) as Arc<dyn FullStorage>
+        })
+    };
+    Some(Subject::new(mysql, clock).reopened_by(reopen))
+}
+
+evertask::storage_conformance!(mysql, super::mysql);
+
+/// The same laws where the database is closed and opened again before every step.
+async fn mysql_reopening() -> Option<Subject> {
+    Some(mysql().await?.reopening_at_every_step())
+}
+
+evertask::storage_conformance!(mysql_reopened, super::mysql_reopening);
 
 /// A law that is written but not in the list of the macro would never be tried.
 #[test]

@@ -15,12 +15,15 @@ mod lifecycle;
 mod log;
 mod memory;
 mod model;
+mod mysql;
+mod mysql_within;
 mod postgres;
 mod schedules;
 mod sqlite;
 mod survive;
 mod ticks;
 mod tx;
+mod unheard;
 mod within;
 
 /// Waits until something is so. On paused time this costs nothing; elsewhere it looks every few milliseconds.

@@ -26,7 +26,9 @@ async fn write(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let insert = sqlx::AssertSqlSafe(format!("INSERT INTO {table} VALUES ($1, $2)"));
     let (id, attempt) = (ctx.id().to_string(), i64::from(ctx.attempt()));
-    sqlx::query(insert).bind(id).bind(attempt).execute(tx.get().await?).await?;
+    // Behind a proxy a statement that stays prepared would be there for the next transaction's owner.
+    let insert = sqlx::query(insert).persistent(false);
+    insert.bind(id).bind(attempt).execute(tx.get().await?).await?;
     match (then.as_str(), ctx.attempt()) {
         ("fail once", 1) => return Err("as it was told".into()),
         ("panic once", 1) => panic!("as it was told"),
@@ -131,6 +133,38 @@ async fn what_the_handler_writes_is_committed_with_its_completion() {
     );
     assert!(site.runtime.health().await.running == 0);
     site.runtime.shutdown().await.unwrap();
+}
+
+/// How far the server promises that its transaction will last.
+#[evertask::handler]
+async fn lasting(
+    #[extract] mut tx: Tx<Postgres>,
+) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    let ask = sqlx::query_scalar("SHOW synchronous_commit").persistent(false);
+    Ok(ask.fetch_one(tx.get().await?).await?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_proxy_that_shares_sessions_it_is_committed_too_and_as_durably() {
+    let Some(server) = evertask_servers::own_postgres() else { return };
+    let Some(proxy) = evertask_servers::pgbouncer_of(&server) else { return };
+    let client = client(&server).await;
+    let careless = "ALTER ROLE postgres SET synchronous_commit = off; CREATE TABLE rows (task text, attempt bigint)";
+    client.batch_execute(careless).await.unwrap();
+    let storage = Postgres::options().pooled_proxy(true).connect(proxy.url()).await.unwrap();
+    let runtime = builder().handler::<lasting>().storage(storage).start().await.unwrap();
+    // One after the other and at the same time, on whatever session the proxy has for them.
+    let tasks =
+        (0..20).map(|n| write::new("rows", if n % 2 == 0 { "nothing" } else { "fail once" }));
+    for task in evertask::dispatch_all(tasks).on(&runtime).await.unwrap() {
+        task.output().await.unwrap();
+        let lasting = lasting::dispatch().on(&runtime).await.unwrap();
+        assert_eq!(lasting.output().await.unwrap(), "on");
+    }
+    let count = "SELECT count(*), count(DISTINCT task) FROM rows";
+    let row = client.query_one(count, &[]).await.unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (20, 20));
+    runtime.shutdown().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

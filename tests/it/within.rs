@@ -1,6 +1,6 @@
 //! Tasks that are stored in a transaction of the caller.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use evertask::{
     Context, DispatchError, Dispatched, Runtime, TaskId, TaskState,
@@ -33,9 +33,14 @@ fn builder() -> evertask::Builder {
 }
 
 pub(crate) async fn sqlx(server: &Cluster) -> PgConnection {
-    let socket = server.socket();
+    PgConnection::connect_with(&options(&server.socket())).await.unwrap()
+}
+
+/// How `sqlx` reaches what listens on this socket.
+pub(crate) fn options(socket: &Path) -> PgConnectOptions {
+    let port = socket.extension().unwrap().to_str().unwrap().parse().unwrap();
     let options = PgConnectOptions::new_without_pgpass().socket(socket.parent().unwrap());
-    PgConnection::connect_with(&options.username("postgres").database("postgres")).await.unwrap()
+    options.port(port).username("postgres").database("postgres")
 }
 
 async fn client(server: &Cluster) -> tokio_postgres::Client {
@@ -250,6 +255,48 @@ async fn on_sqlite_a_commit_makes_the_task_exist_and_a_rollback_leaves_none() {
     let refused = double::dispatch(1).on(&runtime).within(&mut tx).now().unwrap_err();
     assert!(refused.to_string().contains("has no file"), "{refused}");
     drop(tx);
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_proxy_that_shares_sessions_a_transaction_is_as_good() {
+    let Some(proxy) = evertask_servers::pgbouncer() else { return };
+    let schema = evertask_servers::schema();
+    let storage = Postgres::options().schema(&schema).durable(false).pooled_proxy(true);
+    let storage = storage.connect(proxy.url()).await.unwrap();
+    let runtime = builder().storage(storage).start().await.unwrap();
+    let options = options(&proxy.socket()).statement_cache_capacity(0).extra_float_digits(None);
+    // More transactions than the proxy has sessions, each of which keeps its own while the others go on.
+    let in_turns = tokio::sync::Barrier::new(4);
+    let dispatch = async |n: u64| {
+        for round in 0..5 {
+            // Each names what it prepares as the ones before did.
+            let mut conn = PgConnection::connect_with(&options).await.unwrap();
+            let mut tx = conn.begin().await.unwrap();
+            in_turns.wait().await;
+            let n = 10 * n + round;
+            let task = double::dispatch(n).key(n.to_string()).on(&runtime).within(&mut tx);
+            let task = task.await.unwrap();
+            in_turns.wait().await;
+            if n.is_multiple_of(2) {
+                tx.commit().await.unwrap();
+                assert_eq!(task.output().await.unwrap(), 2 * n);
+            } else {
+                tx.rollback().await.unwrap();
+                assert_eq!(state(&runtime, task.id()).await, None);
+            }
+        }
+    };
+    tokio::join!(dispatch(0), dispatch(1), dispatch(2), dispatch(3));
+    let (mut other, connection) = tokio_postgres::connect(&proxy.url(), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let mut tx = other.transaction().await.unwrap();
+    let all = evertask::dispatch_all((0..50).map(double::new)).on(&runtime);
+    let all = all.within(&mut tx).await.unwrap();
+    tx.commit().await.unwrap();
+    for (n, task) in (0..).zip(all) {
+        assert_eq!(task.output().await.unwrap(), 2 * n);
+    }
     runtime.shutdown().await.unwrap();
 }
 

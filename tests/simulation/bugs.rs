@@ -68,6 +68,10 @@ pub(crate) enum Bug {
     CancelledWhileItRuns,
     /// The lease starts anew when a task is revived.
     LeaseStartsAnew,
+    /// Now and then a settlement is confirmed and not stored.
+    SettledInWordOnly,
+    /// The signs of life of the dead go on for a while.
+    GhostsBeat,
     /// A task is seized without a new lease, which the old holder then settles.
     SeizedUnderTheOldLease,
 }
@@ -77,13 +81,13 @@ impl Bug {
     pub(crate) const ALL: &[(Self, u64)] = &[
         (Self::NoFence, 50),
         (Self::AttemptIsTheFence, 50),
-        (Self::SettledTwice, 50),
+        (Self::SettledTwice, 150),
         (Self::AcknowledgedBeforeItIsStored, 50),
         (Self::WakeUpLost, 50),
         (Self::CancelDiesWithItsNode, 300),
         (Self::CancelNotTold, 50),
-        (Self::LossNotTold, 300),
-        (Self::LostClaimIsKept, 50),
+        (Self::LossNotTold, 600),
+        (Self::LostClaimIsKept, 150),
         (Self::KeyRace, 50),
         (Self::BystandersAreBlamed, 100),
         (Self::TickTwice, 100),
@@ -100,6 +104,8 @@ impl Bug {
         (Self::EffectsTwice, 300),
         (Self::ExpiryForgotten, 100),
         (Self::SeizedUnderTheOldLease, 100),
+        (Self::SettledInWordOnly, 50),
+        (Self::GhostsBeat, 50),
         (Self::OutputOfAnother, 50),
         (Self::LimitForgotten, 50),
         (Self::MoreThanAsked, 50),

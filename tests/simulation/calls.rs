@@ -59,7 +59,9 @@ impl World {
                 self.see(inner, Some(seat), ended.id, By::Claim)?;
             }
             for task in &claimed.tasks {
-                if self.see(inner, Some(seat), task.id, By::Claim)? {
+                // Otherwise a claim is repeated, and gets what it got before.
+                let new = self.see(inner, Some(seat), task.id, By::Claim)?;
+                if new {
                     taken.entry(Arc::clone(&task.queue)).or_default().push(task.id);
                 }
                 let (n, place) = (inner.model.n(task.id), Some(seat.place));
@@ -69,7 +71,7 @@ impl World {
                     return Err(broken(Rule::KnownHandlers, how));
                 }
                 let asked = inner.model.tales.get(&task.id).and_then(|tale| tale.asked.2);
-                if asked.is_some_and(|at| at <= self.truth.clock()) {
+                if new && asked.is_some_and(|at| at <= self.truth.clock()) {
                     let how = "it was claimed after it expired".into();
                     return Err(broken(Rule::NotAfterItExpired, how));
                 }
@@ -175,11 +177,25 @@ impl World {
 
     pub(crate) fn peers(&self, seat: &Arc<Seat>, node: NodeId) -> Answer<Vec<Peer>> {
         let peers = self.truth.peers(node)?;
+        let now = Instant::now();
+        let (first, unseen) = {
+            let mut inside = seat.inside.lock().unwrap();
+            let (first, last) = inside.looked.unwrap_or((now, now));
+            inside.looked = Some((first, now));
+            // Of the time between two looks no more than a quarter of a lease counts, but for what answers are on their way.
+            let counts = self.plan.lease / 4 + Duration::from_secs(1);
+            let beyond = (now - last).saturating_sub(counts);
+            inside.unseen.push((now, beyond));
+            (first, inside.unseen.clone())
+        };
         let dead = self.look(|inner| {
             let is_dead = |node: &NodeId| {
                 let Some(other) = inner.nodes.get(node) else { return true };
                 let inside = other.inside.lock().unwrap();
-                inside.left || inside.beat.is_none_or(|beat| beat.elapsed() >= self.plan.lease)
+                let Some(beat) = inside.beat.filter(|_| !inside.left) else { return true };
+                let after = unseen.iter().filter(|(end, _)| *end > beat);
+                let unseen: Duration = after.map(|(end, lasted)| *lasted.min(&(*end - beat))).sum();
+                now - beat.max(first) >= self.plan.lease + unseen
             };
             peers.iter().map(|peer| peer.node).filter(is_dead).collect()
         });

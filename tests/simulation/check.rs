@@ -48,6 +48,15 @@ impl World {
             return Ok(false);
         };
         inner.history.say(self.now(), place, inner.model.n(id), text);
+        let index = seat.map(|seat| self.index(inner, seat));
+        if let Some(tale) = inner.model.tales.get_mut(&id) {
+            match by {
+                By::Claim => tale.holder = index,
+                // A rescuer that shuts down leaves what it has just seized to the next one.
+                By::Seize => tale.holder = None,
+                _ => {}
+            }
+        }
         if let Some(due_in) = due_in.filter(|_| !self.truth.has(Bug::WakeUpLost)) {
             self.ring(inner, seat, Ring::Work(due_in));
         }

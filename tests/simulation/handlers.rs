@@ -136,8 +136,13 @@ pub(crate) async fn schedule(runtime: &Runtime, plan: &SchedulePlan) -> Result<(
 }
 
 /// Dispatches a task whose number says all.
-pub(crate) async fn probe(runtime: &Runtime, number: u32) -> Result<TaskId, DispatchError> {
-    Ok(alpha::dispatch(number).on(runtime).timeout(Duration::from_secs(600)).await?.id())
+pub(crate) async fn probe(
+    runtime: &Runtime,
+    number: u32,
+    after: Duration,
+) -> Result<TaskId, DispatchError> {
+    let dispatch = alpha::dispatch(number).on(runtime).after(after);
+    Ok(dispatch.timeout(Duration::from_secs(600)).await?.id())
 }
 
 /// Dispatches a planned task.

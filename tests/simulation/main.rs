@@ -36,7 +36,7 @@ use crate::{
 
 #[test]
 fn the_same_seed_is_the_same_history() {
-    each(&(0..20).collect::<Vec<_>>(), |seed| {
+    each(&(0..40).collect::<Vec<_>>(), |seed| {
         let plan = Plan::of(seed);
         let (one, two) = (play(&plan, None), play(&plan, None));
         let lines = one.history.lines().zip(two.history.lines());

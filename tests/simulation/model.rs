@@ -34,13 +34,15 @@ pub(crate) struct Tale {
     pub(crate) cancelled: bool,
     /// As it was asked for: priority, key, when it expires.
     pub(crate) asked: (i16, Option<String>, Option<SystemTime>),
+    /// Which of all lives of all nodes claimed it last.
+    pub(crate) holder: Option<usize>,
     /// It was seized: it had begun by what is stored, and nothing else ran there.
     pub(crate) loss: Option<(bool, bool)>,
     /// How often it was lost after it had begun, and how often as a suspect with nothing else running there.
     pub(crate) losses: u32,
     pub(crate) lost_alone: u32,
-    /// How often it completed.
-    pub(crate) completed: u32,
+    /// The states in which it ended.
+    pub(crate) ends: Vec<TaskState>,
     /// Runs that have begun, by the number of the task that it was then.
     pub(crate) begun: BTreeMap<u32, usize>,
     /// The settlements that changed it, by lease.
@@ -170,10 +172,11 @@ impl Model {
             acknowledged: false,
             cancelled: false,
             asked: (0, None, None),
+            holder: None,
             loss: None,
             losses: 0,
             lost_alone: 0,
-            completed: 0,
+            ends: Vec::new(),
             begun: BTreeMap::new(),
             accepted: BTreeMap::new(),
         });
@@ -198,8 +201,8 @@ impl Model {
             if matches!(by, By::Enqueue | By::Effect | By::Schedule) && text.is_some() {
                 (tale.losses, tale.lost_alone) = (0, 0);
             }
-            if was != Some(TaskState::Completed) && new.state == TaskState::Completed {
-                tale.completed += 1;
+            if text.is_some() && new.state.is_final() {
+                tale.ends.push(new.state);
             }
             if let By::Settle(settlement) = by
                 && text.is_some()

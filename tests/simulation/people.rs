@@ -117,17 +117,53 @@ pub(crate) async fn probe_all(world: &Arc<World>) {
             });
         }
     };
-    let Ok(quick) = probe(&client, PROBE).await else { return never_ended(world) };
+    let Ok(quick) = probe(&client, PROBE, Duration::ZERO).await else { return never_ended(world) };
     until(quick, TaskState::Completed, "nobody else had anything to do").await;
-    let Ok(listener) = probe(&client, LISTENER).await else { return never_ended(world) };
+    let Ok(listener) = probe(&client, LISTENER, Duration::ZERO).await else {
+        return never_ended(world);
+    };
     until(listener, TaskState::Running, "nobody else had anything to do").await;
     let _asked = client.cancel(listener).await;
     until(listener, TaskState::Cancelled, "it was to be cancelled").await;
+    let Ok(later) = probe(&client, PROBE, PROMPT).await else { return never_ended(world) };
+    sleep(PROMPT).await;
+    until(later, TaskState::Completed, "it was due after as long").await;
+    probe_rescue(world, &client).await;
     for place in 0..world.plan.nodes.len() {
         let Some(seat) = world.seat(place) else { continue };
         shut_down(world, &seat).await;
     }
     world.check();
+}
+
+/// A node dies while it runs a task: another has it soon.
+async fn probe_rescue(world: &Arc<World>, client: &Runtime) {
+    let probe = probe(client, LISTENER, Duration::ZERO).await;
+    let Ok(id) = probe else { return never_ended(world) };
+    sleep(PROMPT).await;
+    let lease = |id: TaskId| world.truth.task(id).map_or(0, |task| task.lease);
+    let before = lease(id);
+    let seat = world.look(|inner| {
+        let run = inner.model.runs.get(&(id, before))?;
+        inner.seats.get(run.seat).cloned()
+    });
+    let Some(seat) = seat else { return };
+    let others = (0..world.plan.nodes.len()).filter(|place| *place != seat.place);
+    if others.filter_map(|place| world.seat(place)?.runtime()).count() == 0 {
+        return;
+    }
+    world.crash(&seat, Duration::from_secs(60));
+    // The dead one may not have been seen alive since the look before.
+    sleep(world.plan.lease + world.plan.lease / 5 + Duration::from_secs(1)).await;
+    if lease(id) == before {
+        world.with::<()>(|inner| {
+            let (how, task) = ("nobody has it".to_owned(), inner.model.n(id));
+            Err(Broken { rule: Rule::RescuedSoon, how, task, place: Some(seat.place) })
+        });
+    }
+    sleep(PROMPT).await;
+    let _asked = client.cancel(id).await;
+    sleep(PROMPT).await;
 }
 
 pub(crate) async fn wish_for(world: Arc<World>, wish: Wish) {

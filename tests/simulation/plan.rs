@@ -134,6 +134,17 @@ pub(crate) enum Fault {
         place: usize,
         release: Release,
     },
+    /// The storage is out of reach for everybody.
+    Outage {
+        at: Duration,
+        lasts: Duration,
+        silent: bool,
+    },
+    /// All processes are stopped and go on later: the machine slept.
+    Sleep {
+        at: Duration,
+        lasts: Duration,
+    },
     /// The storage's clock jumps, by so many milliseconds.
     Jump {
         at: Duration,
@@ -353,7 +364,7 @@ impl Fault {
             _ => ms(rng, 1_000..20_000),
         };
         let releases = [(1, Release::First), (1, Release::Second), (2, Release::Third)];
-        match rng.u8(0..32) {
+        match rng.u8(0..34) {
             0..=4 => Self::Crash { at, place, back: ms(rng, 100..9_000) },
             5..=7 => Self::Stand { at, place, lasts: long(rng) },
             8..=10 => Self::Cut { at, place, lasts: long(rng), silent: rng.bool() },
@@ -361,6 +372,8 @@ impl Fault {
             12 | 13 => Self::Shutdown { at, place, back: ms(rng, 0..4_000) },
             14 => Self::Deploy { at, place, release: weighted(rng, &releases) },
             15 => Self::Jump { at, by: weighted(rng, &[(2, -2_000), (2, 5_000), (1, 3_600_000)]) },
+            16 => Self::Outage { at, lasts: long(rng), silent: rng.bool() },
+            17 => Self::Sleep { at, lasts: long(rng) },
             _ => {
                 let call = weighted(rng, &Call::HARMED);
                 let few = matches!(call, Call::Join | Call::Seize | Call::Leave | Call::Cancel);
@@ -379,6 +392,8 @@ impl Fault {
             | Self::Deaf { at, .. }
             | Self::Shutdown { at, .. }
             | Self::Deploy { at, .. }
+            | Self::Outage { at, .. }
+            | Self::Sleep { at, .. }
             | Self::Jump { at, .. } => Some(*at),
             Self::Call { .. } => None,
         }

@@ -13,6 +13,7 @@ pub(crate) enum Rule {
     OutputOfItsRun,
     EffectsWithCompletion,
     OnlyTheDeadAreRobbed,
+    RescuedSoon,
     StopsWhenTold,
     CancelWins,
     SpentAsCounted,
@@ -31,6 +32,7 @@ pub(crate) enum Rule {
     ShutDownIsShutDown,
     DeletedOnlyWhenOver,
     Prompt,
+    ToldWhenStored,
 }
 
 impl Rule {
@@ -58,6 +60,10 @@ impl Rule {
             Self::OnlyTheDeadAreRobbed => (
                 "4",
                 "tasks are taken only from a node that left or gave no sign of life for a lease",
+            ),
+            Self::RescuedSoon => (
+                "4",
+                "what a dead node held is taken over within a lease and a look, if another lives",
             ),
             Self::StopsWhenTold => (
                 "5",
@@ -89,12 +95,14 @@ impl Rule {
             Self::KeysAreUnique => ("§4", "no two live tasks of a handler have one key"),
             Self::States => ("§6", "a task goes from state to state only as the table says"),
             Self::SlotsAreKept => ("12", "a node runs no more at a time than it has slots"),
-            Self::ShutDownIsShutDown => {
-                ("6", "nothing runs on a node after its shutdown has returned")
-            }
+            Self::ShutDownIsShutDown => (
+                "6",
+                "nothing begins on a node that shuts down, nothing runs or is held once that has returned",
+            ),
             Self::DeletedOnlyWhenOver => {
                 ("§6", "only what has ended is deleted, and not before its time is out")
             }
+            Self::ToldWhenStored => ("10", "no end of a task is announced before it is stored"),
             Self::Prompt => (
                 "8",
                 "in peace, a task is begun within two seconds, and a running one stops as soon after a cancel",

@@ -1,6 +1,6 @@
 //! One run of a handler, as it is seen to begin and to end.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use evertask::{TaskId, verdict::SUSPECT_AFTER};
 
@@ -37,7 +37,12 @@ impl Run {
             if lease == 0 {
                 return Err(broken(Rule::OneRunPerLease, "it runs without a lease".into()));
             }
-            if seat.inside.lock().unwrap().shut {
+            let (shut, closing) = {
+                let inside = seat.inside.lock().unwrap();
+                (inside.shut, inside.closing)
+            };
+            // What was about to begin when the shutdown did may begin.
+            if shut || closing.is_some_and(|at| at.elapsed() > Duration::from_millis(500)) {
                 return Err(broken(Rule::ShutDownIsShutDown, "it begins after that".into()));
             }
             let Some(tale) = inner.model.tales.get_mut(&id) else {
@@ -81,7 +86,7 @@ impl Run {
         });
         let run =
             Self { world: Arc::clone(world), seat: Arc::clone(seat), id, lease, ended: false };
-        (run, act.unwrap_or(Act::Return(std::time::Duration::ZERO)))
+        (run, act.unwrap_or(Act::Return(Duration::ZERO)))
     }
 
     /// It ends so, and its output is its lease.

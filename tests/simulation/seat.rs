@@ -11,8 +11,8 @@ use evertask::{
     storage::{Bell, NodeId},
 };
 use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
+    sync::Notify,
+    time::{Instant, timeout_at},
 };
 
 use crate::{plan::Release, world::World};
@@ -24,7 +24,9 @@ pub(crate) struct Seat {
     pub(crate) slots: usize,
     pub(crate) release: Release,
     pub(crate) bell: Bell,
-    life: watch::Sender<Life>,
+    life: Mutex<Life>,
+    /// Wakes in the order in which it was waited for, as a channel that is watched does not.
+    changed: Notify,
     pub(crate) inside: Mutex<Inside>,
 }
 
@@ -55,12 +57,15 @@ pub(crate) struct Inside {
     pub(crate) deaf: Option<Instant>,
     /// Its shutdown has returned.
     pub(crate) shut: bool,
-    /// It is being shut down.
-    pub(crate) closing: bool,
+    /// It is being shut down, since then.
+    pub(crate) closing: Option<Instant>,
     /// It has left, by what the storage knows.
     pub(crate) left: bool,
     /// When its last sign of life arrived.
     pub(crate) beat: Option<Instant>,
+    /// When it first and last saw what the others do, and the times between in which it did not look: when each ended, how long.
+    pub(crate) looked: Option<(Instant, Instant)>,
+    pub(crate) unseen: Vec<(Instant, Duration)>,
     /// Nodes it may take for dead by what it was told last.
     pub(crate) dead: BTreeSet<NodeId>,
 }
@@ -78,75 +83,78 @@ impl Seat {
             slots,
             release,
             bell: Bell::new(),
-            life: watch::Sender::new(Life::Lives),
+            life: Mutex::new(Life::Lives),
+            changed: Notify::new(),
             inside: Mutex::default(),
         })
     }
 
     /// Goes on when the process does: at once, later, or never. `false` once the history is over.
     pub(crate) async fn pass(&self) -> bool {
-        let mut life = self.life.subscribe();
         loop {
-            let now = *life.borrow_and_update();
+            let changed = self.changed.notified();
+            let now = self.life();
             match now {
                 Life::Lives => return true,
                 Life::Over => return false,
                 Life::Stands(until) if Instant::now() >= until => return true,
-                Life::Stands(until) => sleep_until(until).await,
-                Life::Dead => drop(life.changed().await),
+                Life::Stands(until) => drop(timeout_at(until, changed).await),
+                Life::Dead => changed.await,
             }
         }
     }
 
+    fn life(&self) -> Life {
+        *self.life.lock().unwrap()
+    }
+
+    fn set(&self, life: Life) {
+        *self.life.lock().unwrap() = life;
+        self.changed.notify_waiters();
+    }
+
     pub(crate) fn is_dead(&self) -> bool {
-        matches!(*self.life.borrow(), Life::Dead | Life::Over)
+        matches!(self.life(), Life::Dead | Life::Over)
     }
 
     pub(crate) fn stands(&self) -> bool {
-        matches!(*self.life.borrow(), Life::Stands(until) if Instant::now() < until)
+        matches!(self.life(), Life::Stands(until) if Instant::now() < until)
     }
 
     /// A runtime that could be asked something.
     pub(crate) fn runtime(&self) -> Option<Runtime> {
         let inside = self.inside.lock().unwrap();
-        inside.runtime.clone().filter(|_| !self.is_dead() && !inside.closing)
+        inside.runtime.clone().filter(|_| !self.is_dead() && inside.closing.is_none())
     }
 
     pub(crate) fn die(&self) {
-        self.life.send_replace(Life::Dead);
+        self.set(Life::Dead);
     }
 
     /// Everything is over: whoever still waits here may go.
     pub(crate) fn bury(&self) {
-        self.life.send_replace(Life::Over);
+        self.set(Life::Over);
         let runtime = self.inside.lock().unwrap().runtime.take();
         drop(runtime);
     }
 
     pub(crate) fn stand(&self, lasts: Duration) {
         let until = Instant::now() + lasts;
-        self.life.send_if_modified(|life| {
-            let longer = match *life {
-                Life::Lives => true,
-                Life::Stands(before) => before < until,
-                Life::Dead | Life::Over => false,
-            };
-            if longer {
-                *life = Life::Stands(until);
-            }
-            longer
-        });
+        let longer = match self.life() {
+            Life::Lives => true,
+            Life::Stands(before) => before < until,
+            Life::Dead | Life::Over => false,
+        };
+        if longer {
+            self.set(Life::Stands(until));
+        }
     }
 
     /// Nothing keeps it from the storage any more, and it looks at everything again.
     pub(crate) fn heal(&self) {
-        self.life.send_if_modified(|life| {
-            let stood = matches!(life, Life::Stands(_));
-            if stood {
-                *life = Life::Lives;
-            }
-            stood
-        });
+        if matches!(self.life(), Life::Stands(_)) {
+            self.set(Life::Lives);
+        }
         let mut inside = self.inside.lock().unwrap();
         (inside.cut, inside.deaf) = (None, None);
         drop(inside);

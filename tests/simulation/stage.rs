@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use evertask::{Retention, Runtime};
-use tokio::time::{Instant, sleep, sleep_until};
+use evertask::{EventKind, EventStream, Retention, Runtime, TaskState};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::{
     bugs::Bug,
-    model::KEPT,
+    model::{KEPT, Tale},
     people::{all_ticked, ask_for, ask_for_schedule, probe_all, wish_for},
     plan::{Fault, PEACE, Plan, Release},
     rules::{Broken, Rule},
@@ -18,6 +18,9 @@ use crate::{
 
 /// How long everything may take to end once there is peace.
 const BOUND: Duration = Duration::from_secs(600);
+
+/// How long a process may take to start.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What came of a history.
 pub(crate) struct Outcome {
@@ -135,16 +138,44 @@ fn start(world: &Arc<World>, place: usize, release: Release) {
                 .stall_limit(Duration::from_secs(86_400))
                 .shutdown_timeout(Duration::from_secs(5))
                 .retention(Retention::default().completed(KEPT));
-            match release.install(builder).start().await {
+            // A start waits for the storage as long as that takes; whoever supervises the process does not.
+            let start = timeout(PATIENCE, release.install(builder).start()).await;
+            match start
+                .map_err(|_| "no answer".to_owned())
+                .and_then(|it| it.map_err(|e| e.to_string()))
+            {
                 Ok(runtime) => {
+                    tokio::spawn(listen(Arc::clone(&world), Arc::clone(&seat), runtime.events()));
                     seat.inside.lock().unwrap().runtime = Some(runtime);
                     return;
                 }
+                Err(_) if seat.is_dead() => return,
                 Err(error) => world.say(Some(&seat), None, || format!("does not start: {error}")),
             }
             sleep(Duration::from_millis(500)).await;
         }
     });
+}
+
+/// What a node announces has happened.
+async fn listen(world: Arc<World>, seat: Arc<Seat>, mut events: EventStream) {
+    while let Some(event) = events.next().await {
+        let state = match event.kind {
+            EventKind::Completed => TaskState::Completed,
+            EventKind::Failed => TaskState::Failed,
+            EventKind::Cancelled => TaskState::Cancelled,
+            _ => continue,
+        };
+        world.with(|inner| {
+            let tale = inner.model.tales.get(&event.id);
+            if tale.is_none_or(|tale| tale.ends.contains(&state)) {
+                return Ok(());
+            }
+            let (task, place) = (inner.model.n(event.id), Some(seat.place));
+            let how = format!("it is announced as {state:?} and never was");
+            Err(Broken { rule: Rule::ToldWhenStored, how, task, place })
+        });
+    }
 }
 
 /// Places whose node died or was stopped have a new one after a while.
@@ -173,7 +204,8 @@ async fn bring_back(world: Arc<World>) {
 async fn go_wrong(world: Arc<World>, fault: Fault) {
     let Some(at) = fault.at() else { return };
     sleep(at).await;
-    let seat = |place: usize| world.seat(place);
+    // Never that of the one who only asks, to whom a place falls when others are taken away.
+    let seat = |place: usize| world.seat(place).filter(|_| place < world.plan.nodes.len());
     match fault {
         Fault::Crash { place, back, .. } => {
             if let Some(seat) = seat(place) {
@@ -186,14 +218,17 @@ async fn go_wrong(world: Arc<World>, fault: Fault) {
             }
         }
         Fault::Cut { place, lasts, silent, .. } => {
-            let Some(seat) = seat(place) else { return };
-            let how = if silent { "silently " } else { "" };
-            world.say(Some(&seat), None, || format!("is {how}cut off for {lasts:?}"));
-            let until = Instant::now() + lasts;
-            seat.inside.lock().unwrap().cut = Some((until, silent));
-            sleep_until(until).await;
-            seat.bell.all();
-            seat.bell.peers();
+            if let Some(seat) = seat(place) {
+                cut_off(&world, vec![seat], lasts, silent).await;
+            }
+        }
+        Fault::Outage { lasts, silent, .. } => {
+            let all = world.look(|inner| inner.places.iter().flatten().cloned().collect());
+            cut_off(&world, all, lasts, silent).await;
+        }
+        Fault::Sleep { lasts, .. } => {
+            let all = world.look(|inner| inner.places.clone());
+            all.iter().flatten().for_each(|seat| world.stand(seat, lasts));
         }
         Fault::Deaf { place, lasts, .. } => {
             let Some(seat) = seat(place) else { return };
@@ -221,10 +256,30 @@ async fn go_wrong(world: Arc<World>, fault: Fault) {
     }
 }
 
+/// The storage is out of reach for these; when it is back, it wakes them.
+async fn cut_off(world: &World, seats: Vec<Arc<Seat>>, lasts: Duration, silent: bool) {
+    let until = Instant::now() + lasts;
+    for seat in &seats {
+        let how = if silent { "silently " } else { "" };
+        world.say(Some(seat), None, || format!("is {how}cut off for {lasts:?}"));
+        seat.inside.lock().unwrap().cut = Some((until, silent));
+    }
+    sleep_until(until).await;
+    for seat in seats {
+        seat.bell.all();
+        seat.bell.peers();
+    }
+}
+
 /// Shuts a node down; `false` if it died meanwhile, or was being shut down already.
 pub(crate) async fn shut_down(world: &World, seat: &Arc<Seat>) -> bool {
+    // A process that stands still does not hear that it is to stop.
+    while seat.stands() {
+        sleep(Duration::from_millis(50)).await;
+    }
     let Some(runtime) = seat.runtime() else { return false };
-    seat.inside.lock().unwrap().closing = true;
+    let asked = Instant::now();
+    seat.inside.lock().unwrap().closing = Some(asked);
     world.say(Some(seat), None, || "is shut down".into());
     let done = runtime.shutdown().await;
     seat.pass().await;
@@ -238,6 +293,16 @@ pub(crate) async fn shut_down(world: &World, seat: &Arc<Seat>) -> bool {
         drop(inside);
         let index = world.index(inner, seat);
         let open = inner.model.runs.iter().find(|(_, run)| run.seat == index && run.end.is_none());
+        // It says so if it could not write something down, or waits for that; then others find it to have left.
+        let held = |tale: &&Tale| {
+            let runs = tale.info.as_ref().is_some_and(|it| it.state == TaskState::Running);
+            runs && tale.holder == Some(index)
+        };
+        let clean = done.is_ok() && asked.elapsed() < Duration::from_secs(4);
+        if let Some(tale) = inner.model.tales.values().find(held).filter(|_| clean) {
+            let (rule, how) = (Rule::ShutDownIsShutDown, "the node still holds it".to_owned());
+            return Err(Broken { rule, how, task: Some(tale.n), place: Some(seat.place) });
+        }
         match open {
             Some(((id, lease), _)) => Err(Broken {
                 rule: Rule::ShutDownIsShutDown,
@@ -270,7 +335,7 @@ fn make_peace(world: &Arc<World>) {
                     if shut_down(&world, &seat).await {
                         return start(&world, seat.place, Release::Third);
                     }
-                    if seat.is_dead() || seat.inside.lock().unwrap().closing {
+                    if seat.is_dead() || seat.inside.lock().unwrap().closing.is_some() {
                         return;
                     }
                     sleep(Duration::from_millis(500)).await;

@@ -118,8 +118,15 @@ impl Storage for Wire {
             for task in &claimed.tasks {
                 let lease = inside.leases.entry(task.id).or_default();
                 *lease = task.lease.max(*lease);
+                // What it runs of this task under an older lease has been taken from it meanwhile.
+                let older = |it: &&(TaskId, u64)| it.0 == task.id && it.1 < task.lease;
+                let older: Vec<_> = inside.running.iter().filter(older).copied().collect();
+                inside.to_end.extend(older);
             }
             drop(inside);
+            if let Some(world) = self.0.world.upgrade() {
+                world.told(&self.0);
+            }
             Ok(claimed)
         })
     }

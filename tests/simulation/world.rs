@@ -152,7 +152,7 @@ impl World {
             let count = inner.counts.entry((seat.place, call)).or_default();
             let n = *count;
             *count += 1;
-            if inner.peace {
+            if inner.peace || seat.place >= self.plan.nodes.len() {
                 return None;
             }
             self.plan.faults.iter().find_map(|fault| match fault {
@@ -192,6 +192,9 @@ impl World {
     pub(crate) fn stand(&self, seat: &Seat, lasts: Duration) {
         self.say(Some(seat), None, || format!("stands still for {lasts:?}"));
         seat.stand(lasts);
+        let mut inside = seat.inside.lock().unwrap();
+        inside.closing = inside.closing.map(|at| at + lasts);
+        drop(inside);
         self.look(|inner| {
             for run in inner.model.runs.values_mut().filter(|run| run.place == seat.place) {
                 run.must_end = run.must_end.map(|at| at + lasts);

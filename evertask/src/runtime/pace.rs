@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// Attempts that take this long on average are not quick, and a task taken ahead of quick ones has its slot within this time.
 const QUICK: Duration = Duration::from_millis(20);
-/// The most tasks that are taken ahead for each slot.
-const AHEAD_MAX: usize = 8;
+/// The most tasks that are taken ahead in one queue, or one for each of its slots if those are more.
+pub(crate) const AHEAD_MAX: usize = 1_000;
 
 /// A running mean of how long attempts take; none seen yet is not quick.
 #[derive(Debug, Default)]
@@ -30,8 +30,8 @@ impl Pace {
     pub(crate) fn ahead(&self, slots: usize) -> usize {
         let Some(mean) = self.0.filter(|mean| *mean < QUICK) else { return 0 };
         let turns = QUICK.as_nanos() / mean.as_nanos().max(1);
-        let turns = usize::try_from(turns).map_or(AHEAD_MAX, |turns| turns.min(AHEAD_MAX));
-        slots.saturating_mul(turns)
+        let turns = usize::try_from(turns).unwrap_or(usize::MAX);
+        slots.saturating_mul(turns).min(slots.max(AHEAD_MAX))
     }
 }
 
@@ -51,7 +51,7 @@ mod tests {
         assert_eq!(after(&[20]).ahead(4), 0);
         assert_eq!(after(&[19]).ahead(4), 4);
         assert_eq!(after(&[5]).ahead(4), 16, "four turns of 5 ms are 20 ms");
-        assert_eq!(after(&[0]).ahead(4), 32, "bounded, however quick they are");
+        assert_eq!(after(&[0]).ahead(4), AHEAD_MAX, "bounded, however quick they are");
         assert_eq!(after(&[0]).ahead(usize::MAX), usize::MAX);
     }
 

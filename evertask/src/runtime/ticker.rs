@@ -182,6 +182,7 @@ fn hear_of(
             // What has ended before we listened is not heard any more.
             if waits(&shared, &row).await? {
                 tokio::select! {
+                    biased;
                     () = ended => drop(waits(&shared, &row).await?),
                     () = tokio::time::sleep(most) => {}
                     () = shared.draining.wait() => {}

@@ -18,8 +18,8 @@ pub(crate) fn open(url: &str) -> Result<OpenStorage, StartError> {
         }
         "sqlite" => sqlite(url),
         "postgres" | "postgresql" => postgres(url),
-        "mysql" | "mariadb" => Err(bad(url, "this build has no MySQL storage")),
-        _ => Err(bad(url, "it begins with none of `sqlite:`, `postgres:`, `memory:`")),
+        "mysql" | "mariadb" => mysql(url),
+        _ => Err(bad(url, "it begins with none of `sqlite:`, `postgres:`, `mysql:`, `memory:`")),
     }
 }
 
@@ -61,6 +61,24 @@ fn postgres(url: &str) -> Result<OpenStorage, StartError> {
     Err(bad(url, "this build has no PostgreSQL storage; turn on the feature `postgres`"))
 }
 
+#[cfg(feature = "mysql")]
+#[allow(clippy::unnecessary_wraps, reason = "what is wrong with the url is told when it is opened")]
+fn mysql(url: &str) -> Result<OpenStorage, StartError> {
+    let url = url.to_owned();
+    Ok(Box::new(|| {
+        Box::pin(async move {
+            let mysql = crate::storage::MySql::connect(url).await?;
+            let storage: Arc<dyn FullStorage> = Arc::new(mysql);
+            Ok(storage)
+        })
+    }))
+}
+
+#[cfg(not(feature = "mysql"))]
+fn mysql(url: &str) -> Result<OpenStorage, StartError> {
+    Err(bad(url, "this build has no MySQL storage; turn on the feature `mysql`"))
+}
+
 /// The error names the url without what may be a password: all between the scheme and the last `@`, and the parameters.
 fn bad(url: &str, why: &str) -> StartError {
     let (shown, parameters) = match url.split_once('?') {
@@ -93,6 +111,13 @@ mod tests {
             assert!(said.contains('h') && !said.contains("secret"), "{said}");
         }
         assert!(said("sqlite://").unwrap_or_default().contains("a path is to follow"));
+        if cfg!(feature = "mysql") {
+            assert_eq!(said("mysql://h/db"), None, "tried when it is opened");
+            assert_eq!(said("mariadb://h/db"), None);
+        } else {
+            let said = said("mariadb://u:secret@h/db").unwrap_or_default();
+            assert!(said.contains("the feature `mysql`") && !said.contains("secret"), "{said}");
+        }
         if cfg!(feature = "postgres") {
             assert_eq!(said("postgres://h/db"), None, "tried when it is opened");
         } else {

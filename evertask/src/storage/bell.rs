@@ -114,6 +114,14 @@ impl Bell {
         self.work(Duration::ZERO);
         self.orders();
         self.schedules();
+        self.ended_elsewhere();
+    }
+
+    /// Any task may have ended in another process: who waits for one looks again.
+    pub(crate) fn ended_elsewhere(&self) {
+        if self.waited_for.load(Ordering::SeqCst) == 0 {
+            return;
+        }
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         for waiter in waiting.drain().flat_map(|(_, waiters)| waiters) {
             let _gone = waiter.send(());

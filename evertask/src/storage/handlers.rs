@@ -23,7 +23,7 @@ impl<'c> Handlers<'c> {
     }
 
     /// True if a task of this name, with this payload version, can be run.
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
     pub(crate) fn know(&self, name: &str, version: u32) -> bool {
         self.0.get(name).is_some_and(|newest| version <= *newest)
     }

@@ -9,13 +9,15 @@ use super::{BoxFuture, Enqueued, FullStorage, NewTask, StorageError};
 /// A transaction in which tasks can be stored, with [`Dispatch::within`](crate::Dispatch::within).
 ///
 /// Those of the database that the runtime has its tasks in: `sqlx::Transaction<'_, sqlx::Postgres>` and `sqlx::PgConnection`
-/// (feature `sqlx`), `tokio_postgres::Transaction<'_>` (feature `postgres`), `rusqlite::Transaction<'_>` (feature `sqlite`).
+/// (feature `sqlx`), `sqlx::Transaction<'_, sqlx::MySql>` (the same), `tokio_postgres::Transaction<'_>` (feature `postgres`),
+/// `mysql_async::Transaction<'_>` (feature `mysql`), `rusqlite::Transaction<'_>` (feature `sqlite`).
 /// Nobody else can implement it.
 #[diagnostic::on_unimplemented(
     message = "tasks cannot be stored within `{Self}`",
     label = "no transaction that evertask knows",
-    note = "it takes `&mut sqlx::Transaction<'_, sqlx::Postgres>` (feature `sqlx`), `&mut tokio_postgres::Transaction<'_>` \
-            (feature `postgres`) and `&mut rusqlite::Transaction<'_>` (feature `sqlite`), of the versions it was built with"
+    note = "it takes `&mut sqlx::Transaction<'_, sqlx::Postgres>` and `…<'_, sqlx::MySql>` (feature `sqlx`), \
+            `&mut tokio_postgres::Transaction<'_>` (feature `postgres`), `&mut mysql_async::Transaction<'_>` (feature `mysql`) \
+            and `&mut rusqlite::Transaction<'_>` (feature `sqlite`), of the versions it was built with"
 )]
 pub trait JoinTx: Join {}
 
@@ -63,7 +65,7 @@ impl From<StorageError> for JoinError {
 }
 
 /// The storage as what it is, or why a transaction of this kind of database cannot store its tasks.
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 pub(super) fn storage_of<'s, S: 'static>(
     storage: &'s dyn FullStorage,
     kind: &str,

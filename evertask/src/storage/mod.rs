@@ -33,20 +33,26 @@ mod hindrance;
 mod join;
 mod listing;
 mod memory;
+#[cfg(feature = "mysql")]
+mod mysql;
 mod new_task;
 mod node;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod numbers;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod request;
 mod rules;
 mod schedule;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod server;
 mod settlement;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod transactional;
 
+#[cfg(feature = "mysql")]
+pub use self::mysql::{MySql, MySqlOptions};
 #[cfg(feature = "postgres")]
 pub use self::postgres::{Postgres, PostgresOptions};
 #[cfg(feature = "sqlite")]

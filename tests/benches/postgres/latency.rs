@@ -2,62 +2,92 @@
 
 use std::{
     future::poll_fn,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use evertask::Runtime;
+use evertask::TaskHandle;
 use evertask_servers::Cluster;
 use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client, NoTls, Statement};
 
 use crate::{PAYLOAD, client, connect, node};
 
-/// How many of each, at 50 a second.
-const TASKS: usize = 500;
+/// So many times this many of each, at 50 a second.
+const ROUNDS: usize = 20;
+const TASKS: usize = 25;
 
 #[evertask::handler(queue = "clock")]
-async fn clock(start: u128) -> u64 {
-    u64::try_from(now().saturating_sub(start)).unwrap_or(u64::MAX)
+async fn clock() -> u64 {
+    now()
 }
 
-/// Microseconds; both ends of a latency are on this machine.
-fn now() -> u128 {
-    std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_micros()
+/// Microseconds since 1970; all that happens here happens on one machine.
+fn now() -> u64 {
+    micros(SystemTime::now())
 }
 
-/// All of it in turns, so that each meets the same disturbances.
+fn micros(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros().try_into().unwrap_or(0))
+}
+
+/// All of it in turns of half a second, so that each meets the same disturbances from outside, and none those of another.
 pub(crate) async fn latency(server: &Cluster) {
     let schema = evertask_servers::schema();
     let (node, client) = (node(server, &schema, None).await, client(server, &schema).await);
     let mut bare = Bare::new(server).await;
-    let (mut across, mut within) = (Vec::new(), Vec::new());
-    let (mut stored, mut floor) = (Times::default(), [const { Times(Vec::new()) }; 4]);
-    let mut ticks = tokio::time::interval(Duration::from_millis(20) / 3);
-    let task = async |on: &Runtime| clock::dispatch(now()).on(on).await.expect("stored");
-    for _ in 0..TASKS {
-        ticks.tick().await;
-        let start = Instant::now();
-        across.push(task(&client).await);
-        stored.push(start.elapsed());
-        ticks.tick().await;
-        within.push(task(&node).await);
-        ticks.tick().await;
-        let took = bare.hand_over().await;
-        floor.iter_mut().zip(took).for_each(|(times, took)| times.push(took));
-    }
-    stored.say("until it is stored");
-    for (tasks, how) in [(across, "from another process"), (within, "in the same process")] {
-        let mut times = Times::default();
-        for task in tasks {
-            times.push(Duration::from_micros(task.output().await.expect("it ran")));
+    let (mut across, mut within) = (Way::default(), Way::default());
+    let mut floor = [const { Times(Vec::new()) }; 4];
+    let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    for _ in 0..ROUNDS {
+        for (runtime, way) in [(&client, &mut across), (&node, &mut within)] {
+            for _ in 0..TASKS {
+                ticks.tick().await;
+                let start = now();
+                way.0.push((start, clock::dispatch().on(runtime).await.expect("stored"), now()));
+            }
         }
-        times.say(&format!("dispatch to start, 50/s, {how}"));
+        for _ in 0..TASKS {
+            ticks.tick().await;
+            let took = bare.hand_over().await;
+            floor.iter_mut().zip(took).for_each(|(times, took)| times.push(took));
+        }
     }
+    across.say("from another process").await;
+    within.say("in the same process").await;
     let parts = ["insert", "notify, until it is heard", "claim", "all three"];
     for (times, part) in floor.iter_mut().zip(parts) {
-        times.say(&format!("    bare {part}"));
+        times.say(&format!("bare {part}"));
     }
     node.shutdown().await.expect("a shutdown");
+}
+
+/// Tasks, with when their dispatch began and when it was told to be stored.
+#[derive(Default)]
+struct Way(Vec<(u64, TaskHandle<clock>, u64)>);
+
+impl Way {
+    async fn say(self, how: &str) {
+        let mut parts = [const { Times(Vec::new()) }; 5];
+        for (began, task, stored) in self.0 {
+            let start = task.output().await.expect("it ran");
+            let info = task.info().await.expect("it is there").expect("it is kept");
+            // By the server's clock, as the statement of each begins.
+            let (insert, claim) = (micros(info.created), info.started.map_or(0, micros));
+            let took =
+                [start - began, stored - began, insert - began, claim - insert, start - claim];
+            for (times, took) in parts.iter_mut().zip(took) {
+                times.push(Duration::from_micros(took));
+            }
+        }
+        let names = [
+            format!("dispatch to start, 50/s, {how}"),
+            "    dispatch to stored".to_owned(),
+            "    dispatch to insert".to_owned(),
+            "    insert to claim".to_owned(),
+            "    claim to start".to_owned(),
+        ];
+        parts.iter_mut().zip(names).for_each(|(times, name)| times.say(&name));
+    }
 }
 
 #[derive(Default)]

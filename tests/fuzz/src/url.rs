@@ -2,12 +2,16 @@
 
 use std::{cell::RefCell, time::Duration};
 
-use evertask::{Runtime, storage::Postgres};
+use evertask::{
+    Runtime, StorageError,
+    storage::{MySql, Postgres},
+};
 use tokio::runtime;
 
 pub(crate) const URLS: &[&str] = &[
     "redis://user:PASSWORD@host/0",
-    "mysql://user:PASSWORD@host:3306/database?ssl=1",
+    "mysql://user:PASSWORD@127.0.0.1:1/database?require_ssl=false",
+    "mariadb://user:PASSWORD@127.0.0.1:1/database",
     "postgres://user:PASSWORD@127.0.0.1:1/database?connect_timeout=1&sslmode=disable",
     "postgres://user:PASSWORD@127.0.0.1:1/database?sslmode=require",
     "user:PASSWORD@host",
@@ -22,17 +26,18 @@ const SECRET: &str = "PASSWORD";
 pub fn url(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let lower = text.to_lowercase();
-    // No files, and nobody's servers.
-    if lower.contains("sqlite") || lower.contains("host") && lower.starts_with("postgres") {
-        return;
-    }
-    let ends_at_once = text.starts_with("postgres://") && text.contains("@127.0.0.1:1/");
-    if lower.starts_with("postgres") && !ends_at_once || lower.starts_with("memory") {
+    let server = ["postgres", "mysql", "mariadb"].iter().any(|scheme| lower.starts_with(scheme));
+    // No files, and nobody's servers: where this one points, nobody listens.
+    let ends_at_once = server && text.contains("@127.0.0.1:1/") && !lower.contains("host");
+    if server && !ends_at_once || lower.contains("sqlite") || lower.starts_with("memory") {
         return;
     }
     let error = tokio(async {
-        if ends_at_once {
-            Postgres::connect(text).await.err().map(|error| format!("{error} {error:?}"))
+        let told = |error: StorageError| format!("{error} {error:?}");
+        if ends_at_once && lower.starts_with("postgres") {
+            Postgres::connect(text).await.err().map(told)
+        } else if ends_at_once {
+            MySql::connect(text).await.err().map(told)
         } else {
             let started = Runtime::builder().discover(false).url(text).start().await;
             started.err().map(|error| format!("{error} {error:?}"))

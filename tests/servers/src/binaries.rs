@@ -67,6 +67,28 @@ fn look_at(directory: &Path) -> Option<Binaries> {
     Some(Binaries { directory, major: major.to_string() })
 }
 
+/// The program of a MariaDB server. `mariadb-install-db` is found by its own means.
+#[derive(Debug, Clone)]
+pub(crate) struct MariadbBinaries {
+    pub(crate) server: PathBuf,
+}
+
+/// The programs of the machine's MariaDB.
+pub(crate) fn mariadb() -> Result<MariadbBinaries, String> {
+    let find = || {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
+        places.extend(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+        let mut programs = places.into_iter().map(|place| place.join("mariadbd"));
+        programs.find(|program| program.exists()).map(|server| MariadbBinaries { server })
+    };
+    let installed =
+        || install_from_system("mariadb-server-core") && install_from_system("mariadb-client-core");
+    find().or_else(|| installed().then(find).flatten()).ok_or_else(|| {
+        "there is no `mariadbd`, and it cannot be installed; install MariaDB by hand".to_owned()
+    })
+}
+
 /// The program of the proxy.
 pub(crate) fn pgbouncer() -> Result<PathBuf, String> {
     program("pgbouncer")

@@ -8,6 +8,7 @@ mod binaries;
 mod certificate;
 mod cluster;
 mod disk;
+mod mariadb;
 mod proxy;
 
 use std::{
@@ -18,7 +19,7 @@ use std::{
     },
 };
 
-pub use self::{cluster::Cluster, disk::SmallDisk, proxy::Proxy};
+pub use self::{cluster::Cluster, disk::SmallDisk, mariadb::Mariadb, proxy::Proxy};
 
 /// A major version of PostgreSQL that is newer than what most machines have.
 pub const NEWER: &str = "18";
@@ -90,7 +91,42 @@ pub fn postgres_with_tls() -> Option<Cluster> {
 /// As [`postgres`].
 pub fn pgbouncer() -> Option<&'static Proxy> {
     static SHARED: OnceLock<Option<Proxy>> = OnceLock::new();
-    SHARED.get_or_init(|| or_say(Proxy::start(postgres()?))).as_ref()
+    SHARED.get_or_init(|| pgbouncer_of(postgres()?)).as_ref()
+}
+
+/// The same in front of this server.
+///
+/// # Panics
+/// As [`postgres`].
+pub fn pgbouncer_of(server: &Cluster) -> Option<Proxy> {
+    or_say(Proxy::start(server))
+}
+
+/// The MariaDB server that is shared by all who ask.
+///
+/// # Panics
+/// As [`postgres`].
+pub fn mariadb() -> Option<&'static Mariadb> {
+    static SHARED: OnceLock<Option<Mariadb>> = OnceLock::new();
+    SHARED
+        .get_or_init(|| or_say(binaries::mariadb().and_then(|it| Mariadb::shared(it, &place()))))
+        .as_ref()
+}
+
+/// A MariaDB server for one test alone, which may kill it; with every commit synced to the disk.
+///
+/// # Panics
+/// As [`postgres`].
+pub fn own_mariadb() -> Option<Mariadb> {
+    or_say(binaries::mariadb().and_then(|binaries| Mariadb::own(binaries, &place())))
+}
+
+/// The same with its data in this place.
+///
+/// # Panics
+/// As [`postgres`].
+pub fn own_mariadb_on(place: &Path) -> Option<Mariadb> {
+    or_say(binaries::mariadb().and_then(|binaries| Mariadb::own(binaries, place)))
 }
 
 /// The library that, loaded before others, gives a program another wall clock: libfaketime.

@@ -37,13 +37,18 @@ impl Proxy {
         let keeper = keeper.current_dir(&directory).spawn().map_err(failed)?;
         let proxy = Self { directory, _keeper: keeper };
         let start = Instant::now();
-        while UnixStream::connect(proxy.directory.join(".s.PGSQL.6432")).is_err() {
+        while UnixStream::connect(proxy.socket()).is_err() {
             if start.elapsed() > Duration::from_secs(20) {
                 return Err(format!("pgbouncer does not start; see {}", proxy.directory.display()));
             }
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(proxy)
+    }
+
+    /// The socket it listens on.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join(".s.PGSQL.6432")
     }
 
     /// How a client reaches the server through it.

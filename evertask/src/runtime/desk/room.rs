@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{Desk, State, end};
-use crate::storage::{ClaimedTask, Room};
+use crate::{
+    runtime::pace::AHEAD_MAX,
+    storage::{ClaimedTask, Room},
+};
 
 /// A task taken ahead that has waited this long for a slot is given back.
 const AHEAD_AT_MOST: Duration = Duration::from_secs(1);
@@ -48,9 +51,10 @@ impl Desk {
     pub(crate) fn wanted(&self) -> Option<Wanted> {
         let mut state = self.state();
         let state = &mut *state;
-        // What has ended but is not stored yet is bounded too: a storage that takes claims but no settlements gets no more.
+        // What has ended but is not stored yet is bounded too: a storage that takes claims but no settlements gets no more. It is
+        // as much as two claims bring, so that one is under way while what the one before brought is being stored.
         let ahead: usize = state.queues.iter().map(|queue| queue.ahead.len()).sum();
-        if state.draining || state.held.len() - ahead > 4 * state.limit + 64 {
+        if state.draining || state.held.len() - ahead > 4 * state.limit + 2 * AHEAD_MAX {
             return None;
         }
         let slots = state.limit.saturating_sub(state.used);

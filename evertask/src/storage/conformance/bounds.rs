@@ -6,7 +6,7 @@ use super::subject::{Subject, keyed, known, settlement, task, text};
 use crate::{
     body::Body,
     bounds::{KEY_MAX, NAME_MAX, PAYLOAD_MAX, TAG_MAX, TAGS_MAX},
-    storage::{Claim, NewTask, Settlement, StorageErrorKind, TaskFilter},
+    storage::{Claim, Effect, NewTask, Settlement, StorageErrorKind, TaskFilter},
     verdict::Verdict,
 };
 
@@ -36,6 +36,20 @@ pub async fn a_payload_of_emoji_comes_back(subject: &Subject) {
 pub async fn a_payload_of_the_largest_size_comes_back(subject: &Subject) {
     let bytes: Vec<u8> = (0..PAYLOAD_MAX).map(|n| (n % 95 + 32) as u8).collect();
     comes_back(subject, Body { codec: Body::JSON, bytes: bytes.into() }).await;
+}
+
+/// The largest payload replaces a smaller one, and the largest output is kept beside an effect.
+pub async fn a_body_of_the_largest_size_takes_the_place_of_a_small_one(subject: &Subject) {
+    let bytes: Vec<u8> = (0..PAYLOAD_MAX).map(|n| (n % 95 + 32) as u8).collect();
+    let body = Body { codec: Body::JSON, bytes: bytes.into() };
+    let id = subject.store(keyed("a")).await;
+    subject.enqueue(NewTask { payload: body.clone(), ..keyed("a") }).await;
+    let held = subject.node().await.take_one().await;
+    assert!(held.payload == body, "the payload");
+    let (output, effects) = (Some(body.clone()), vec![Effect::Enqueue(Box::new(task()))]);
+    let done = Settlement { output, effects, ..settlement(&held, Verdict::Complete) };
+    subject.settle(done).await;
+    assert!(subject.info(id).await.output == Some(body), "the output");
 }
 
 /// Bytes of another codec are any bytes.

@@ -96,6 +96,7 @@ macro_rules! storage_conformance {
                     a_payload_of_no_bytes_comes_back,
                     a_payload_of_emoji_comes_back,
                     a_payload_of_the_largest_size_comes_back,
+                    a_body_of_the_largest_size_takes_the_place_of_a_small_one,
                     a_payload_of_any_bytes_comes_back,
                     control_characters_are_refused,
                     empty_texts_are_refused,

@@ -12,9 +12,8 @@ use super::{
     error::{Fault, closed},
     line::{Line, Transition},
     site::Site,
-    thread::Thread,
 };
-use crate::storage::StorageError;
+use crate::storage::{StorageError, server::Thread};
 
 /// Most requests in one transaction, and most that may wait for one.
 const REQUESTS_MAX: usize = 1_024;

@@ -269,7 +269,7 @@ impl Lines {
                             room.push(number);
                             rank.push(of_rank);
                             // Somewhat further than is needed: others may be taking the first ones at this moment.
-                            far.push((wish.slots[at] + wish.ahead[at]) * 2 + 32);
+                            far.push((wish.slots[at] + wish.ahead[at]) * 5 / 4 + 32);
                             from.push(place);
                         }
                     }

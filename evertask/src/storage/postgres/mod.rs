@@ -15,7 +15,7 @@ use crate::{
         Backlog, Beat, Bell, Cancel, Claim, Claimed, Count, DueSchedules, Enqueued, Held,
         Hindrance, Inspect, Known, Lost, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive,
         ScheduleChange, ScheduleChanged, SchedulePage, Settled, Settlement, Storage, StorageError,
-        StorageErrorKind, StoredSchedule, TaskFilter, rules,
+        StorageErrorKind, StoredSchedule, TaskFilter, rules, server::Thread,
     },
     task::{TaskId, TaskInfo},
 };
@@ -27,7 +27,6 @@ mod claim;
 mod columns;
 mod connection;
 mod crier;
-mod doubt;
 mod enqueue;
 mod error;
 mod heart;
@@ -51,7 +50,6 @@ mod site;
 mod sqlx;
 #[cfg(test)]
 mod tests;
-mod thread;
 #[cfg_attr(not(feature = "postgres-tls"), path = "no_tls.rs")]
 mod tls;
 #[cfg(feature = "sqlx")]
@@ -61,7 +59,7 @@ mod verdicts;
 pub use self::options::PostgresOptions;
 use self::{
     actor::Actor, connection::Purpose, error::closed, heart::Heart, options::Open, pool::Pool,
-    site::Site, thread::Thread,
+    site::Site,
 };
 
 /// Tasks in one schema of a PostgreSQL database. Cheap to clone; all clones are one.
@@ -140,7 +138,7 @@ impl Postgres {
     }
 
     async fn open(site: Arc<Site>, open: Open, readers: u32) -> Result<Self, StorageError> {
-        let (thread, ended) = Thread::start()?;
+        let (thread, ended) = Thread::start("evertask-postgres")?;
         let thread = Arc::new(thread);
         let heart = Arc::new(Heart::default());
         let between = Pool::new(&thread, &site, Purpose::Write, 1);

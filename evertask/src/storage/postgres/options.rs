@@ -67,6 +67,10 @@ impl PostgresOptions {
     /// True: between the program and the server stands a proxy that gives each transaction another session, as pgbouncer does
     /// with `pool_mode = transaction`. Nothing is prepared or listened to then; nodes look for work once a second. The default
     /// is false.
+    ///
+    /// What a handler itself asks in its [`Tx`](crate::Tx) through `sqlx` should then say `.persistent(false)`, unless the proxy
+    /// keeps track of prepared statements (pgbouncer from 1.21 on, with `max_prepared_statements`): they would be found by the
+    /// next one who is given that session, whose statements have the same names.
     pub fn pooled_proxy(mut self, pooled_proxy: bool) -> Self {
         self.pooled_proxy = pooled_proxy;
         self

@@ -9,9 +9,8 @@ use super::{
     error::closed,
     line::{Line, Transition},
     site::Site,
-    thread::Thread,
 };
-use crate::storage::StorageError;
+use crate::storage::{StorageError, server::Thread};
 
 /// Lines that are opened when they are needed.
 #[derive(Debug)]

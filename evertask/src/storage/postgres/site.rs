@@ -9,13 +9,12 @@ use super::{
     columns::only,
     connection::{Connection, Settings, Sql},
     crier::Crier,
-    doubt::Doubt,
     error::Fault,
     lane::{self, Lane, LaneId, Lanes},
     rings::Rings,
     row::get,
 };
-use crate::storage::{Bell, Clock};
+use crate::storage::{Bell, Clock, server::Doubt};
 
 /// The server's clock in microseconds, or the one that was injected.
 pub(super) const NOW: Sql = Sql {

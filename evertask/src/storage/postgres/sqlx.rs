@@ -103,7 +103,8 @@ impl Settings {
             common = common.application_name(name);
         }
         if self.pooled_proxy {
-            common = common.statement_cache_capacity(0);
+            // Proxies refuse settings that they do not know; this one is as it should be in every server since version 12.
+            common = common.statement_cache_capacity(0).extra_float_digits(None);
         }
         let (hosts, ports) = (config.get_hosts(), config.get_ports());
         let port = |at: usize| ports.get(at).or(ports.first()).copied().unwrap_or(5432);

@@ -77,13 +77,14 @@ impl Begin for Postgres {
             let site = &self.0.site;
             // Open, as everything else must be.
             drop(self.lines()?);
+            let begin = || AssertSqlSafe(beginning(site));
             if let Some(mut conn) = self.0.idle.take()
-                && conn.execute("BEGIN").await.is_ok()
+                && conn.execute(begin()).await.is_ok()
             {
                 return Ok(conn);
             }
             let mut conn = connect(site).await?;
-            let begun = conn.execute("BEGIN").await;
+            let begun = conn.execute(begin()).await;
             begun.map_err(|error| tell(error, &site.settings.place, BEGINNING))?;
             Ok(conn)
         })
@@ -180,16 +181,23 @@ impl Postgres {
     }
 }
 
+/// How a transaction begins. Behind a proxy its session is another one each time, and the settings go with the transaction.
+fn beginning(site: &Site) -> String {
+    match site.settings.pooled_proxy {
+        true => format!("BEGIN; {}", set_durable(&site.settings, "true")),
+        false => "BEGIN".to_owned(),
+    }
+}
+
 async fn connect(site: &Site) -> Result<PgConnection, StorageError> {
     let place = &site.settings.place;
     let mut last = closed(place);
     for options in site.settings.for_sqlx() {
         let open = async {
             let mut conn = options.connect().await?;
-            conn.execute(CHECK).await?;
-            let durable = set_durable(&site.settings, "false");
-            if !durable.is_empty() {
-                conn.execute(AssertSqlSafe(durable)).await?;
+            if !site.settings.pooled_proxy {
+                let set = format!("{CHECK}; {}", set_durable(&site.settings, "false"));
+                conn.execute(AssertSqlSafe(set)).await?;
             }
             Ok(conn)
         };

@@ -14,7 +14,7 @@ use crate::storage::{StorageError, StorageErrorKind};
 
 /// A thread with an executor of its own. It ends when this is dropped and all that was spawned is done.
 #[derive(Debug)]
-pub(super) struct Thread {
+pub(crate) struct Thread {
     executor: Handle,
     /// Held by all that runs on it.
     busy: watch::Sender<()>,
@@ -22,7 +22,7 @@ pub(super) struct Thread {
 
 impl Thread {
     /// Starts it, and gives what resolves when it has ended: when the sender is gone.
-    pub(super) fn start() -> Result<(Self, watch::Receiver<()>), StorageError> {
+    pub(crate) fn start(name: &str) -> Result<(Self, watch::Receiver<()>), StorageError> {
         let cannot = |error: std::io::Error| {
             let message = "cannot open the storage: no thread can be started for it";
             StorageError::new(StorageErrorKind::Other, message).caused_by(error)
@@ -36,12 +36,12 @@ impl Thread {
             // Nothing is ever sent: it ends when nobody is left who could.
             executor.block_on(async { while idle.changed().await.is_ok() {} });
         };
-        thread::Builder::new().name("evertask-postgres".to_owned()).spawn(run).map_err(cannot)?;
+        thread::Builder::new().name(name.to_owned()).spawn(run).map_err(cannot)?;
         Ok((Self { executor: handle, busy }, ended))
     }
 
     /// Runs this on the thread.
-    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let busy = self.busy.clone();
         self.executor.spawn(async move {
             work.await;

@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How often doubt was raised.
 #[derive(Debug)]
-pub(super) struct Doubt(watch::Sender<u64>);
+pub(crate) struct Doubt(watch::Sender<u64>);
 
 impl Default for Doubt {
     fn default() -> Self {
@@ -23,17 +23,17 @@ impl Default for Doubt {
 
 impl Doubt {
     /// All connections there are by now are in doubt.
-    pub(super) fn raise(&self) {
+    pub(crate) fn raise(&self) {
         self.0.send_modify(|times| *times += 1);
     }
 
     /// A connection is in doubt when this is no longer what it was when the connection was made.
-    pub(super) fn times(&self) -> u64 {
+    pub(crate) fn times(&self) -> u64 {
         *self.0.borrow()
     }
 
     /// Resolves when doubt is raised.
-    pub(super) async fn raised(&self) {
+    pub(crate) async fn raised(&self) {
         let mut raised = self.0.subscribe();
         if raised.changed().await.is_err() {
             pending().await
@@ -41,7 +41,7 @@ impl Doubt {
     }
 
     /// Resolves when doubt was raised, and a while has passed.
-    pub(super) async fn outlasted(&self) -> Duration {
+    pub(crate) async fn outlasted(&self) -> Duration {
         self.raised().await;
         sleep(PATIENCE).await;
         PATIENCE

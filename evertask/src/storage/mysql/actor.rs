@@ -1,0 +1,130 @@
+//! Who owns a line: takes requests, puts those that wait into one transaction, and answers each.
+//!
+//! While one transaction is under way, requests gather; when it is done, all of them go as the next. A request is under way
+//! whether or not anybody still waits for its answer.
+
+use std::{future::Future, marker::PhantomData, sync::Arc};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    connection::{Connection, Purpose},
+    error::{Fault, closed},
+    line::{Line, Transition},
+    site::Site,
+};
+use crate::storage::{StorageError, server::Thread};
+
+/// Most requests in one transaction, and most that may wait for one.
+const REQUESTS_MAX: usize = 1_024;
+/// No more requests are taken into a transaction that holds this many rows; what is large counts as many.
+const ROWS_MAX: usize = 10_000;
+
+/// Something that can be done for many requests in one transaction.
+pub(super) trait Gathered: Send + Sync + 'static {
+    type Request: Send + Sync + 'static;
+    type Answer: Send + 'static;
+
+    /// What it is, for errors: `cannot …`.
+    const DOING: &'static str;
+
+    fn rows(request: &Self::Request) -> usize;
+
+    /// All of it or nothing; one answer for each.
+    fn run(
+        site: &Site,
+        conn: &mut Connection,
+        requests: &[&Self::Request],
+    ) -> impl Future<Output = Result<Vec<Self::Answer>, Fault>> + Send;
+}
+
+struct Letter<G: Gathered> {
+    request: G::Request,
+    reply: oneshot::Sender<Result<G::Answer, StorageError>>,
+}
+
+/// The way to an actor. When it is dropped, the actor does what it was asked before and ends.
+#[derive(Debug)]
+pub(super) struct Actor<G: Gathered> {
+    site: Arc<Site>,
+    inbox: mpsc::Sender<Letter<G>>,
+}
+
+impl<G: Gathered> Actor<G> {
+    pub(super) fn start(thread: &Thread, site: &Arc<Site>) -> Self {
+        let (inbox, letters) = mpsc::channel(REQUESTS_MAX);
+        let line = Line::new(Arc::clone(site), Purpose::Write);
+        thread.spawn(work::<G>(Arc::clone(site), line, letters));
+        Self { site: Arc::clone(site), inbox }
+    }
+
+    pub(super) async fn ask(&self, request: G::Request) -> Result<G::Answer, StorageError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.inbox.send(Letter { request, reply }).await;
+        let closed = || closed(&self.site.settings.place);
+        sent.map_err(|_| closed())?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+}
+
+async fn work<G: Gathered>(
+    site: Arc<Site>,
+    mut line: Line,
+    mut letters: mpsc::Receiver<Letter<G>>,
+) {
+    while let Some(first) = letters.recv().await {
+        let mut rows = G::rows(&first.request);
+        let mut batch = vec![first];
+        while rows < ROWS_MAX && batch.len() < REQUESTS_MAX {
+            let Ok(next) = letters.try_recv() else { break };
+            rows += G::rows(&next.request);
+            batch.push(next);
+        }
+        serve(&site, &mut line, batch).await;
+    }
+}
+
+/// Serves a batch; if that fails for a reason of one request, each half of it by itself, until the guilty one stands alone.
+async fn serve<G: Gathered>(site: &Site, line: &mut Line, batch: Vec<Letter<G>>) {
+    let mut batches = vec![batch];
+    while let Some(mut batch) = batches.pop() {
+        let requests = batch.iter().map(|letter| &letter.request).collect();
+        let done = line.run(&Batch::<G> { requests, of: PhantomData }).await;
+        match done {
+            Ok(answers) => {
+                for (letter, answer) in batch.into_iter().zip(answers) {
+                    let _caller_is_gone = letter.reply.send(Ok(answer));
+                }
+            }
+            Err(fault) if batch.len() > 1 && !fault.concerns_all() => {
+                let second = batch.split_off(batch.len() / 2);
+                batches.extend([second, batch]);
+            }
+            Err(fault) => {
+                for letter in batch {
+                    let told = fault.tell(&site.settings.place, G::DOING);
+                    let _caller_is_gone = letter.reply.send(Err(told));
+                }
+            }
+        }
+    }
+}
+
+struct Batch<'b, G: Gathered> {
+    requests: Vec<&'b G::Request>,
+    of: PhantomData<fn() -> G>,
+}
+
+impl<G: Gathered> Transition for Batch<'_, G> {
+    type Answer = Vec<G::Answer>;
+
+    const DOING: &'static str = G::DOING;
+
+    fn run(
+        &self,
+        site: &Site,
+        conn: &mut Connection,
+    ) -> impl Future<Output = Result<Self::Answer, Fault>> + Send {
+        G::run(site, conn, &self.requests)
+    }
+}

@@ -1,0 +1,179 @@
+//! One session of the server: how it is opened and set, and how statements are sent through it.
+//!
+//! Statements that belong together are sent together, so a transaction costs one round trip or two. No transaction is ever
+//! left open on purpose; whoever meets an error says [`Connection::roll_back`].
+
+use std::{fmt, time::Duration};
+
+use mysql_async::{Conn, Opts, OptsBuilder, Row, prelude::Queryable};
+
+use super::{
+    error::{Fault, cannot_take},
+    row::unsigned,
+    script::{Answer, Answers, Prefix, Script},
+};
+
+/// How a database is reached, and how its tables are named.
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) opts: Opts,
+    pub(super) prefix: Prefix,
+    pub(super) durable: bool,
+    /// For people: the database without the password.
+    pub(super) place: String,
+}
+
+/// What a session is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Transitions.
+    Write,
+    /// Questions of people.
+    Read,
+}
+
+impl Purpose {
+    /// What makes a session ours.
+    fn session(self) -> &'static str {
+        match self {
+            // No gaps are locked where nothing is read twice. A transaction of ours takes milliseconds: one that stands still
+            // belongs to a stopped process, and what it has locked is wanted by others: it is ended before they give up. A long list of ids stays a list, and
+            // is not turned into a table to be joined in an order of the server's choice.
+            Self::Write => {
+                "SET NAMES utf8mb4;
+                SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', autocommit = 1,
+                    wait_timeout = 604800, lock_wait_timeout = 20, innodb_lock_wait_timeout = 5
+                    /*M!, max_statement_time = 20, idle_transaction_timeout = 4, in_predicate_conversion_threshold = 0 */;
+                SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
+                SELECT @@max_allowed_packet"
+            }
+            Self::Read => {
+                "SET NAMES utf8mb4;
+                SET SESSION sql_mode = 'STRICT_ALL_TABLES', time_zone = '+00:00', autocommit = 1,
+                    wait_timeout = 604800, lock_wait_timeout = 20
+                    /*M!, max_statement_time = 20, idle_transaction_timeout = 60 */;
+                SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;
+                SELECT @@max_allowed_packet"
+            }
+        }
+    }
+}
+
+impl Settings {
+    /// How tables are named in a session that may be in another database.
+    pub(super) fn abroad(&self) -> Prefix {
+        Prefix { database: self.opts.db_name().map(str::to_owned), ..self.prefix.clone() }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The options hold a password.
+        f.debug_struct("Settings").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+/// What the server takes at once, at most, besides some room for what stands around it.
+const ROOM: usize = 16 << 10;
+/// Larger parts win nothing.
+const PART: usize = 4 << 20;
+
+/// A session. It ends when this is dropped.
+pub(super) struct Connection {
+    conn: Conn,
+    /// The longest text that the server takes.
+    longest: usize,
+}
+
+impl Connection {
+    pub(super) async fn open(settings: &Settings, purpose: Purpose) -> Result<Self, Fault> {
+        let conn = Conn::new(settings.opts.clone()).await?;
+        let mut this = Self { conn, longest: 1 << 20 };
+        let answers = this.send(purpose.session().as_bytes(), 4).await?;
+        let longest = answers.last().and_then(|answer| answer.rows.first());
+        if let Some(row) = longest {
+            this.longest = usize::try_from(unsigned(row, 0)?).unwrap_or(usize::MAX);
+        }
+        Ok(this)
+    }
+
+    /// The longest text that the server takes.
+    pub(super) fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// The longest rows that fit into one statement.
+    pub(super) fn room(&self) -> usize {
+        self.longest.saturating_sub(ROOM)
+    }
+
+    /// How large the parts are into which long statements are cut.
+    pub(super) fn part(&self) -> usize {
+        self.room().min(PART)
+    }
+
+    /// Sends statements together, as far as the server takes them so, and gives their answers.
+    ///
+    /// If one fails, those behind it are not carried out.
+    pub(super) async fn run(&mut self, script: Script) -> Result<Answers, Fault> {
+        let packets = script.packets(self.part(), self.longest);
+        let packets = packets.map_err(|size| cannot_take(size, self.longest))?;
+        let mut answers = Vec::new();
+        for (text, count) in packets {
+            answers.extend(self.send(&text, count).await?);
+        }
+        Ok(Answers(answers))
+    }
+
+    async fn send(&mut self, text: &[u8], count: usize) -> Result<Vec<Answer>, Fault> {
+        let mut result = self.conn.query_iter(text).await?;
+        let mut answers = Vec::with_capacity(count);
+        for _ in 0..count {
+            let changed = result.affected_rows();
+            let rows: Vec<Row> = result.collect().await?;
+            answers.push(Answer { rows, changed });
+        }
+        Ok(answers)
+    }
+
+    /// Ends a transaction, if there is one, without a trace, and gives back all locks.
+    pub(super) async fn roll_back(&mut self) -> Result<(), Fault> {
+        self.send(b"ROLLBACK; DO RELEASE_ALL_LOCKS()", 2).await.map(drop)
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("id", &self.conn.id()).finish_non_exhaustive()
+    }
+}
+
+/// The driver's settings from a url, with ours where it leaves them open, and the database's name for people.
+pub(super) fn options(url: &str) -> Result<(Opts, String), String> {
+    let url = match url.strip_prefix("mariadb:") {
+        Some(rest) => format!("mysql:{rest}"),
+        None => url.to_owned(),
+    };
+    let opts = Opts::from_url(&url).map_err(|error| error.to_string())?;
+    let Some(database) = opts.db_name().filter(|name| !name.is_empty()).map(str::to_owned) else {
+        return Err("it names no database, as in `mysql://user@host/database`".to_owned());
+    };
+    let server = match opts.socket() {
+        Some(socket) => socket.to_owned(),
+        None => format!("{}:{}", opts.ip_or_hostname(), opts.tcp_port()),
+    };
+    let place = format!("the database `{database}` at `{server}`");
+    if opts.ssl_opts().is_some() {
+        return Err(format!(
+            "it asks for TLS, which evertask does not speak to MySQL yet: reach {place} over a private network, a tunnel or a \
+             proxy on this machine"
+        ));
+    }
+    let keepalive = opts.tcp_keepalive().unwrap_or(Duration::from_secs(10));
+    let builder = OptsBuilder::from_opts(opts)
+        // A path that the server names is of the server's machine.
+        .prefer_socket(false)
+        .stmt_cache_size(0)
+        .tcp_keepalive(Some(keepalive));
+    Ok((builder.into(), place))
+}

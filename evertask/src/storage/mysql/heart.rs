@@ -1,0 +1,143 @@
+//! Signs of life that do not depend on the executor on which handlers run.
+//!
+//! A node's beat is sent from the storage's own thread, on a connection of its own. It goes on while a handler blocks the
+//! executor, so its tasks are not taken away for that; but not for ever: a node whose runtime has not renewed for its stall
+//! limit is left to the others.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
+
+use super::{
+    connection::{Connection, Purpose},
+    error::Fault,
+    line::{Line, Transition, jittered},
+    literal::List,
+    site::Site,
+};
+use crate::storage::{Node, NodeId};
+
+/// The longest between two beats.
+const LONGEST: Duration = Duration::from_secs(3);
+/// A beat that is not answered within a quarter of a lease is given up with its connection, so that there is time for others.
+/// Not sooner than this, for servers that are only slow, and not later.
+const LIMITS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+
+const BEAT: &str = "UPDATE {nodes} SET beat = beat + 1, beat_at = @evertask_now WHERE id IN ?";
+
+/// The nodes of this process.
+#[derive(Debug, Default)]
+pub(super) struct Heart {
+    nodes: Mutex<HashMap<NodeId, Life>>,
+    joined: Notify,
+}
+
+#[derive(Debug)]
+struct Life {
+    /// When its runtime renewed last.
+    renewed: Instant,
+    lease: Duration,
+    stall_limit: Duration,
+}
+
+impl Heart {
+    pub(super) fn join(&self, node: &Node) {
+        let Node { lease, stall_limit, .. } = *node;
+        self.nodes().insert(node.id, Life { renewed: Instant::now(), lease, stall_limit });
+        self.joined.notify_one();
+    }
+
+    pub(super) fn renew(&self, node: NodeId) {
+        if let Some(life) = self.nodes().get_mut(&node) {
+            life.renewed = Instant::now();
+        }
+    }
+
+    /// All that are here.
+    pub(super) fn all(&self) -> Vec<NodeId> {
+        self.nodes().keys().copied().collect()
+    }
+
+    pub(super) fn leave(&self, node: NodeId) {
+        self.nodes().remove(&node);
+    }
+
+    fn nodes(&self) -> MutexGuard<'_, HashMap<NodeId, Life>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn beating(&self) -> Vec<NodeId> {
+        let nodes = self.nodes();
+        let beating = nodes.iter().filter(|(_, life)| life.renewed.elapsed() < life.stall_limit);
+        beating.map(|(node, _)| *node).collect()
+    }
+
+    /// How long until the next beat.
+    fn pause(&self) -> Duration {
+        self.nodes().values().map(|life| life.lease / 5).fold(LONGEST, Duration::min)
+    }
+
+    /// How long a beat may take.
+    fn limit(&self) -> Duration {
+        let quarters = self.nodes().values().map(|life| life.lease / 4).min();
+        quarters.unwrap_or(LIMITS.1).clamp(LIMITS.0, LIMITS.1)
+    }
+}
+
+/// Beats until `open` is closed.
+pub(super) async fn run(site: Arc<Site>, heart: Arc<Heart>, mut open: watch::Receiver<()>) {
+    if site.clock.is_some() {
+        // Whoever makes the time makes the beats as well.
+        return;
+    }
+    let mut line = Line::new(Arc::clone(&site), Purpose::Write);
+    let mut failing: Option<Instant> = None;
+    loop {
+        // One that did not get through is late already.
+        let pause = if failing.is_some() { heart.limit() / 8 } else { heart.pause() };
+        tokio::select! {
+            () = sleep(jittered(pause)) => {}
+            () = heart.joined.notified() => {}
+            _closed = open.changed() => return,
+        }
+        let nodes = heart.beating();
+        if nodes.is_empty() {
+            continue;
+        }
+        line.hasten(heart.limit());
+        match line.run(&Beats(nodes)).await {
+            Ok(()) => {
+                if let Some(since) = failing.take() {
+                    tracing::info!(silent_for = ?since.elapsed(), "signs of life reach the database again");
+                    site.doubt.raise();
+                }
+            }
+            Err(fault) if failing.is_none() => {
+                tracing::warn!(error = %fault, "a sign of life did not reach the database");
+                failing = Some(Instant::now());
+            }
+            Err(fault) => tracing::debug!(error = %fault, "nor did this one"),
+        }
+    }
+}
+
+struct Beats(Vec<NodeId>);
+
+impl Transition for Beats {
+    type Answer = ();
+
+    const DOING: &'static str = "cannot send a sign of life";
+
+    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<(), Fault> {
+        let mut script = site.at_now();
+        script.add(BEAT, &[&List(&self.0)]);
+        conn.run(script).await.map(drop)
+    }
+}

@@ -1,0 +1,137 @@
+//! Looks in place of hearing: the server wakes nobody, so about once a second one looks for what other processes did.
+//!
+//! A look is one packet of a few questions, each answered by an index; who is woken by it asks for the rest. It asks only for
+//! what somebody here has asked for before: tasks in the lanes of the last claims, schedules of the handlers of the last look
+//! at those.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::sleep};
+
+use super::{
+    connection::{Connection, Purpose},
+    error::Fault,
+    heart::Heart,
+    lane::{self, LaneId},
+    line::{Line, Transition, jittered},
+    literal::List,
+    site::Site,
+};
+use crate::storage::NodeId;
+
+/// Whether a cancel was asked for of something that these nodes hold.
+pub(super) const ORDERS: &str =
+    "SELECT 1 FROM {tasks} FORCE INDEX (running) WHERE node IN ? AND cancel_asked LIMIT 1";
+
+/// Whether something is due in these lanes.
+pub(super) const DUE: &str = "SELECT 1 FROM {tasks} FORCE INDEX (pending) WHERE line IN ? AND due_at <= @evertask_now LIMIT 1";
+
+/// Whether a schedule of these handlers has come up.
+pub(super) const COME_UP: &str = "SELECT 1 FROM {schedules} FORCE INDEX (upcoming)
+    WHERE name IN ? AND next_at <= @evertask_now AND format <= ? LIMIT 1";
+
+/// What is looked for.
+#[derive(Debug, Default)]
+pub(super) struct Watch(Mutex<Watched>);
+
+#[derive(Debug, Default, Clone)]
+struct Watched {
+    lanes: BTreeSet<LaneId>,
+    handlers: BTreeSet<String>,
+    format: u32,
+}
+
+impl Watch {
+    /// A claim has looked at these.
+    pub(super) fn lanes(&self, lanes: impl Iterator<Item = LaneId>) {
+        self.watched().lanes.extend(lanes);
+    }
+
+    /// Schedules of these handlers were looked for, up to this format.
+    pub(super) fn schedules(&self, handlers: impl Iterator<Item = String>, format: u32) {
+        let mut watched = self.watched();
+        watched.handlers.extend(handlers);
+        watched.format = watched.format.max(format);
+    }
+
+    fn watched(&self) -> MutexGuard<'_, Watched> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks until `open` is closed.
+pub(super) async fn run(
+    site: Arc<Site>,
+    heart: Arc<Heart>,
+    every: Duration,
+    mut open: watch::Receiver<()>,
+) {
+    let mut line = Line::new(Arc::clone(&site), Purpose::Read);
+    loop {
+        // Somewhat more or less, so that processes do not look in step.
+        tokio::select! {
+            () = sleep(jittered(every.mul_f64(1.25))) => {}
+            _closed = open.changed() => return,
+        }
+        // Who waits for the end of a task looks at that one; nobody waiting costs nothing.
+        site.bell.ended_elsewhere();
+        let nodes = heart.all();
+        if nodes.is_empty() {
+            continue;
+        }
+        match line.run(&Look(nodes)).await {
+            Ok(seen) => seen.ring(&site),
+            Err(fault) => tracing::debug!(error = %fault, "no look at {}", site.settings.place),
+        }
+    }
+}
+
+/// What there is for somebody here.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    orders: bool,
+    work: bool,
+    schedules: bool,
+}
+
+impl Seen {
+    fn ring(&self, site: &Site) {
+        if self.orders {
+            site.bell.orders();
+        }
+        if self.work {
+            site.bell.work(Duration::ZERO);
+        }
+        if self.schedules {
+            site.bell.schedules();
+        }
+    }
+}
+
+struct Look(Vec<NodeId>);
+
+impl Transition for Look {
+    type Answer = Seen;
+
+    const DOING: &'static str = "cannot look for what others did";
+
+    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<Seen, Fault> {
+        let Watched { lanes, handlers, format } = site.watch.watched().clone();
+        let lanes: Vec<LaneId> = lanes.into_iter().collect();
+        let handlers: Vec<String> = handlers.into_iter().collect();
+        let mut script = site.at_now();
+        let orders = script.add(ORDERS, &[&List(&self.0)]);
+        let new = script.add(lane::NEW, &[&site.lanes().last()]);
+        let due = script.add(DUE, &[&List(&lanes)]);
+        let come_up = script.add(COME_UP, &[&List(&handlers), &format]);
+        let answers = conn.run(script).await?;
+        let any = |place| Ok::<_, Fault>(!answers.rows(place)?.is_empty());
+        // A lane that nobody here has heard of was made for a task; the next claim knows whether it is one for us.
+        site.lanes().learn(answers.rows(new)?)?;
+        Ok(Seen { orders: any(orders)?, work: any(new)? || any(due)?, schedules: any(come_up)? })
+    }
+}

@@ -1,0 +1,135 @@
+//! How a database is to be used.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    MySql,
+    connection::{self, Connection, Settings},
+    error::Fault,
+    line::Transition,
+    migrations, safety,
+    script::Prefix,
+    site::Site,
+};
+use crate::storage::{Clock, StorageError, StorageErrorKind};
+
+/// The longest prefix in bytes: with what comes after it, it has to be the name of a table.
+const PREFIX_MAX: usize = 50;
+/// How often one may look for what other processes did.
+const LOOK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(60));
+
+/// How to use a database with [`MySql`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct MySqlOptions {
+    prefix: String,
+    auto_migrate: bool,
+    durable: bool,
+    readers: u32,
+    look_every: Duration,
+    clock: Option<Clock>,
+}
+
+impl Default for MySqlOptions {
+    fn default() -> Self {
+        Self {
+            prefix: "evertask_".to_owned(),
+            auto_migrate: true,
+            durable: true,
+            readers: 4,
+            look_every: Duration::from_secs(1),
+            clock: None,
+        }
+    }
+}
+
+impl MySqlOptions {
+    /// What the names of all tables begin with; the default is `evertask_`. Applications that name different ones never see each
+    /// other's tasks, in one database as in several.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// False: the tables are not made or changed, only looked at, and an error says what SQL is to be run. The default is true.
+    /// See [`MySql::migrations_sql`].
+    pub fn auto_migrate(mut self, auto_migrate: bool) -> Self {
+        self.auto_migrate = auto_migrate;
+        self
+    }
+
+    /// False: a crash of the server may take the last commits with it, if it is set so. The default is true, and then a server
+    /// that does not sync its commits is refused.
+    pub fn durable(mut self, durable: bool) -> Self {
+        self.durable = durable;
+        self
+    }
+
+    /// How many connections read for people at the same time, 1 to 64. The default is 4; they are opened when needed.
+    ///
+    /// Besides them there are up to seven: one each to store, to claim and to settle tasks, one for what is between, one for
+    /// cancels and pruning, one for signs of life and one that looks for orders.
+    pub fn readers(mut self, readers: u32) -> Self {
+        self.readers = readers;
+        self
+    }
+
+    /// How often to look for what other processes did, since the server tells nobody: 10 ms to a minute, more or less. The
+    /// default is a second. What is done in this process is known at once.
+    pub fn look_every(mut self, look_every: Duration) -> Self {
+        self.look_every = look_every;
+        self
+    }
+
+    /// Where the time comes from: the server's clock by default. For tests of storages.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Connects, looks whether the server can keep our promises, and makes the tables if there are none.
+    ///
+    /// # Errors
+    /// As for [`MySql::connect`].
+    pub async fn connect(self, url: impl AsRef<str>) -> Result<MySql, StorageError> {
+        let wrong = |why: String| {
+            let message = format!("cannot open the storage: {why}");
+            StorageError::new(StorageErrorKind::Rejected, message)
+        };
+        let prefix = self.prefix;
+        if prefix.len() > PREFIX_MAX || prefix.contains(['.', '/', '\\']) || !prefix.is_ascii() {
+            let why = format!(
+                "the prefix of tables has at most {PREFIX_MAX} letters, digits and other signs of ASCII, without `.`, `/` and `\\`: \
+                 {prefix:?} has not"
+            );
+            return Err(wrong(why));
+        }
+        if prefix.contains(|char: char| char.is_control()) {
+            return Err(wrong(format!("the prefix {prefix:?} holds a control character")));
+        }
+        let (opts, place) = connection::options(url.as_ref())
+            // Without the url itself, which may hold a password.
+            .map_err(|why| wrong(format!("the url is none for MySQL: {why}")))?;
+        let settings = Settings { opts, prefix: Prefix::new(prefix), durable: self.durable, place };
+        let site = Arc::new(Site::new(Arc::new(settings), self.clock));
+        let look_every = self.look_every.clamp(LOOK.0, LOOK.1);
+        MySql::open(site, Open { auto_migrate: self.auto_migrate }, self.readers, look_every).await
+    }
+}
+
+/// The first thing that is done with a database.
+#[derive(Debug)]
+pub(super) struct Open {
+    auto_migrate: bool,
+}
+
+impl Transition for Open {
+    type Answer = ();
+
+    const DOING: &'static str = "cannot open the storage";
+
+    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<(), Fault> {
+        safety::check(conn, &site.settings).await?;
+        migrations::run(conn, &site.settings, self.auto_migrate).await
+    }
+}

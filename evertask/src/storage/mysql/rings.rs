@@ -1,0 +1,56 @@
+//! What is to be told in this process after a commit. Others cannot be told: they look.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use crate::{
+    storage::{Bell, Due, rules},
+    task::TaskId,
+};
+
+/// What has happened, for those who may be waiting for it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Rings {
+    /// Something is due now.
+    due: bool,
+    /// The soonest of what will be due.
+    soonest: Option<Duration>,
+    pub(super) orders: bool,
+    pub(super) peers: bool,
+    pub(super) schedules: bool,
+    pub(super) ended: BTreeSet<TaskId>,
+}
+
+impl Rings {
+    /// Something is pending that becomes due after this time.
+    pub(super) fn work(&mut self, due_in: Duration) {
+        if due_in.is_zero() {
+            self.due = true;
+        } else {
+            self.soonest = Some(self.soonest.map_or(due_in, |soonest| soonest.min(due_in)));
+        }
+    }
+
+    /// A task is stored that was to be due so.
+    pub(super) fn stored(&mut self, due: Due, now: i64) {
+        self.work(rules::between(now, rules::due_at(due, now)));
+    }
+
+    pub(super) fn ring(self, bell: &Bell) {
+        if self.due {
+            bell.work(Duration::ZERO);
+        }
+        if let Some(due_in) = self.soonest {
+            bell.work(due_in);
+        }
+        if self.orders {
+            bell.orders();
+        }
+        if self.peers {
+            bell.peers();
+        }
+        if self.schedules {
+            bell.schedules();
+        }
+        bell.ended(self.ended);
+    }
+}

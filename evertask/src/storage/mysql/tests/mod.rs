@@ -1,0 +1,46 @@
+//! What is only this storage's own, seen from inside.
+
+use super::{
+    MySql, MySqlOptions,
+    connection::{Connection, Purpose},
+    literal::Literal,
+    script::Script,
+};
+use crate::{body::Body, storage::NewTask};
+
+mod collisions;
+mod heart;
+#[cfg(feature = "conformance")]
+mod joined;
+mod look;
+mod opening;
+mod plans;
+mod sizes;
+
+/// Options for tables of the test's own; `None`, and told loudly, where there is no server.
+fn fresh() -> Option<(MySqlOptions, String)> {
+    let server = evertask_servers::mariadb()?;
+    let prefix = format!("{}_", evertask_servers::schema());
+    Some((MySql::options().durable(false).prefix(prefix), server.url()))
+}
+
+fn task() -> NewTask {
+    NewTask::new("mail", Body::json(&()).unwrap())
+}
+
+/// A session as transitions have it.
+async fn session(mysql: &MySql) -> Connection {
+    Connection::open(&mysql.0.site.settings, Purpose::Write).await.unwrap()
+}
+
+/// Runs one statement on such a session.
+async fn run(
+    mysql: &MySql,
+    conn: &mut Connection,
+    sql: &str,
+    values: &[&dyn Literal],
+) -> super::script::Answer {
+    let mut script: Script = mysql.0.site.script();
+    script.add(sql, values);
+    conn.run(script).await.unwrap().0.remove(0)
+}

@@ -1,0 +1,281 @@
+//! What many processes on one MariaDB add: looking for each other, dying, losing the connection or the server.
+//!
+//! Where each promise is on trial on MariaDB; `chaos` is the binary of that name, `laws` are those of `conformance::mysql`:
+//!
+//! | promise | tests |
+//! |---|---|
+//! | stored means stored | `a_server_that_crashes_…` here, `mysql_within`; `opening::a_server_that_does_not_sync_its_commits_…` inside the library; `chaos::database`, `chaos::disk` |
+//! | at least once, never lost | `chaos::processes`, `chaos::database`, `chaos::disk` |
+//! | fenced | laws `fence`; `chaos::processes`, which counts the refusals |
+//! | rescued in seconds, nobody alive robbed | `chaos::processes`, `chaos::database`, `chaos::blocked` |
+//! | stopped means stopped | laws `cancel`; `look` inside the library |
+//! | interrupted is not failed | `a_killed_process_…` here, laws `rescue` and `settle` |
+//! | a tick fires once | laws `schedules` |
+//! | idle is silent | `a_dispatch_is_found_…` here, `look::what_concerns_nobody_here_…` inside the library, laws `waking` |
+//! | a waiting task costs nothing | `plans` inside the library |
+//! | wrong is told early, loops never die in silence | `chaos::database::an_outage_of_any_length_…`, `chaos::disk`, `opening` inside the library |
+//! | rolling deploys | `opening` inside the library, laws `claim` |
+//! | everything is bounded | `sizes` inside the library, laws `bounds` and `batch`; memory in an outage in `chaos::database` and `chaos::disk` |
+
+use std::{
+    collections::HashMap,
+    future::IntoFuture,
+    process::{Command, Stdio},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use evertask::{
+    Context, Dispatched, Runtime, TaskId, TaskState,
+    storage::{MySql, MySqlOptions},
+};
+use evertask_servers::Mariadb;
+use mysql_async::{Conn, Opts, prelude::Queryable};
+
+/// How often each task was run in this process.
+static RUNS: Mutex<Option<HashMap<TaskId, u32>>> = Mutex::new(None);
+
+#[evertask::handler(retries = 0)]
+async fn count(n: u64, ctx: Context) -> u64 {
+    *RUNS.lock().unwrap().get_or_insert_default().entry(ctx.id()).or_default() += 1;
+    n
+}
+
+#[evertask::handler]
+async fn hold(ctx: Context) {
+    ctx.cancelled().await;
+}
+
+fn runs(id: TaskId) -> u32 {
+    RUNS.lock().unwrap().get_or_insert_default().get(&id).copied().unwrap_or(0)
+}
+
+/// As often as it takes for a test: a look in the usual second proves no more.
+fn options(prefix: &str) -> MySqlOptions {
+    MySql::options().prefix(prefix).durable(false).look_every(Duration::from_millis(50))
+}
+
+async fn connect(server: &Mariadb, prefix: &str) -> MySql {
+    options(prefix).connect(server.url()).await.unwrap()
+}
+
+fn builder(storage: MySql) -> evertask::Builder {
+    let builder = Runtime::builder().storage(storage).discover(false);
+    builder.handler::<count>().handler::<hold>()
+}
+
+async fn node(server: &Mariadb, prefix: &str) -> Runtime {
+    builder(connect(server, prefix).await).start().await.unwrap()
+}
+
+async fn state(runtime: &Runtime, id: TaskId) -> Option<TaskState> {
+    runtime.task(id).await.ok().flatten().map(|task| task.state)
+}
+
+/// A client of the test's own, beside the storage.
+async fn sql(server: &Mariadb) -> Conn {
+    Conn::new(Opts::from_url(&server.url()).unwrap()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dispatch_is_found_by_another_process_and_its_end_is_found_back() {
+    let Some(server) = evertask_servers::mariadb() else { return };
+    let prefix = evertask_servers::schema();
+    let node = node(server, &prefix).await;
+    // A storage of its own shares nothing with the other one but the server.
+    let client = builder(connect(server, &prefix).await).client().await.unwrap();
+    let mut fastest = Duration::MAX;
+    for n in 0..10 {
+        let start = Instant::now();
+        let task = count::dispatch(n).on(&client).await.unwrap();
+        assert_eq!(task.output().await.unwrap(), n);
+        fastest = fastest.min(start.elapsed());
+    }
+    // Without looks it would be found by the slow one of the runtime, much later.
+    assert!(fastest < Duration::from_secs(1), "{fastest:?}");
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn applications_with_prefixes_of_their_own_never_see_each_other() {
+    let Some(server) = evertask_servers::mariadb() else { return };
+    let prefix = evertask_servers::schema();
+    // The one begins as the other one does.
+    let (one, other) = (format!("{prefix}_"), format!("{prefix}_a_"));
+    let one = node(server, &one).await;
+    let other = builder(connect(server, &other).await).client().await.unwrap();
+    let keyed = async |runtime: &Runtime| count::dispatch(1).key("same").on(runtime).await.unwrap();
+    let (theirs, ours) = (keyed(&other).await, keyed(&one).await);
+    assert_eq!(ours.output().await.unwrap(), 1);
+    assert_eq!(state(&one, theirs.id()).await, None);
+    assert_eq!(state(&other, theirs.id()).await, Some(TaskState::Pending));
+    one.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_share_the_work_and_never_a_task() {
+    let Some(server) = evertask_servers::mariadb() else { return };
+    let prefix = evertask_servers::schema();
+    let nodes = [node(server, &prefix).await, node(server, &prefix).await];
+    let tasks = (0..2_000).map(count::new);
+    let tasks = evertask::dispatch_all(tasks).on(&nodes[0]).await.unwrap();
+    for task in &tasks {
+        task.output().await.unwrap();
+    }
+    assert!(tasks.iter().all(|task| runs(task.id()) == 1), "each ran once");
+    for node in nodes {
+        node.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_processes_that_dispatch_one_key_one_creates_the_task_and_all_get_its_id() {
+    const KEYS: u64 = 50;
+    let Some(server) = evertask_servers::mariadb() else { return };
+    let prefix = evertask_servers::schema();
+    let mut dispatching = Vec::new();
+    for turn in 0..4 {
+        let client = builder(connect(server, &prefix).await).client().await.unwrap();
+        dispatching.push(tokio::spawn(async move {
+            // In opposite orders, so that each waits for keys that the other has.
+            let keys = (0..KEYS).map(|n| if turn % 2 == 0 { n } else { KEYS - 1 - n });
+            let keyed = keys.map(|n| count::dispatch(n).key(n.to_string()).on(&client));
+            let handles: Vec<_> =
+                keyed.map(|dispatch| tokio::spawn(dispatch.into_future())).collect();
+            let mut told = Vec::new();
+            for handle in handles {
+                let task = handle.await.unwrap().expect("no loser of the race sees an error");
+                let info = task.info().await.unwrap().expect("the id it got is stored");
+                told.push((info.key.unwrap(), task.id(), task.dispatched()));
+            }
+            told
+        }));
+    }
+    let mut ids: HashMap<String, TaskId> = HashMap::new();
+    let mut created = 0;
+    for dispatched in dispatching {
+        for (key, id, how) in dispatched.await.unwrap() {
+            assert_eq!(*ids.entry(key).or_insert(id), id, "one key, one task");
+            created += u64::from(how == Dispatched::Created);
+        }
+    }
+    assert_eq!(created, KEYS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_are_cut_lose_nothing_and_stop_no_loop() {
+    let Some(server) = evertask_servers::mariadb() else { return };
+    let database = evertask_servers::schema();
+    let mut killer = sql(server).await;
+    // Connections of this test are those to a database of its own.
+    killer.query_drop(format!("CREATE DATABASE {database}")).await.unwrap();
+    let storage = options("").connect(server.url_of(&database)).await.unwrap();
+    let node = builder(storage).start().await.unwrap();
+    let mut cut = async || {
+        let ids = format!("SELECT id FROM information_schema.processlist WHERE db = '{database}'");
+        let ids: Vec<u64> = killer.query(ids).await.unwrap();
+        for id in &ids {
+            // It may have ended meanwhile.
+            let _cut = killer.query_drop(format!("KILL CONNECTION {id}")).await;
+        }
+        ids.len()
+    };
+    let done = AtomicBool::new(false);
+    let load = async {
+        let mut tasks = Vec::new();
+        for n in 0..400 {
+            tasks.push(count::dispatch(n).on(&node).await.expect("it is repeated until it works"));
+        }
+        done.store(true, Ordering::SeqCst);
+        tasks
+    };
+    let cuts = async {
+        let mut cuts = 0;
+        while !done.load(Ordering::SeqCst) {
+            cuts += cut().await;
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        cuts
+    };
+    let (tasks, cuts) = tokio::join!(load, cuts);
+    assert!(cuts > 10, "only {cuts} connections were cut");
+    for task in tasks {
+        crate::until(async || state(&node, task.id()).await == Some(TaskState::Completed)).await;
+        assert!(runs(task.id()) >= 1);
+    }
+    let last = count::dispatch(7).on(&node).await.unwrap();
+    assert_eq!(last.output().await.unwrap(), 7);
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_crashes_keeps_what_was_stored_and_is_found_again() {
+    let Some(server) = evertask_servers::own_mariadb() else { return };
+    // With every commit synced, as it is meant to be.
+    let storage = MySql::connect(server.url()).await.unwrap();
+    let node = builder(storage).start().await.unwrap();
+    let held = hold::dispatch().on(&node).await.unwrap();
+    crate::until(async || state(&node, held.id()).await == Some(TaskState::Running)).await;
+    let mut stored = Vec::new();
+    for n in 0..50 {
+        let later = count::dispatch(n).after(Duration::from_millis(1_500));
+        stored.push(later.on(&node).await.unwrap());
+    }
+    server.crash();
+    assert!(node.task(held.id()).await.is_err(), "the server is gone");
+    server.restart();
+    for task in &stored {
+        crate::until(async || state(&node, task.id()).await == Some(TaskState::Completed)).await;
+        assert_eq!(runs(task.id()), 1);
+    }
+    // It was out of touch for less than a lease, so nobody has taken its task.
+    let info = node.task(held.id()).await.unwrap().unwrap();
+    assert_eq!((info.state, info.lease), (TaskState::Running, 1));
+    held.cancel().await.unwrap();
+    node.shutdown().await.unwrap();
+}
+
+const HOLDER: &str = "EVERTASK_HOLDER_PREFIX";
+const LEASE: Duration = Duration::from_secs(3);
+
+/// Not a test by itself: a process that holds a task until it is killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn holder() {
+    let Ok(prefix) = std::env::var(HOLDER) else { return };
+    let storage = connect(evertask_servers::mariadb().unwrap(), &prefix).await;
+    let _node = builder(storage).lease(LEASE).start().await.unwrap();
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_process_is_missed_within_a_lease_and_its_task_runs_again() {
+    let Some(server) = evertask_servers::mariadb() else { return };
+    let prefix = evertask_servers::schema();
+    let client = builder(connect(server, &prefix).await).client().await.unwrap();
+    let task = hold::dispatch().on(&client).await.unwrap();
+    let info = async || task.info().await.unwrap().unwrap();
+    let mut holder = Command::new(std::env::current_exe().unwrap())
+        .args(["mysql::holder", "--exact", "--test-threads=1"])
+        .env(HOLDER, &prefix)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    crate::until(async || info().await.state == TaskState::Running).await;
+    let storage = connect(server, &prefix).await;
+    let node = builder(storage).lease(LEASE).start().await.unwrap();
+    assert_eq!(info().await.lease, 1, "while it lives nobody takes its task");
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    let died = Instant::now();
+    crate::until(async || info().await.lease == 3 && info().await.state == TaskState::Running)
+        .await;
+    let took = died.elapsed();
+    assert!(took < LEASE * 4, "{took:?}");
+    assert_eq!(info().await.losses, 1);
+    node.cancel(task.id()).await.unwrap();
+    node.shutdown().await.unwrap();
+}
