@@ -221,8 +221,13 @@ pub enum ScheduleFault {
         key: String,
     },
     /// It makes no tasks any more.
-    #[error("schedule {0:?} is over; store it again with `.revive()` to let it begin anew")]
+    #[error(
+        "schedule {0:?} is over; revive it, or store it again with `.revive()`, to let it begin anew"
+    )]
     Over(String),
+    /// Its rule has no instant before its end any more.
+    #[error("schedule {0:?} has no more instants; store it again with another rule or end")]
+    NoMore(String),
     /// A newer program wrote it, in a way this one does not know.
     #[error("schedule {key:?} of `{name}` was written by a newer program; use that one")]
     Newer {

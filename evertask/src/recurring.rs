@@ -291,9 +291,7 @@ impl Wish {
             return Err(self.refused(why));
         }
         let unknown = old.as_ref().map(|old| old.unknown.clone()).unwrap_or_default();
-        let is_over =
-            |old: &Record| matches!(old.state, ScheduleState::Ended | ScheduleState::Cancelled);
-        let old = old.filter(|old| !(self.revive && is_over(old)));
+        let old = old.filter(|old| !(self.revive && old.is_over()));
         // A series that has come to its end may be said again at each start of the program.
         let begins = was.is_none() || (self.revive && old.is_none());
         if begins && until.is_some_and(|until| until <= now) {

@@ -239,6 +239,8 @@ async fn what_is_removed_is_back_at_the_next_start_and_what_is_cancelled_is_not(
     let another = start::<New>(&storage, &log).await;
     let info = get(&another, "nightly").await.unwrap();
     assert_eq!((info.state, info.next), (ScheduleState::Cancelled, None));
+    let revived = another.schedules().revive("nightly", "nightly").await.unwrap();
+    assert!(revived.declared && revived.next.is_some());
 }
 
 #[tokio::test(start_paused = true)]

@@ -195,6 +195,15 @@ async fn what_was_cancelled_or_is_over_begins_anew_only_when_that_is_asked_for()
     tokio::time::sleep(SECOND).await;
     assert_eq!(log.len(), 1);
     tokio::time::sleep(HOUR).await;
+    // The same by hand.
+    let revived = node.schedules().revive("mark", "k").await.unwrap();
+    assert_eq!((revived.state, revived.runs), (ScheduleState::Active, 0));
+    assert!(revived.next.is_some());
+    node.schedules().cancel("mark", "k").await.unwrap();
+    let end = storage_now(&storage).await;
+    thrice().until(end).await.unwrap();
+    let refused = node.schedules().revive("mark", "k").await.unwrap_err();
+    assert!(matches!(refused, ScheduleFault::NoMore(_)), "{refused}");
     let past = SystemTime::now() - HOUR;
     let refused = thrice().until(past).revive().await.unwrap_err();
     assert!(matches!(refused, DispatchError::NeverRuns { .. }), "{refused}");

@@ -19,7 +19,11 @@ type Loop = fn(Arc<Shared>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) async fn start(shared: &Arc<Shared>) -> Result<(), StartError> {
     shared.storage.join(shared.node.clone()).await?;
     announce(shared);
-    declarations::at_start(shared).await?;
+    if let Err(error) = declarations::at_start(shared).await {
+        // It holds nothing yet; should this fail, too, it is soon taken for dead.
+        let _left = shared.storage.leave(shared.node.id).await;
+        return Err(error);
+    }
     // Counted before the first of them is taken up, or the count would say what is left of them.
     let counted = tokio::time::timeout(COUNT, tell_backlog(shared)).await;
     if counted.is_err() {

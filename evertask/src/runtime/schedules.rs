@@ -232,6 +232,28 @@ impl Schedules<'_> {
         .await
     }
 
+    /// Lets one that was cancelled or is over begin anew: with its next instant, its runs counted from none. One that is neither stays
+    /// as it is.
+    ///
+    /// # Errors
+    /// It is not stored or cannot be read, its rule has no more instants, or the storage refused.
+    pub async fn revive(&self, name: &str, key: &str) -> Result<ScheduleInfo, ScheduleFault> {
+        self.change(name, key, |record, now| {
+            if !record.is_over() {
+                return Ok(());
+            }
+            let schedule =
+                record.schedule().map_err(|why| ScheduleFault::Broken(why.to_string()))?;
+            (record.state, record.runs) = (ScheduleState::Active, 0);
+            record.goes_on_at(schedule.next(now));
+            match record.is_over() {
+                true => Err(ScheduleFault::NoMore(key.to_owned())),
+                false => Ok(()),
+            }
+        })
+        .await
+    }
+
     /// Removes it, and what is known of its runs. The tasks it made stay. What the program stores at its start, or declares in an
     /// attribute, it then stores again; [cancel](Self::cancel) it to prevent that. True if it was stored.
     ///

@@ -206,6 +206,11 @@ impl Record {
         Ok(ScheduleRow { next, format: FORMAT, body, ..row.clone() })
     }
 
+    /// It makes no tasks any more, and may be revived.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.state, ScheduleState::Ended | ScheduleState::Cancelled)
+    }
+
     /// Sets the next tick; at the end of its time or of its runs there is none.
     pub(crate) fn goes_on_at(&mut self, next: Option<SystemTime>) {
         let next = next.map(micros).filter(|tick| self.until.is_none_or(|until| *tick < until));
