@@ -28,7 +28,9 @@ pub fn url(data: &[u8]) {
     let lower = text.to_lowercase();
     let server = ["postgres", "mysql", "mariadb"].iter().any(|scheme| lower.starts_with(scheme));
     // No files, and nobody's servers: where this one points, nobody listens.
-    let ends_at_once = server && text.contains("@127.0.0.1:1/") && !lower.contains("host");
+    let authority = text.split_once("://").and_then(|(_, rest)| rest.split('/').next());
+    let authority = authority.unwrap_or_default();
+    let ends_at_once = authority.ends_with("@127.0.0.1:1") && !lower.contains("host");
     if server && !ends_at_once || lower.contains("sqlite") || lower.starts_with("memory") {
         return;
     }
@@ -44,7 +46,7 @@ pub fn url(data: &[u8]) {
         }
     });
     // A password stands between a colon and an `@`; elsewhere it is none.
-    let before = if ends_at_once { text.split_once('@') } else { text.rsplit_once('@') };
+    let before = if server { authority.rsplit_once('@') } else { text.rsplit_once('@') };
     let password = before.and_then(|(before, _)| before.split_once(':'));
     let once = text.matches(SECRET).count() == 1;
     if once && password.is_some_and(|(_, password)| password.contains(SECRET)) {

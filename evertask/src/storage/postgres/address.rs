@@ -54,7 +54,7 @@ impl Address {
         });
         let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-            format!("{error}{}", cause.unwrap_or_default())
+            without_values(&format!("{error}{}", cause.unwrap_or_default()))
         })?;
         let proof = match mode.as_deref() {
             Some("verify-full") => Proof::Host,
@@ -129,6 +129,15 @@ fn decoded(text: &str) -> String {
 
 fn text_of(digits: &[u8]) -> Option<u8> {
     u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+/// What the driver says about a url, in which it may quote whatever it took for the name of an option: a password, too.
+fn without_values(said: &str) -> String {
+    let is_name = |part: &str| part.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let parts = said.split('`').enumerate();
+    let hidden: Vec<_> =
+        parts.map(|(n, part)| if n % 2 == 0 || is_name(part) { part } else { "***" }).collect();
+    hidden.join("`")
 }
 
 #[cfg(test)]

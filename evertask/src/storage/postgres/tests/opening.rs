@@ -88,6 +88,8 @@ async fn what_cannot_be_reached_is_unavailable_and_the_password_is_not_told() {
     assert!(!said.contains("secret"), "{said}");
     for (url, why) in [
         ("postgres://user:secret@h:x/db", "port"),
+        ("postgres//user:secret@h/db?sslmode=disable", "unknown option `***`"),
+        ("postgres://user:secret@h/db?sslmodus=disable", "unknown option `sslmodus`"),
         #[cfg(not(feature = "postgres-tls"))]
         ("postgres://user:secret@h/db?sslmode=require", "the feature `postgres-tls`"),
         #[cfg(not(feature = "postgres-tls"))]
