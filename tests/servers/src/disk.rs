@@ -5,6 +5,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 /// A file system in memory with little room, for as long as this lives. Only root can make one.
@@ -16,7 +17,10 @@ impl SmallDisk {
         if crate::account::user_id() != 0 {
             return Err("a small disk can be made by root only".to_owned());
         }
-        let path = std::env::temp_dir().join(format!("evertask-disk-{}", std::process::id()));
+        // Tests beside each other in one process have a disk each.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let (pid, n) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(format!("evertask-disk-{pid}-{n}"));
         let failed = |error| format!("{}: {error}", path.display());
         fs::create_dir_all(&path).map_err(failed)?;
         let mut mount = Command::new("mount");
