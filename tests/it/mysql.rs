@@ -8,13 +8,13 @@
 //! | at least once, never lost | `chaos::processes`, `chaos::database`, `chaos::disk` |
 //! | fenced | laws `fence`; `chaos::processes`, which counts the refusals |
 //! | rescued in seconds, nobody alive robbed | `chaos::processes`, `chaos::database`, `chaos::blocked` |
-//! | stopped means stopped | laws `cancel`; `look` inside the library |
-//! | interrupted is not failed | `a_killed_process_…` here, laws `rescue` and `settle` |
-//! | a tick fires once | laws `schedules` |
+//! | stopped means stopped | `a_cancel_from_elsewhere_…` here, laws `cancel`; `look` inside the library |
+//! | interrupted is not failed | `a_killed_process_…` and `a_shutdown_…` here, laws `rescue` and `settle` |
+//! | a tick fires once | laws `schedules`; `chaos::ticks` |
 //! | idle is silent | `a_dispatch_is_found_…` here, `look::what_concerns_nobody_here_…` inside the library, laws `waking` |
 //! | a waiting task costs nothing | `plans` inside the library |
 //! | wrong is told early, loops never die in silence | `chaos::database::an_outage_of_any_length_…`, `chaos::disk`, `opening` inside the library |
-//! | rolling deploys | `opening` inside the library, laws `claim` |
+//! | rolling deploys | `a_node_works_on_…` here, `opening` inside the library, laws `claim` |
 //! | everything is bounded | `sizes` inside the library, laws `bounds` and `batch`; memory in an outage in `chaos::database` and `chaos::disk` |
 
 use std::{
@@ -24,12 +24,13 @@ use std::{
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, channel},
     },
     time::{Duration, Instant},
 };
 
 use evertask::{
-    Context, Dispatched, Runtime, TaskId, TaskState,
+    AttemptEnd, Cancel, Context, Dispatched, Runtime, StorageErrorKind, TaskId, TaskState,
     storage::{MySql, MySqlOptions},
 };
 use evertask_servers::Mariadb;
@@ -49,6 +50,11 @@ async fn hold(ctx: Context) {
     ctx.cancelled().await;
 }
 
+#[evertask::handler]
+async fn stay() {
+    std::future::pending::<()>().await;
+}
+
 fn runs(id: TaskId) -> u32 {
     RUNS.lock().unwrap().get_or_insert_default().get(&id).copied().unwrap_or(0)
 }
@@ -64,7 +70,7 @@ async fn connect(server: &Mariadb, prefix: &str) -> MySql {
 
 fn builder(storage: MySql) -> evertask::Builder {
     let builder = Runtime::builder().storage(storage).discover(false);
-    builder.handler::<count>().handler::<hold>()
+    builder.handler::<count>().handler::<hold>().handler::<slow_to_end>().handler::<stay>()
 }
 
 async fn node(server: &Mariadb, prefix: &str) -> Runtime {
@@ -278,4 +284,113 @@ async fn a_killed_process_is_missed_within_a_lease_and_its_task_runs_again() {
     assert_eq!(info().await.losses, 1);
     node.cancel(task.id()).await.unwrap();
     node.shutdown().await.unwrap();
+}
+
+static DROPPING: AtomicBool = AtomicBool::new(false);
+static GATE: Mutex<Option<Receiver<()>>> = Mutex::new(None);
+
+/// Its drop waits for the gate.
+struct SlowToEnd;
+
+impl Drop for SlowToEnd {
+    fn drop(&mut self) {
+        DROPPING.store(true, Ordering::SeqCst);
+        if let Some(gate) = GATE.lock().unwrap().take() {
+            let _opened = gate.recv();
+        }
+    }
+}
+
+#[evertask::handler]
+async fn slow_to_end() {
+    let _slow = SlowToEnd;
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_cancel_from_elsewhere_is_stored_only_after_the_handler_is_gone() {
+    let Some(server) = evertask_servers::mariadb() else { return };
+    let prefix = evertask_servers::schema();
+    let node = node(server, &prefix).await;
+    let client = builder(connect(server, &prefix).await).client().await.unwrap();
+    let (open, gate) = channel();
+    *GATE.lock().unwrap() = Some(gate);
+    let task = slow_to_end::dispatch().on(&client).await.unwrap();
+    crate::until(async || state(&client, task.id()).await == Some(TaskState::Running)).await;
+    assert_eq!(task.cancel().await.unwrap(), Cancel::Asked);
+    crate::until(async || DROPPING.load(Ordering::SeqCst)).await;
+    for _ in 0..20 {
+        assert_eq!(state(&client, task.id()).await, Some(TaskState::Running), "it still ends");
+    }
+    open.send(()).unwrap();
+    crate::until(async || state(&client, task.id()).await == Some(TaskState::Cancelled)).await;
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_spends_no_attempt_and_keeps_the_place_in_the_line() {
+    let Some(server) = evertask_servers::mariadb() else { return };
+    let prefix = evertask_servers::schema();
+    let client = builder(connect(server, &prefix).await).client().await.unwrap();
+    let node = builder(connect(server, &prefix).await).shutdown_timeout(Duration::ZERO);
+    let node = node.start().await.unwrap();
+    let task = stay::dispatch().on(&client).await.unwrap();
+    let info = async || task.info().await.unwrap().unwrap();
+    let due = info().await.due;
+    crate::until(async || info().await.state == TaskState::Running).await;
+    // Attempts that have to be stopped are told of by the shutdown; that is not what is asked here.
+    let _told = node.shutdown().await;
+    let after = info().await;
+    assert_eq!((after.state, after.attempt, after.losses), (TaskState::Pending, 0, 0));
+    assert_eq!(after.due, due);
+    assert_eq!(after.attempts.len(), 1);
+    assert_eq!(after.attempts[0].end, AttemptEnd::Interrupted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_works_on_while_a_newer_program_changes_the_tables() {
+    let Some(server) = evertask_servers::mariadb() else { return };
+    let prefix = evertask_servers::schema();
+    let running = node(server, &prefix).await;
+    let mut next = sql(server).await;
+    // An expanding step that ours need not know; here each of its statements is a transaction of its own.
+    let expand = |step: u32| {
+        [
+            format!(
+                "ALTER TABLE {prefix}tasks ADD COLUMN of_{step} VARBINARY(8) NOT NULL DEFAULT 'new'"
+            ),
+            format!("ALTER TABLE {prefix}nodes ADD COLUMN of_{step} BIGINT"),
+            format!("CREATE INDEX of_{step} ON {prefix}tasks (of_{step}, due_at)"),
+            format!("INSERT INTO {prefix}migrations (version, oldest) VALUES ({step}, 1)"),
+        ]
+    };
+    let mut tasks = Vec::new();
+    for step in 101..105 {
+        for n in 0..25 {
+            tasks.push(count::dispatch(n).on(&running).await.unwrap());
+        }
+        for statement in expand(step) {
+            next.query_drop(statement).await.unwrap();
+        }
+    }
+    // Another one like ours comes later than the newer one, as when a deploy is taken back.
+    let late = node(server, &prefix).await;
+    for n in 0..100 {
+        tasks.push(count::dispatch(n).on(&late).await.unwrap());
+    }
+    for task in &tasks {
+        task.output().await.unwrap();
+        assert_eq!(runs(task.id()), 1, "no transition had to be made twice in a way that shows");
+    }
+    // Then one that takes away what ours needs. No later one begins; those that run have had a release's time to go.
+    let contract = format!("INSERT INTO {prefix}migrations (version, oldest) VALUES (105, 105)");
+    next.query_drop(contract).await.unwrap();
+    let refused = options(&prefix).connect(server.url()).await.unwrap_err();
+    assert_eq!(refused.kind(), StorageErrorKind::TooNew);
+    for word in ["step 105", "update this program", &prefix] {
+        assert!(refused.to_string().contains(word), "{refused}");
+    }
+    for node in [running, late] {
+        node.shutdown().await.unwrap();
+    }
 }
