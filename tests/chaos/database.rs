@@ -214,7 +214,10 @@ async fn a_node_that_has_become_deaf_notices_it(server: Arc<impl Server>) {
     wire.half_open();
     // Nothing is asked of it, so nothing but a notification can tell it that there is work.
     let took = at_work_again(&client).await;
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    println!("deaf: at work again after {took:?}");
+    // A beat is given up after half a second here, and what else is silent three seconds later: on MariaDB first the look, and then
+    // what is done about it, each after a pause of its own.
+    assert!(took < Duration::from_secs(20), "{took:?}");
     node.shutdown().await.unwrap();
 }
 

@@ -151,13 +151,16 @@ pub(crate) async fn dispatch(runtime: Runtime, journal: Journal, directory: Path
 
 /// All that is stored has ended.
 async fn all_ended(runtime: &Runtime) -> bool {
-    for state in [TaskState::Pending, TaskState::Running] {
+    // One that goes back and forth may be passed over between two questions, though hardly again and again.
+    let (pending, running) = (TaskState::Pending, TaskState::Running);
+    for state in [pending, running, pending, running, running, pending, pending, running] {
         let mut filter = TaskFilter::default();
         filter.state = Some(state);
         let left = runtime.tasks(filter, Page { before: None, limit: 1 }).await;
         if !left.is_ok_and(|left| left.is_empty()) {
             return false;
         }
+        tokio::time::sleep(Duration::from_millis(30)).await;
     }
     true
 }
