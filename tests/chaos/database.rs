@@ -179,14 +179,14 @@ async fn in_any_weather_nothing_is_lost_and_nobody_alive_is_robbed(server: Arc<i
     assert!(inquest.robbed().is_empty(), "nobody died in {storms:?}");
 }
 
-/// Dispatches until somebody answers at once; how long that takes.
+/// How long it takes until a task that is dispatched now has been run, and that is known here. On MariaDB both are found by looks,
+/// about a second apart, so it is the one task that is waited for: many with little time each would measure the chance that
+/// two looks fall together.
 async fn at_work_again(client: &Runtime) -> Duration {
     let start = Instant::now();
-    until("the nodes work again", async || {
-        let task = work::dispatch("quick").priority(9).on(client).await.unwrap();
-        tokio::time::timeout(Duration::from_millis(500), task.output()).await.is_ok()
-    })
-    .await;
+    let task = work::dispatch("quick").priority(9).on(client).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(60), task.output()).await;
+    ended.expect("the nodes work again").unwrap();
     start.elapsed()
 }
 
@@ -215,9 +215,8 @@ async fn a_node_that_has_become_deaf_notices_it(server: Arc<impl Server>) {
     // Nothing is asked of it, so nothing but a notification can tell it that there is work.
     let took = at_work_again(&client).await;
     println!("deaf: at work again after {took:?}");
-    // A beat is given up after half a second here, and what else is silent three seconds later: on MariaDB first the look, and then
-    // what is done about it, each after a pause of its own.
-    assert!(took < Duration::from_secs(20), "{took:?}");
+    // A beat is given up after half a second here, and what else is silent three seconds later.
+    assert!(took < Duration::from_secs(10), "{took:?}");
     node.shutdown().await.unwrap();
 }
 
