@@ -5,6 +5,7 @@
 
 #[cfg(feature = "simulation")]
 use std::cell::Cell;
+use std::time::Duration;
 
 #[cfg(feature = "simulation")]
 thread_local! {
@@ -18,8 +19,13 @@ pub fn seed(seed: u64) {
     SEEDED.set(Some(seed));
 }
 
+/// The duration, shortened by up to half at random, so that nodes neither look nor come back in step.
+pub(crate) fn jittered(duration: Duration) -> Duration {
+    duration.mul_f64(1.0 - unit() / 2.0)
+}
+
 /// A number from 0 to 1.
-pub(crate) fn unit() -> f64 {
+fn unit() -> f64 {
     #[cfg(feature = "simulation")]
     if let Some(seed) = SEEDED.get() {
         // SplitMix64.

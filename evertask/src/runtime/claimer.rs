@@ -9,13 +9,9 @@ use std::{
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
+    chance::jittered,
     event::EventKind,
-    runtime::{
-        Shared, attempt,
-        desk::Taken,
-        hooks::HOOKS_MAX,
-        patience::{Patience, jittered},
-    },
+    runtime::{Shared, attempt, desk::Taken, hooks::HOOKS_MAX, patience::Patience},
     storage::{Claim, Claimed, Ended, Room},
     task::TaskId,
 };

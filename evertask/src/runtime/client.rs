@@ -6,13 +6,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     body::Body,
+    chance::jittered,
     error::{DispatchError, OutputError},
     event::{Event, EventKind},
     failure::Failure,
-    runtime::{
-        Shared,
-        patience::{Patience, jittered},
-    },
+    runtime::{Shared, patience::Patience},
     stop::Stop,
     storage::{Cancel, Dispatched, Ended, Enqueued, NewTask, StorageError},
     task::{AttemptEnd, TaskId, TaskInfo, TaskState},

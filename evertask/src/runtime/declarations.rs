@@ -3,15 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    chance::jittered,
     declared::{LOOK, Step, compare, said},
     error::{DispatchError, StartError},
     event::{Event, EventKind},
     recurring::Wish,
     registry::Entry,
-    runtime::{
-        Shared,
-        patience::{Patience, jittered},
-    },
+    runtime::{Shared, patience::Patience},
     schedule::Schedule,
     storage::{
         ScheduleChange, ScheduleChanged, SchedulePage, ScheduleRow, StorageError, StoredSchedule,

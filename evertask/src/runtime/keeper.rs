@@ -5,7 +5,8 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    runtime::{Shared, attempt, claimer, patience::jittered, rescue, watch::Watch},
+    chance::jittered,
+    runtime::{Shared, attempt, claimer, rescue, watch::Watch},
     stop::Stop,
     storage::{Beat, Held, Settled, Settlement},
     task::TaskId,

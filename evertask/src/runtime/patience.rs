@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::chance;
+use crate::chance::jittered;
 
 const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(5);
@@ -23,9 +23,4 @@ impl Patience {
         self.next = (self.next * 2).min(LONGEST);
         wait
     }
-}
-
-/// The duration, shortened by up to half at random, so that nodes do not look in step.
-pub(crate) fn jittered(duration: Duration) -> Duration {
-    duration.mul_f64(1.0 - chance::unit() / 2.0)
 }

@@ -9,11 +9,9 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{
     bounds::{BATCH_MAX, PAGE_MAX},
+    chance::jittered,
     event::{Event, EventKind},
-    runtime::{
-        Shared,
-        patience::{Patience, jittered},
-    },
+    runtime::{Shared, patience::Patience},
     storage::{
         BoxFuture, ScheduleChange, ScheduleChanged, ScheduleRow, StorageError, StorageErrorKind,
         StoredSchedule,

@@ -5,7 +5,6 @@ use std::{collections::HashSet, sync::Arc};
 use mysql_async::Row;
 
 use super::{
-    actor::Gathered,
     connection::Connection,
     error::Fault,
     lane::{self, LaneId},
@@ -19,7 +18,10 @@ use super::{
 use crate::{
     bounds::BATCH_MAX,
     policy::Keep,
-    storage::{Claim, Claimed, ClaimedTask, Ended, clock::from_micros, handlers::Handlers, rules},
+    storage::{
+        Claim, Claimed, ClaimedTask, Ended, clock::from_micros, handlers::Handlers, rules,
+        server::Gathered,
+    },
     task::TaskId,
 };
 
@@ -72,7 +74,7 @@ const LANES: usize = 200;
 #[derive(Debug)]
 pub(super) struct Take;
 
-impl Gathered for Take {
+impl Gathered<Site> for Take {
     type Request = Claim;
     type Answer = Claimed;
 

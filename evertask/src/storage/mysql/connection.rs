@@ -1,7 +1,7 @@
 //! One session of the server: how it is opened and set, and how statements are sent through it.
 //!
 //! Statements that belong together are sent together, so a transaction costs one round trip or two. No transaction is ever
-//! left open on purpose; whoever meets an error says [`Connection::roll_back`].
+//! left open on purpose; whoever meets an error says [`roll_back`](Session::roll_back).
 
 use std::{fmt, time::Duration};
 
@@ -12,6 +12,7 @@ use super::{
     row::unsigned,
     script::{Answer, Answers, Prefix, Script},
 };
+use crate::storage::server::{Purpose, Session};
 
 /// How a database is reached, and how its tables are named.
 #[derive(Clone)]
@@ -23,23 +24,13 @@ pub(super) struct Settings {
     pub(super) place: String,
 }
 
-/// What a session is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// Transitions.
-    Write,
-    /// Questions of people.
-    Read,
-}
-
-impl Purpose {
-    /// What makes a session ours.
-    fn session(self) -> &'static str {
-        match self {
+/// What makes a session ours.
+fn session(purpose: Purpose) -> &'static str {
+    match purpose {
             // No gaps are locked where nothing is read twice. A transaction of ours takes milliseconds: one that stands still
             // belongs to a stopped process, and what it has locked is wanted by others: it is ended before they give up. A long list of ids stays a list, and
             // is not turned into a table to be joined in an order of the server's choice.
-            Self::Write => {
+            Purpose::Write => {
                 "SET NAMES utf8mb4;
                 SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', autocommit = 1,
                     wait_timeout = 604800, lock_wait_timeout = 20, innodb_lock_wait_timeout = 5
@@ -47,7 +38,7 @@ impl Purpose {
                 SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
                 SELECT @@max_allowed_packet"
             }
-            Self::Read => {
+            Purpose::Read => {
                 "SET NAMES utf8mb4;
                 SET SESSION sql_mode = 'STRICT_ALL_TABLES', time_zone = '+00:00', autocommit = 1,
                     wait_timeout = 604800, lock_wait_timeout = 20
@@ -56,7 +47,6 @@ impl Purpose {
                 SELECT @@max_allowed_packet"
             }
         }
-    }
 }
 
 impl Settings {
@@ -89,7 +79,7 @@ impl Connection {
     pub(super) async fn open(settings: &Settings, purpose: Purpose) -> Result<Self, Fault> {
         let conn = Conn::new(settings.opts.clone()).await?;
         let mut this = Self { conn, longest: 1 << 20 };
-        let answers = this.send(purpose.session().as_bytes(), 4).await?;
+        let answers = this.send(session(purpose).as_bytes(), 4).await?;
         let longest = answers.last().and_then(|answer| answer.rows.first());
         if let Some(row) = longest {
             this.longest = usize::try_from(unsigned(row, 0)?).unwrap_or(usize::MAX);
@@ -135,9 +125,18 @@ impl Connection {
         }
         Ok(answers)
     }
+}
 
-    /// Ends a transaction, if there is one, without a trace, and gives back all locks.
-    pub(super) async fn roll_back(&mut self) -> Result<(), Fault> {
+impl Session for Connection {
+    type Driver = mysql_async::Error;
+
+    /// The driver does not say. What an old connection meets is tried again.
+    fn is_over(&self) -> bool {
+        false
+    }
+
+    /// Gives back all locks, too.
+    async fn roll_back(&mut self) -> Result<(), Fault> {
         self.send(b"ROLLBACK; DO RELEASE_ALL_LOCKS()", 2).await.map(drop)
     }
 }

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use mysql_async::Row;
 
 use super::{
-    actor::Gathered,
     connection::Connection,
     error::{Fault, cannot_take},
     lane::{Lane, LaneId},
@@ -17,7 +16,7 @@ use super::{
     written::{INSERT, INSERT_ONCE, Writes, push},
 };
 use crate::{
-    storage::{Dispatched, Enqueued, NewTask},
+    storage::{Dispatched, Enqueued, NewTask, server::Gathered},
     task::{TaskId, TaskState},
 };
 
@@ -37,7 +36,7 @@ const LARGE: usize = 4 << 10;
 #[derive(Debug)]
 pub(super) struct Enqueue;
 
-impl Gathered for Enqueue {
+impl Gathered<Site> for Enqueue {
     type Request = Vec<NewTask>;
     type Answer = Vec<Enqueued>;
 

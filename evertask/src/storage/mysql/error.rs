@@ -1,50 +1,13 @@
 //! What the server's errors mean to those who asked.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::fmt;
 
 use mysql_async::Error;
 
-use crate::storage::{StorageError, StorageErrorKind};
+use crate::storage::{StorageError, StorageErrorKind, server::DriverError};
 
 /// Why something could not be done.
-#[derive(Debug, Clone)]
-pub(super) enum Fault {
-    /// The driver or the server says why.
-    Driver(Arc<Error>),
-    /// There was no answer within this time.
-    Silence(Duration),
-    /// A stored value that cannot be what we wrote.
-    Damaged(&'static str),
-    /// It is known already how to say it.
-    Told(Arc<StorageError>),
-}
-
-impl From<Error> for Fault {
-    fn from(error: Error) -> Self {
-        Self::Driver(Arc::new(error))
-    }
-}
-
-impl From<StorageError> for Fault {
-    fn from(error: StorageError) -> Self {
-        Self::Told(Arc::new(error))
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Driver(error) => match &**error {
-                Error::Server(said) => write!(f, "{} ({})", said.message, said.code),
-                Error::Io(error) => write!(f, "{error}"),
-                error => write!(f, "{error}"),
-            },
-            Self::Silence(limit) => write!(f, "no answer within {limit:?}"),
-            Self::Damaged(what) => f.write_str(what),
-            Self::Told(error) => error.fmt(f),
-        }
-    }
-}
+pub(super) type Fault = crate::storage::server::Fault<Error>;
 
 /// Names for the numbers of the server's errors.
 mod code {
@@ -61,85 +24,40 @@ mod code {
         &[1053, 1152, 1153, 1156, 1157, 1158, 1159, 1160, 1161, 1184, 1927, 2006, 2013, 4031];
 }
 
-impl Fault {
-    fn code(&self) -> Option<u16> {
+impl DriverError for Error {
+    const MIGRATIONS: &'static str = "MySql::migrations_sql";
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Driver(error) => match &**error {
-                Error::Server(said) => Some(said.code),
-                _ => None,
-            },
-            _ => None,
+            Self::Server(said) => write!(f, "{} ({})", said.message, said.code),
+            Self::Io(error) => write!(f, "{error}"),
+            error => write!(f, "{error}"),
         }
-    }
-
-    /// True if nothing more can be had from the connection on which it happened.
-    pub(super) fn breaks_connection(&self) -> bool {
-        match self {
-            Self::Driver(_) => self.code().is_none_or(|code| code::LAST_WORDS.contains(&code)),
-            Self::Silence(_) => true,
-            Self::Damaged(_) | Self::Told(_) => false,
-        }
-    }
-
-    /// True if the connection has ended, and that was told.
-    pub(super) fn is_cut(&self) -> bool {
-        matches!(self, Self::Driver(_)) && self.breaks_connection()
-    }
-
-    /// True if another transaction stood in the way, so that the same may well succeed at once. What collides on an id or a key
-    /// is one of them: then it was stored at this moment by somebody else, and is seen when one looks again.
-    pub(super) fn is_collision(&self) -> bool {
-        let collisions = [code::DUPLICATE, code::LOCK_WAIT, code::DEADLOCK, code::CHANGED];
-        self.code().is_some_and(|code| collisions.contains(&code))
-    }
-
-    /// True if the trouble is with the database as a whole, so that whatever else is asked would meet it too.
-    pub(super) fn concerns_all(&self) -> bool {
-        !matches!(self.kind(), StorageErrorKind::Rejected | StorageErrorKind::Corrupt)
     }
 
     fn kind(&self) -> StorageErrorKind {
-        match self {
-            Self::Silence(_) => StorageErrorKind::Unavailable,
-            Self::Damaged(_) => StorageErrorKind::Corrupt,
-            Self::Told(error) => error.kind(),
-            Self::Driver(_) => self.code().map_or(StorageErrorKind::Unavailable, kind_of),
-        }
+        code_of(self).map_or(StorageErrorKind::Unavailable, kind_of)
     }
 
-    /// Said so that one knows at which database, while doing what, and what to do.
-    pub(super) fn tell(&self, place: &str, doing: &str) -> StorageError {
-        let kind = self.kind();
-        let message = match (self, kind) {
-            (Self::Told(error), _) => format!("{doing}: {error}"),
-            (_, StorageErrorKind::Unavailable) if self.breaks_connection() => format!(
-                "{doing}: the connection to {place} broke or cannot be made ({self}); it is tried again"
-            ),
-            (_, StorageErrorKind::Unavailable) => {
-                format!("{doing}: {place} is too busy for it ({self}); try again")
-            }
-            (_, StorageErrorKind::Full) => format!(
-                "{doing}: no room left for {place} ({self}); nothing was lost, make room on its disk"
-            ),
-            (_, StorageErrorKind::ReadOnly) => format!(
-                "{doing}: {place} cannot be written ({self}); connect to the primary server, as a user that may write"
-            ),
-            (_, StorageErrorKind::Corrupt) => format!(
-                "{doing}: {place} holds what evertask did not write there ({self}); see what else writes into its tables"
-            ),
-            (_, StorageErrorKind::Rejected) => format!("{doing}: {place} does not take it: {self}"),
-            _ => match self.code() {
-                Some(code::NO_TABLE | code::NO_COLUMN) => format!(
-                    "{doing}: tables are missing in {place} ({self}); let evertask make them, or run `MySql::migrations_sql`"
-                ),
-                _ => format!("{doing}: {place}: {self}"),
-            },
-        };
-        let error = StorageError::new(kind, message);
-        match self {
-            Self::Driver(source) => error.caused_by(Arc::clone(source)),
-            _ => error,
-        }
+    fn ends_session(&self) -> bool {
+        code_of(self).is_none_or(|code| code::LAST_WORDS.contains(&code))
+    }
+
+    fn is_collision(&self) -> bool {
+        let collisions = [code::DUPLICATE, code::LOCK_WAIT, code::DEADLOCK, code::CHANGED];
+        code_of(self).is_some_and(|code| collisions.contains(&code))
+    }
+
+    fn lacks_tables(&self) -> bool {
+        matches!(code_of(self), Some(code::NO_TABLE | code::NO_COLUMN))
+    }
+}
+
+/// What the server gave as the reason, if it was the server.
+fn code_of(error: &Error) -> Option<u16> {
+    match error {
+        Error::Server(said) => Some(said.code),
+        _ => None,
     }
 }
 
@@ -171,10 +89,4 @@ pub(super) fn cannot_take(size: usize, longest: usize) -> StorageError {
         "it makes a statement of {size} bytes, and the server takes {longest}; raise its `max_allowed_packet`"
     );
     StorageError::new(StorageErrorKind::Rejected, message)
-}
-
-/// The storage was closed before an answer came.
-pub(super) fn closed(place: &str) -> StorageError {
-    let message = format!("the storage on {place} was closed; open it again");
-    StorageError::new(StorageErrorKind::Closed, message)
 }

@@ -7,7 +7,6 @@ use mysql_async::Row;
 use super::{
     connection::Connection,
     error::Fault,
-    line::Transition,
     literal::{List, Literal},
     row::{
         body, end, maybe_number, maybe_text, number, optional_body, state, task_id, text, truth,
@@ -23,6 +22,7 @@ use crate::{
         clock::{from_micros, to_micros},
         numbers::state_number,
         rules,
+        server::Transition,
     },
     task::{AttemptInfo, TaskId, TaskInfo, TaskState},
 };
@@ -63,7 +63,7 @@ pub(super) const DUE: &str =
 #[derive(Debug)]
 pub(super) struct ReadTask(pub(super) TaskId);
 
-impl Transition for ReadTask {
+impl Transition<Site> for ReadTask {
     type Answer = Option<TaskInfo>;
 
     const DOING: &'static str = "cannot read a task";
@@ -89,7 +89,7 @@ pub(super) struct ListTasks {
     pub(super) page: Page,
 }
 
-impl Transition for ListTasks {
+impl Transition<Site> for ListTasks {
     type Answer = Vec<TaskInfo>;
 
     const DOING: &'static str = "cannot list tasks";
@@ -183,7 +183,7 @@ fn after_prefix(prefix: &str) -> Option<String> {
 #[derive(Debug)]
 pub(super) struct Counts;
 
-impl Transition for Counts {
+impl Transition<Site> for Counts {
     type Answer = Vec<Count>;
 
     const DOING: &'static str = "cannot count tasks";
@@ -211,7 +211,7 @@ impl Transition for Counts {
 #[derive(Debug)]
 pub(super) struct ReadBacklog;
 
-impl Transition for ReadBacklog {
+impl Transition<Site> for ReadBacklog {
     type Answer = Vec<Backlog>;
 
     const DOING: &'static str = "cannot read the backlog";

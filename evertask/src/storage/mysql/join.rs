@@ -18,7 +18,6 @@ use super::{
     enqueue::{self, HOLDERS, Held, SEEN, held, key_of, known, lane_of, weigh},
     error::{Fault, cannot_take},
     lane::LaneId,
-    line::Transition,
     literal::{List, Rows, Table},
     row::{bytes, task_id, text},
     script::Script,
@@ -30,6 +29,7 @@ use crate::storage::{
     join::{Join, JoinError, Joined, storage_of},
     numbers::state_of,
     rules,
+    server::Transition,
 };
 use crate::task::{TaskId, TaskState};
 
@@ -233,7 +233,7 @@ struct Looked {
     longest: usize,
 }
 
-impl Transition for Look {
+impl Transition<Site> for Look {
     type Answer = Looked;
 
     const DOING: &'static str = DOING;
@@ -266,7 +266,7 @@ impl Transition for Look {
 #[derive(Debug)]
 struct Tagged(Vec<TaskId>);
 
-impl Transition for Tagged {
+impl Transition<Site> for Tagged {
     type Answer = HashSet<TaskId>;
 
     const DOING: &'static str = DOING;

@@ -13,15 +13,19 @@ use std::{
 use tokio::{sync::watch, time::sleep};
 
 use super::{
-    connection::{Connection, Purpose},
+    connection::Connection,
     error::Fault,
-    heart::Heart,
     lane::{self, LaneId},
-    line::{Line, Transition, jittered},
     literal::List,
     site::Site,
 };
-use crate::storage::NodeId;
+use crate::{
+    chance::jittered,
+    storage::{
+        NodeId,
+        server::{Heart, Line, Purpose, Transition},
+    },
+};
 
 /// Whether a cancel was asked for of something that these nodes hold.
 pub(super) const ORDERS: &str =
@@ -114,7 +118,7 @@ impl Seen {
 
 struct Look(Vec<NodeId>);
 
-impl Transition for Look {
+impl Transition<Site> for Look {
     type Answer = Seen;
 
     const DOING: &'static str = "cannot look for what others did";

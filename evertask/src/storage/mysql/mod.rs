@@ -19,29 +19,26 @@ use crate::{
         Backlog, Beat, Bell, Cancel, Claim, Claimed, Count, DueSchedules, Enqueued, Held, Inspect,
         Known, Lost, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive, ScheduleChange,
         ScheduleChanged, SchedulePage, Settled, Settlement, Storage, StorageError,
-        StorageErrorKind, StoredSchedule, TaskFilter, rules, server::Thread,
+        StorageErrorKind, StoredSchedule, TaskFilter, rules,
+        server::{Actor, Heart, Pool, Purpose, Thread, beat, closed},
     },
     task::{TaskId, TaskInfo},
 };
 
-mod actor;
 mod claim;
 mod complete;
 mod connection;
 mod enqueue;
 mod error;
-mod heart;
 mod inspect;
 mod join;
 mod lane;
-mod line;
 mod literal;
 mod look;
 mod migrations;
 mod node;
 mod options;
 mod outside;
-mod pool;
 mod rings;
 mod row;
 mod safety;
@@ -57,10 +54,7 @@ mod verdicts;
 mod written;
 
 pub use self::options::MySqlOptions;
-use self::{
-    actor::Actor, connection::Purpose, error::closed, heart::Heart, options::Open, pool::Pool,
-    site::Site,
-};
+use self::{options::Open, site::Site};
 
 /// Tasks in one set of tables of a MariaDB or MySQL database. Cheap to clone; all clones are one.
 ///
@@ -88,12 +82,12 @@ struct Inner {
 /// The ways to the server.
 #[derive(Debug)]
 struct Lines {
-    enqueue: Actor<enqueue::Enqueue>,
-    claim: Actor<claim::Take>,
-    settle: Actor<settle::Settle>,
-    between: Pool,
-    outside: Pool,
-    readers: Pool,
+    enqueue: Actor<Site, enqueue::Enqueue>,
+    claim: Actor<Site, claim::Take>,
+    settle: Actor<Site, settle::Settle>,
+    between: Pool<Site>,
+    outside: Pool<Site>,
+    readers: Pool<Site>,
     /// What runs for as long as the storage is open ends when this is dropped.
     _open: watch::Sender<()>,
 }
@@ -145,7 +139,7 @@ impl MySql {
         let (_open, is_open) = watch::channel(());
         let look = look::run(Arc::clone(&site), Arc::clone(&heart), look_every, is_open.clone());
         thread.spawn(look);
-        thread.spawn(heart::run(Arc::clone(&site), Arc::clone(&heart), is_open));
+        thread.spawn(beat(Arc::clone(&site), Arc::clone(&heart), node::Beats, is_open));
         let lines = Lines {
             enqueue: Actor::start(&thread, &site),
             claim: Actor::start(&thread, &site),

@@ -7,14 +7,16 @@ use mysql_async::Row;
 use super::{
     connection::Connection,
     error::Fault,
-    line::Transition,
     literal::{List, Rows, Table},
     rings::Rings,
     row::{maybe_number, number, task_id, truth, unsigned, uuid},
     site::{NOW, Site, now},
 };
 use crate::{
-    storage::{Beat, Held, Life, Lost, Node, NodeId, Peer, clock::duration_micros, rules},
+    storage::{
+        Beat, Held, Life, Lost, Node, NodeId, Peer, clock::duration_micros, rules,
+        server::Transition,
+    },
     task::TaskId,
     verdict::SUSPECT_AFTER,
 };
@@ -63,7 +65,7 @@ pub(super) const SEIZE: &str =
 #[derive(Debug)]
 pub(super) struct Join(pub(super) Node);
 
-impl Transition for Join {
+impl Transition<Site> for Join {
     type Answer = ();
 
     const DOING: &'static str = "cannot announce a node";
@@ -86,7 +88,7 @@ impl Transition for Join {
 #[derive(Debug)]
 pub(super) struct Leave(pub(super) NodeId);
 
-impl Transition for Leave {
+impl Transition<Site> for Leave {
     type Answer = ();
 
     const DOING: &'static str = "cannot sign off a node";
@@ -106,7 +108,7 @@ impl Transition for Leave {
 #[derive(Debug)]
 pub(super) struct Renew(pub(super) Beat);
 
-impl Transition for Renew {
+impl Transition<Site> for Renew {
     type Answer = Vec<Held>;
 
     const DOING: &'static str = "cannot renew a node";
@@ -140,7 +142,7 @@ impl Transition for Renew {
 #[derive(Debug)]
 pub(super) struct Peers(pub(super) NodeId);
 
-impl Transition for Peers {
+impl Transition<Site> for Peers {
     type Answer = Vec<Peer>;
 
     const DOING: &'static str = "cannot look for other nodes";
@@ -168,7 +170,7 @@ pub(super) struct Seize {
     pub(super) limit: usize,
 }
 
-impl Transition for Seize {
+impl Transition<Site> for Seize {
     type Answer = Vec<Lost>;
 
     const DOING: &'static str = "cannot take over tasks";
@@ -210,5 +212,22 @@ impl Transition for Seize {
         script.add("COMMIT", &[]);
         conn.run(script).await?;
         Ok(seized)
+    }
+}
+
+const LIVES: &str = "UPDATE {nodes} SET beat = beat + 1, beat_at = @evertask_now WHERE id IN ?";
+
+/// Signs of life of these nodes.
+pub(super) struct Beats(pub(super) Vec<NodeId>);
+
+impl Transition<Site> for Beats {
+    type Answer = ();
+
+    const DOING: &'static str = "cannot send a sign of life";
+
+    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<(), Fault> {
+        let mut script = site.at_now();
+        script.add(LIVES, &[&List(&self.0)]);
+        conn.run(script).await.map(drop)
     }
 }

@@ -6,12 +6,11 @@ use super::{
     MySql,
     connection::{self, Connection, Settings},
     error::Fault,
-    line::Transition,
     migrations, safety,
     script::Prefix,
     site::Site,
 };
-use crate::storage::{Clock, StorageError, StorageErrorKind};
+use crate::storage::{Clock, StorageError, StorageErrorKind, server::Transition};
 
 /// The longest prefix in bytes: with what comes after it, it has to be the name of a table.
 const PREFIX_MAX: usize = 50;
@@ -123,7 +122,7 @@ pub(super) struct Open {
     auto_migrate: bool,
 }
 
-impl Transition for Open {
+impl Transition<Site> for Open {
     type Answer = ();
 
     const DOING: &'static str = "cannot open the storage";

@@ -5,7 +5,6 @@ use super::{
     enqueue::{HOLDERS, live_key},
     error::Fault,
     lane::{Lane, LaneId},
-    line::Transition,
     literal::List,
     rings::Rings,
     row::{maybe_number, maybe_text, number, state, task_id},
@@ -14,7 +13,10 @@ use super::{
 };
 use crate::{
     policy::Keep,
-    storage::{Cancel, Ended, Pruned, Revive, rules},
+    storage::{
+        Cancel, Ended, Pruned, Revive, rules,
+        server::{Session, Transition},
+    },
     task::{TaskId, TaskState},
 };
 
@@ -104,7 +106,7 @@ pub(super) struct CancelTask {
     pub(super) keep: Keep,
 }
 
-impl Transition for CancelTask {
+impl Transition<Site> for CancelTask {
     type Answer = Cancel;
 
     const DOING: &'static str = "cannot cancel a task";
@@ -142,7 +144,7 @@ impl Transition for CancelTask {
 #[derive(Debug)]
 pub(super) struct ReviveTask(pub(super) TaskId);
 
-impl Transition for ReviveTask {
+impl Transition<Site> for ReviveTask {
     type Answer = Revive;
 
     const DOING: &'static str = "cannot run a task again";
@@ -206,7 +208,7 @@ async fn holder(
 #[derive(Debug)]
 pub(super) struct Prune(pub(super) usize);
 
-impl Transition for Prune {
+impl Transition<Site> for Prune {
     type Answer = Pruned;
 
     const DOING: &'static str = "cannot prune tasks";

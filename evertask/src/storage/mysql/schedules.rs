@@ -13,7 +13,6 @@ use super::{
     enqueue::{self, lane_of},
     error::Fault,
     lane::LaneId,
-    line::Transition,
     literal::{Rows, Values},
     rings::Rings,
     row::{body, maybe_number, maybe_uuid, number, state, text, uuid},
@@ -26,6 +25,7 @@ use crate::{
         StoredSchedule,
         clock::{from_micros, to_micros},
         rules,
+        server::Transition,
     },
     task::TaskId,
 };
@@ -78,7 +78,7 @@ pub(super) const LATER: &str = "SELECT next_at FROM {schedules} FORCE INDEX (upc
 #[derive(Debug)]
 pub(super) struct Change(pub(super) Vec<ScheduleChange>);
 
-impl Transition for Change {
+impl Transition<Site> for Change {
     type Answer = Vec<ScheduleChanged>;
 
     const DOING: &'static str = "cannot change schedules";
@@ -189,7 +189,7 @@ pub(super) struct Due {
     pub(super) limit: usize,
 }
 
-impl Transition for Due {
+impl Transition<Site> for Due {
     type Answer = DueSchedules;
 
     const DOING: &'static str = "cannot look for schedules";
@@ -236,7 +236,7 @@ pub(super) struct ReadOne {
     pub(super) key: String,
 }
 
-impl Transition for ReadOne {
+impl Transition<Site> for ReadOne {
     type Answer = Option<StoredSchedule>;
 
     const DOING: &'static str = "cannot read a schedule";
@@ -251,7 +251,7 @@ impl Transition for ReadOne {
 #[derive(Debug)]
 pub(super) struct List(pub(super) SchedulePage);
 
-impl Transition for List {
+impl Transition<Site> for List {
     type Answer = Vec<StoredSchedule>;
 
     const DOING: &'static str = "cannot list schedules";

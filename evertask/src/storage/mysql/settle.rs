@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use super::{
-    actor::Gathered,
     complete::complete,
     connection::Connection,
     enqueue::{self, lane_of},
@@ -21,6 +20,7 @@ use crate::{
         Effect, NewTask, Settled, Settlement,
         clock::duration_micros,
         rules::{self, Counters, Transition},
+        server::{Gathered, Session},
     },
     task::{AttemptEnd, TaskId, TaskState},
     verdict::Verdict,
@@ -44,7 +44,7 @@ const LARGE: usize = 4 << 10;
 #[derive(Debug)]
 pub(super) struct Settle;
 
-impl Gathered for Settle {
+impl Gathered<Site> for Settle {
     type Request = Vec<Settlement>;
     type Answer = Vec<Settled>;
 

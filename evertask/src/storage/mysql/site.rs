@@ -13,7 +13,10 @@ use super::{
     row::number,
     script::Script,
 };
-use crate::storage::{Bell, Clock, server::Doubt};
+use crate::storage::{
+    Bell, Clock,
+    server::{Doubt, Purpose, Server},
+};
 
 // The instant at which the statement begins, in microseconds, whatever the session's time zone.
 const SERVER_NOW: &str =
@@ -31,6 +34,27 @@ pub(super) struct Site {
     pub(super) doubt: Doubt,
     pub(super) watch: Watch,
     lanes: Mutex<Lanes>,
+}
+
+impl Server for Site {
+    type Connection = Connection;
+    type Driver = mysql_async::Error;
+
+    fn place(&self) -> &str {
+        &self.settings.place
+    }
+
+    fn doubt(&self) -> &Doubt {
+        &self.doubt
+    }
+
+    fn is_timed(&self) -> bool {
+        self.clock.is_some()
+    }
+
+    async fn open(&self, purpose: Purpose) -> Result<Connection, Fault> {
+        Connection::open(&self.settings, purpose).await
+    }
 }
 
 impl Site {

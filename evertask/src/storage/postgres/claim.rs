@@ -9,7 +9,6 @@ use tokio_postgres::{Row, types::Type};
 use uuid::Uuid;
 
 use super::{
-    actor::Gathered,
     bookmark::{self, Place},
     columns::Value,
     connection::{Connection, Sql, Step},
@@ -27,6 +26,7 @@ use crate::{
         clock::{duration_micros, from_micros},
         handlers::Handlers,
         rules,
+        server::Gathered,
     },
     task::TaskState,
 };
@@ -126,7 +126,7 @@ pub(super) const HEADS: Sql = Sql {
 #[derive(Debug)]
 pub(super) struct Take;
 
-impl Gathered for Take {
+impl Gathered<Site> for Take {
     type Request = Claim;
     type Answer = Claimed;
 
@@ -139,7 +139,7 @@ impl Gathered for Take {
 
     async fn run(
         site: &Site,
-        conn: &Connection,
+        conn: &mut Connection,
         requests: &[&Claim],
     ) -> Result<Vec<Claimed>, Fault> {
         let mut answers = Vec::with_capacity(requests.len());

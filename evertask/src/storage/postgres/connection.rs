@@ -1,7 +1,7 @@
 //! One session of the server: how it is opened and set, and how statements are sent through it.
 //!
 //! Statements that belong together are sent together, without waiting for the answers in between, so a transaction costs one
-//! round trip or two. No transaction is ever left open on purpose; whoever meets an error says [`Connection::roll_back`].
+//! round trip or two. No transaction is ever left open on purpose; whoever meets an error says [`roll_back`](Session::roll_back).
 
 #[cfg(feature = "sqlx")]
 use std::path::PathBuf;
@@ -22,6 +22,7 @@ use tokio_postgres::{
 #[cfg(feature = "sqlx")]
 use super::address::Proof;
 use super::{error::Fault, tls::Tls};
+use crate::storage::server::{Purpose, Session};
 
 /// A statement and the types of its parameters.
 #[derive(Debug)]
@@ -51,15 +52,6 @@ pub(super) struct Settings {
     pub(super) place: String,
 }
 
-/// What a session is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// Transitions. Its plans are held to the indexes made for them, as they are right for any number of rows.
-    Write,
-    /// Questions of people, which may well need to read a whole table.
-    Read,
-}
-
 impl Settings {
     /// What makes a session ours, as parameters and their values.
     fn session(&self, purpose: Purpose) -> Vec<(&'static str, String)> {
@@ -70,6 +62,7 @@ impl Settings {
             ("jit", "off".to_owned()),
         ];
         let limits: &[(&str, &str)] = match purpose {
+            // Its plans are held to the indexes made for them, as they are right for any number of rows.
             Purpose::Write => &[
                 // A transaction of ours takes milliseconds. One that stands still belongs to a stopped process, and what
                 // it has locked is wanted by others.
@@ -196,11 +189,6 @@ impl Connection {
         self.send(None, steps, Some("COMMIT")).await
     }
 
-    /// Ends a transaction, if there is one, without a trace.
-    pub(super) async fn roll_back(&self) -> Result<(), Fault> {
-        Ok(self.client.batch_execute("ROLLBACK").await?)
-    }
-
     /// Statements without parameters.
     pub(super) async fn script(&self, text: &str) -> Result<(), Fault> {
         Ok(self.client.batch_execute(text).await?)
@@ -219,10 +207,6 @@ impl Connection {
         let rows = self.client.query_typed(text, params).await?;
         self.client.batch_execute("COMMIT").await?;
         Ok(rows)
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.client.is_closed()
     }
 
     /// Sends all of it at once and then waits for the answers.
@@ -289,9 +273,21 @@ impl Connection {
     }
 }
 
+impl Session for Connection {
+    type Driver = tokio_postgres::Error;
+
+    fn is_over(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    async fn roll_back(&mut self) -> Result<(), Fault> {
+        Ok(self.client.batch_execute("ROLLBACK").await?)
+    }
+}
+
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("closed", &self.is_closed()).finish_non_exhaustive()
+        f.debug_struct("Connection").field("closed", &self.is_over()).finish_non_exhaustive()
     }
 }
 

@@ -19,13 +19,13 @@ use tokio::{
 use tokio_postgres::{AsyncMessage, types::Type};
 
 use super::{
-    connection::{Connection, Purpose, Sql, quoted},
+    connection::{Connection, Sql, quoted},
     error::Fault,
-    line::jittered,
     rings::Rings,
     row::get,
     site::Site,
 };
+use crate::{chance::jittered, storage::server::Purpose};
 
 /// So long after something was told, what happens meanwhile is gathered.
 const GATHER: Duration = Duration::from_millis(3);

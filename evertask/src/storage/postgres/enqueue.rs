@@ -6,7 +6,6 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::{
-    actor::Gathered,
     columns::{Columns, Tags, Value, only},
     connection::{Connection, Sql},
     error::Fault,
@@ -16,7 +15,7 @@ use super::{
     site::Site,
 };
 use crate::{
-    storage::{Dispatched, Enqueued, NewTask},
+    storage::{Dispatched, Enqueued, NewTask, server::Gathered},
     task::TaskId,
 };
 
@@ -118,7 +117,7 @@ const TAG: Sql = Sql {
 #[derive(Debug)]
 pub(super) struct Enqueue;
 
-impl Gathered for Enqueue {
+impl Gathered<Site> for Enqueue {
     type Request = Vec<NewTask>;
     type Answer = Vec<Enqueued>;
 
@@ -130,7 +129,7 @@ impl Gathered for Enqueue {
 
     async fn run(
         site: &Site,
-        conn: &Connection,
+        conn: &mut Connection,
         requests: &[&Self::Request],
     ) -> Result<Vec<Self::Answer>, Fault> {
         let tasks: Vec<&NewTask> = requests.iter().copied().flatten().collect();

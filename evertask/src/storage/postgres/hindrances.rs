@@ -7,11 +7,10 @@ use tokio_postgres::{Row, types::Type};
 use super::{
     connection::{Connection, Sql},
     error::Fault,
-    line::Transition,
     row::get,
     site::Site,
 };
-use crate::storage::Hindrance;
+use crate::storage::{Hindrance, server::Transition};
 
 /// A transaction that is open for longer than this is told of.
 const LONG: Duration = Duration::from_secs(5);
@@ -32,12 +31,12 @@ const LOOK: Sql = Sql {
 #[derive(Debug)]
 pub(super) struct Hindrances;
 
-impl Transition for Hindrances {
+impl Transition<Site> for Hindrances {
     type Answer = Vec<Hindrance>;
 
     const DOING: &'static str = "cannot look who is in the way";
 
-    async fn run(&self, _site: &Site, conn: &Connection) -> Result<Vec<Hindrance>, Fault> {
+    async fn run(&self, _site: &Site, conn: &mut Connection) -> Result<Vec<Hindrance>, Fault> {
         conn.one((&LOOK, &[&LONG.as_secs_f64()])).await?.iter().map(hindrance).collect()
     }
 }

@@ -10,7 +10,6 @@ use tokio_postgres::{
 use super::{
     connection::{Connection, Sql},
     error::Fault,
-    line::Transition,
     row::{body, end, get, number, optional_body, state, task_id, unsigned},
     site::{NOW, Site, now},
 };
@@ -21,6 +20,7 @@ use crate::{
         clock::{from_micros, to_micros},
         numbers::state_number,
         rules,
+        server::Transition,
     },
     task::{AttemptInfo, TaskId, TaskInfo, TaskState},
 };
@@ -66,12 +66,12 @@ pub(super) const DUE: Sql = Sql {
 #[derive(Debug)]
 pub(super) struct ReadTask(pub(super) TaskId);
 
-impl Transition for ReadTask {
+impl Transition<Site> for ReadTask {
     type Answer = Option<TaskInfo>;
 
     const DOING: &'static str = "cannot read a task";
 
-    async fn run(&self, _site: &Site, conn: &Connection) -> Result<Option<TaskInfo>, Fault> {
+    async fn run(&self, _site: &Site, conn: &mut Connection) -> Result<Option<TaskInfo>, Fault> {
         let id = self.0.as_uuid();
         let answers = conn.snapshot(&[(&TASK, &[id]), (&ATTEMPTS, &[id])]).await?;
         let [task, attempts] = answers.as_slice() else { return Ok(None) };
@@ -87,12 +87,12 @@ pub(super) struct ListTasks {
     pub(super) page: Page,
 }
 
-impl Transition for ListTasks {
+impl Transition<Site> for ListTasks {
     type Answer = Vec<TaskInfo>;
 
     const DOING: &'static str = "cannot list tasks";
 
-    async fn run(&self, _site: &Site, conn: &Connection) -> Result<Vec<TaskInfo>, Fault> {
+    async fn run(&self, _site: &Site, conn: &mut Connection) -> Result<Vec<TaskInfo>, Fault> {
         let (sql, values) = listing(&self.filter, self.page);
         let params: Vec<(&(dyn ToSql + Sync), Type)> =
             values.iter().map(|(value, is)| (&**value as _, is.clone())).collect();
@@ -180,12 +180,12 @@ fn after_prefix(prefix: &str) -> Option<String> {
 #[derive(Debug)]
 pub(super) struct Counts;
 
-impl Transition for Counts {
+impl Transition<Site> for Counts {
     type Answer = Vec<Count>;
 
     const DOING: &'static str = "cannot count tasks";
 
-    async fn run(&self, _site: &Site, conn: &Connection) -> Result<Vec<Count>, Fault> {
+    async fn run(&self, _site: &Site, conn: &mut Connection) -> Result<Vec<Count>, Fault> {
         // Lanes that differ in priority only are one line for people.
         let mut counts: BTreeMap<(String, String, i16), (TaskState, u64)> = BTreeMap::new();
         for row in &conn.one((&COUNTS, &[])).await? {
@@ -200,12 +200,12 @@ impl Transition for Counts {
 #[derive(Debug)]
 pub(super) struct ReadBacklog;
 
-impl Transition for ReadBacklog {
+impl Transition<Site> for ReadBacklog {
     type Answer = Vec<Backlog>;
 
     const DOING: &'static str = "cannot read the backlog";
 
-    async fn run(&self, site: &Site, conn: &Connection) -> Result<Vec<Backlog>, Fault> {
+    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<Vec<Backlog>, Fault> {
         let now = now(&conn.one((&NOW, &[&site.injected()])).await?)?;
         let mut lines: BTreeMap<(String, String, u32), (u64, i64)> = BTreeMap::new();
         for row in &conn.one((&DUE, &[&now, &BACKLOG_COUNTED])).await? {

@@ -13,7 +13,6 @@ use super::{
     enqueue::lane_of,
     error::Fault,
     lane::{Lane, LaneId},
-    line::Transition,
     row::{self, get},
     site::Site,
 };
@@ -22,6 +21,7 @@ use crate::storage::{
     clock::{duration_micros, to_micros},
     join::{Join, JoinError, Joined, storage_of},
     rules,
+    server::Transition,
 };
 
 /// Tells one database from all others: also from a copy of it, as a server keeps its number and a database its own.
@@ -160,12 +160,12 @@ impl Postgres {
 #[derive(Debug)]
 struct Identify;
 
-impl Transition for Identify {
+impl Transition<Site> for Identify {
     type Answer = String;
 
     const DOING: &'static str = "cannot tell which database this is";
 
-    async fn run(&self, site: &Site, conn: &Connection) -> Result<String, Fault> {
+    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<String, Fault> {
         let rows = conn.ask(WHERE, &[]).await?;
         let row = rows.first().ok_or(Fault::Damaged("the server does not say what it is"))?;
         let identity: String = get(row, 1)?;
@@ -177,12 +177,12 @@ impl Transition for Identify {
 #[derive(Debug)]
 struct Number(Vec<Lane>);
 
-impl Transition for Number {
+impl Transition<Site> for Number {
     type Answer = Vec<LaneId>;
 
     const DOING: &'static str = DOING;
 
-    async fn run(&self, site: &Site, conn: &Connection) -> Result<Vec<LaneId>, Fault> {
+    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<Vec<LaneId>, Fault> {
         site.numbers(conn, self.0.clone()).await
     }
 }

@@ -9,12 +9,13 @@ use super::{
     columns::Value,
     connection::{Connection, Sql},
     error::Fault,
-    line::Transition,
     rings::Rings,
     row::{get, number, task_id, unsigned},
     site::{NOW, Site, now},
 };
-use crate::storage::{Beat, Held, Life, Lost, Node, NodeId, Peer, clock::duration_micros, rules};
+use crate::storage::{
+    Beat, Held, Life, Lost, Node, NodeId, Peer, clock::duration_micros, rules, server::Transition,
+};
 
 /// How many tasks one call takes over at most.
 const SEIZE_MAX: usize = 1_000;
@@ -88,12 +89,12 @@ pub(super) const SEIZE: Sql = Sql {
 #[derive(Debug)]
 pub(super) struct Join(pub(super) Node);
 
-impl Transition for Join {
+impl Transition<Site> for Join {
     type Answer = ();
 
     const DOING: &'static str = "cannot announce a node";
 
-    async fn run(&self, site: &Site, conn: &Connection) -> Result<(), Fault> {
+    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<(), Fault> {
         let Node { id, host, pid, binary, handlers, queues, lease, .. } = &self.0;
         let handlers: Vec<(&str, u32)> =
             handlers.iter().map(|known| (&*known.name, known.version)).collect();
@@ -110,12 +111,12 @@ impl Transition for Join {
 #[derive(Debug)]
 pub(super) struct Leave(pub(super) NodeId);
 
-impl Transition for Leave {
+impl Transition<Site> for Leave {
     type Answer = ();
 
     const DOING: &'static str = "cannot sign off a node";
 
-    async fn run(&self, site: &Site, conn: &Connection) -> Result<(), Fault> {
+    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<(), Fault> {
         conn.one((&LEAVE, &[&self.0])).await?;
         // What it holds is to be taken over at once.
         let mut rings = Rings::default();
@@ -128,12 +129,12 @@ impl Transition for Leave {
 #[derive(Debug)]
 pub(super) struct Renew(pub(super) Beat);
 
-impl Transition for Renew {
+impl Transition<Site> for Renew {
     type Answer = Vec<Held>;
 
     const DOING: &'static str = "cannot renew a node";
 
-    async fn run(&self, site: &Site, conn: &Connection) -> Result<Vec<Held>, Fault> {
+    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<Vec<Held>, Fault> {
         let Beat { node, begun } = &self.0;
         let now = site.injected();
         let (ids, leases): (Vec<Uuid>, Vec<i64>) =
@@ -160,12 +161,12 @@ impl Transition for Renew {
 #[derive(Debug)]
 pub(super) struct Peers(pub(super) NodeId);
 
-impl Transition for Peers {
+impl Transition<Site> for Peers {
     type Answer = Vec<Peer>;
 
     const DOING: &'static str = "cannot look for other nodes";
 
-    async fn run(&self, site: &Site, conn: &Connection) -> Result<Vec<Peer>, Fault> {
+    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<Vec<Peer>, Fault> {
         let peer = |row: &Row| {
             let beat: Option<i64> = get(row, 1)?;
             let life = beat.map_or(Life::Dead, |beat| Life::Beats(beat.cast_unsigned()));
@@ -186,12 +187,12 @@ pub(super) struct Seize {
     pub(super) limit: usize,
 }
 
-impl Transition for Seize {
+impl Transition<Site> for Seize {
     type Answer = Vec<Lost>;
 
     const DOING: &'static str = "cannot take over tasks";
 
-    async fn run(&self, site: &Site, conn: &Connection) -> Result<Vec<Lost>, Fault> {
+    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<Vec<Lost>, Fault> {
         if self.from == self.by {
             return Ok(Vec::new());
         }
@@ -221,5 +222,24 @@ impl Transition for Seize {
             });
         }
         Ok(seized)
+    }
+}
+
+const LIVES: Sql = Sql {
+    text: "UPDATE nodes SET beat = beat + 1, beat_at = (extract(epoch FROM clock_timestamp()) * 1000000)::int8
+        WHERE id = ANY($1)",
+    types: &[Type::UUID_ARRAY],
+};
+
+/// Signs of life of these nodes.
+pub(super) struct Beats(pub(super) Vec<NodeId>);
+
+impl Transition<Site> for Beats {
+    type Answer = ();
+
+    const DOING: &'static str = "cannot send a sign of life";
+
+    async fn run(&self, _site: &Site, conn: &mut Connection) -> Result<(), Fault> {
+        conn.one((&LIVES, &[&self.0])).await.map(drop)
     }
 }

@@ -7,12 +7,11 @@ use super::{
     address::Address,
     connection::{Connection, Settings},
     error::Fault,
-    line::Transition,
     migrations, safety,
     site::Site,
     tls,
 };
-use crate::storage::{Clock, StorageError, StorageErrorKind};
+use crate::storage::{Clock, StorageError, StorageErrorKind, server::Transition};
 
 /// The longest name of a schema in bytes: with what is put before it, it has to be the name of a channel.
 const SCHEMA_MAX: usize = 50;
@@ -136,12 +135,12 @@ pub(super) struct Open {
     auto_migrate: bool,
 }
 
-impl Transition for Open {
+impl Transition<Site> for Open {
     type Answer = ();
 
     const DOING: &'static str = "cannot open the storage";
 
-    async fn run(&self, site: &Site, conn: &Connection) -> Result<(), Fault> {
+    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<(), Fault> {
         safety::check(conn, &site.settings).await?;
         migrations::run(conn, &site.settings, self.auto_migrate).await
     }

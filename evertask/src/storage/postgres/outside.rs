@@ -9,14 +9,16 @@ use super::{
     enqueue::HOLDERS,
     error::Fault,
     lane::{Lane, LaneId},
-    line::Transition,
     rings::Rings,
     row::{get, number, state, task_id},
     site::{NOW, Site, now},
 };
 use crate::{
     policy::Keep,
-    storage::{Cancel, Ended, Pruned, Revive, rules},
+    storage::{
+        Cancel, Ended, Pruned, Revive, rules,
+        server::{Session, Transition},
+    },
     task::{TaskId, TaskState},
 };
 
@@ -132,12 +134,12 @@ pub(super) struct CancelTask {
     pub(super) keep: Keep,
 }
 
-impl Transition for CancelTask {
+impl Transition<Site> for CancelTask {
     type Answer = Cancel;
 
     const DOING: &'static str = "cannot cancel a task";
 
-    async fn run(&self, site: &Site, conn: &Connection) -> Result<Cancel, Fault> {
+    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<Cancel, Fault> {
         let id = self.id.as_uuid();
         let found = find(site, conn, self.id).await?;
         let mut rings = Rings::default();
@@ -170,12 +172,12 @@ impl Transition for CancelTask {
 #[derive(Debug)]
 pub(super) struct ReviveTask(pub(super) TaskId);
 
-impl Transition for ReviveTask {
+impl Transition<Site> for ReviveTask {
     type Answer = Revive;
 
     const DOING: &'static str = "cannot run a task again";
 
-    async fn run(&self, site: &Site, conn: &Connection) -> Result<Revive, Fault> {
+    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<Revive, Fault> {
         loop {
             let id = self.0.as_uuid();
             let Some(task) = find(site, conn, self.0).await? else {
@@ -230,12 +232,12 @@ async fn holder(
 #[derive(Debug)]
 pub(super) struct Prune(pub(super) usize);
 
-impl Transition for Prune {
+impl Transition<Site> for Prune {
     type Answer = Pruned;
 
     const DOING: &'static str = "cannot prune tasks";
 
-    async fn run(&self, site: &Site, conn: &Connection) -> Result<Pruned, Fault> {
+    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<Pruned, Fault> {
         let limit = i64::try_from(self.0.min(PRUNE_MAX)).unwrap_or(i64::MAX);
         let now = now(&conn.one((&NOW, &[&site.injected()])).await?)?;
         let kept = rules::prune_at(rules::KEEP_EXPIRED, now);

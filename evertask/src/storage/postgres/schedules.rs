@@ -13,7 +13,6 @@ use super::{
     connection::{Connection, Sql, Step},
     enqueue::{self, lane_of},
     error::Fault,
-    line::Transition,
     rings::Rings,
     row::{body, get, state},
     site::{NOW, Site, now},
@@ -25,6 +24,7 @@ use crate::{
         StoredSchedule,
         clock::{from_micros, to_micros},
         rules,
+        server::Transition,
     },
     task::TaskId,
 };
@@ -154,12 +154,12 @@ impl<'c> Columns<'c> {
     }
 }
 
-impl Transition for Change {
+impl Transition<Site> for Change {
     type Answer = Vec<ScheduleChanged>;
 
     const DOING: &'static str = "cannot change schedules";
 
-    async fn run(&self, site: &Site, conn: &Connection) -> Result<Self::Answer, Fault> {
+    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<Self::Answer, Fault> {
         let changes = &self.0;
         let tasks: Vec<&NewTask> = changes.iter().flat_map(|change| &change.tasks).collect();
         let lanes = site.numbers(conn, tasks.iter().map(|task| lane_of(task)).collect()).await?;
@@ -232,12 +232,12 @@ pub(super) struct Due {
     pub(super) limit: usize,
 }
 
-impl Transition for Due {
+impl Transition<Site> for Due {
     type Answer = DueSchedules;
 
     const DOING: &'static str = "cannot look for schedules";
 
-    async fn run(&self, site: &Site, conn: &Connection) -> Result<DueSchedules, Fault> {
+    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<DueSchedules, Fault> {
         let now = now(&conn.one((&NOW, &[&site.injected()])).await?)?;
         let names: BTreeSet<&str> = self.handlers.iter().map(|known| &*known.name).collect();
         let names: Vec<&str> = names.into_iter().collect();
@@ -265,12 +265,12 @@ pub(super) struct ReadOne {
     pub(super) key: String,
 }
 
-impl Transition for ReadOne {
+impl Transition<Site> for ReadOne {
     type Answer = Option<StoredSchedule>;
 
     const DOING: &'static str = "cannot read a schedule";
 
-    async fn run(&self, _site: &Site, conn: &Connection) -> Result<Self::Answer, Fault> {
+    async fn run(&self, _site: &Site, conn: &mut Connection) -> Result<Self::Answer, Fault> {
         conn.one((&ONE, &[&self.name, &self.key])).await?.first().map(stored).transpose()
     }
 }
@@ -278,12 +278,12 @@ impl Transition for ReadOne {
 #[derive(Debug)]
 pub(super) struct List(pub(super) SchedulePage);
 
-impl Transition for List {
+impl Transition<Site> for List {
     type Answer = Vec<StoredSchedule>;
 
     const DOING: &'static str = "cannot list schedules";
 
-    async fn run(&self, _site: &Site, conn: &Connection) -> Result<Self::Answer, Fault> {
+    async fn run(&self, _site: &Site, conn: &mut Connection) -> Result<Self::Answer, Fault> {
         let SchedulePage { name, after, limit } = &self.0;
         let limit = i64::try_from((*limit).clamp(1, PAGE_MAX)).unwrap_or(i64::MAX);
         let (after_name, after_key) = after.clone().unwrap_or_default();

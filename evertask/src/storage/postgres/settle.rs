@@ -6,7 +6,6 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::{
-    actor::Gathered,
     columns::Value,
     connection::{Connection, Sql, Step},
     enqueue::{self, lane_of},
@@ -24,6 +23,7 @@ use crate::{
         Effect, NewTask, Settled, Settlement,
         clock::duration_micros,
         rules::{self, Counters, Transition},
+        server::{Gathered, Session},
     },
     task::{AttemptEnd, TaskId, TaskState},
     verdict::Verdict,
@@ -71,7 +71,7 @@ pub(super) const WRITTEN: Sql = Sql {
 #[derive(Debug)]
 pub(super) struct Settle;
 
-impl Gathered for Settle {
+impl Gathered<Site> for Settle {
     type Request = Vec<Settlement>;
     type Answer = Vec<Settled>;
 
@@ -83,7 +83,7 @@ impl Gathered for Settle {
 
     async fn run(
         site: &Site,
-        conn: &Connection,
+        conn: &mut Connection,
         requests: &[&Self::Request],
     ) -> Result<Vec<Self::Answer>, Fault> {
         let all: Vec<&Settlement> = requests.iter().copied().flatten().collect();
@@ -101,7 +101,7 @@ impl Gathered for Settle {
 /// Settles each by itself, so that only the one is told that cannot be stored.
 async fn one_by_one(
     site: &Site,
-    conn: &Connection,
+    conn: &mut Connection,
     all: &[&Settlement],
 ) -> Result<Vec<Settled>, Fault> {
     let mut told = Vec::with_capacity(all.len());
@@ -119,7 +119,7 @@ async fn one_by_one(
 
 async fn settle(
     site: &Site,
-    conn: &Connection,
+    conn: &mut Connection,
     all: &[&Settlement],
 ) -> Result<Vec<Settled>, Fault> {
     let mut told: Vec<Option<Settled>> = vec![None; all.len()];
@@ -206,7 +206,11 @@ struct Task {
 }
 
 /// Settles in one transaction what has to be looked at first.
-async fn judge(site: &Site, conn: &Connection, all: &[&Settlement]) -> Result<Vec<Settled>, Fault> {
+async fn judge(
+    site: &Site,
+    conn: &mut Connection,
+    all: &[&Settlement],
+) -> Result<Vec<Settled>, Fault> {
     // What cannot be stored is told so further on, and needs no lane.
     let fine = all.iter().filter(|settlement| rules::check_effects(&settlement.effects).is_ok());
     let wanted = fine.flat_map(|settlement| &settlement.effects).map(|effect| match effect {

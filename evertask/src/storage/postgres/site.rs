@@ -14,7 +14,10 @@ use super::{
     rings::Rings,
     row::get,
 };
-use crate::storage::{Bell, Clock, server::Doubt};
+use crate::storage::{
+    Bell, Clock,
+    server::{Doubt, Purpose, Server},
+};
 
 /// The server's clock in microseconds, or the one that was injected.
 pub(super) const NOW: Sql = Sql {
@@ -34,6 +37,27 @@ pub(super) struct Site {
     bookmarks: Mutex<Bookmarks>,
     /// What tells this database from others, once it has been asked.
     identity: Mutex<Option<String>>,
+}
+
+impl Server for Site {
+    type Connection = Connection;
+    type Driver = tokio_postgres::Error;
+
+    fn place(&self) -> &str {
+        &self.settings.place
+    }
+
+    fn doubt(&self) -> &Doubt {
+        &self.doubt
+    }
+
+    fn is_timed(&self) -> bool {
+        self.clock.is_some()
+    }
+
+    async fn open(&self, purpose: Purpose) -> Result<Connection, Fault> {
+        Connection::open(&self.settings, purpose).await
+    }
 }
 
 impl Site {

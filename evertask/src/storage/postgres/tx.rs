@@ -12,7 +12,6 @@ use super::{
     Postgres,
     address::CONNECT,
     connection::{quoted, set_durable},
-    error::closed,
     rings::Rings,
     settle::{COMPLETE, kept},
     site::Site,
@@ -24,6 +23,7 @@ use crate::storage::{
     clock::duration_micros,
     join::{Join, JoinError},
     rules,
+    server::closed,
     transactional::{Begin, Completion},
 };
 

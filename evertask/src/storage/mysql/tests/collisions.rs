@@ -8,6 +8,7 @@ use crate::{
     storage::{
         Cancel, Inspect, Known, NewTask, Node, Storage,
         mysql::row::{number, text},
+        server::Session,
     },
     task::TaskState,
 };

@@ -1,12 +1,10 @@
 //! What is only this storage's own, seen from inside.
 
-use super::{
-    MySql, MySqlOptions,
-    connection::{Connection, Purpose},
-    literal::Literal,
-    script::Script,
+use super::{MySql, MySqlOptions, connection::Connection, literal::Literal, script::Script};
+use crate::{
+    body::Body,
+    storage::{NewTask, server::Purpose},
 };
-use crate::{body::Body, storage::NewTask};
 
 mod collisions;
 mod heart;

@@ -1,6 +1,7 @@
 //! What is only this storage's own, seen from inside.
 
-use super::{Postgres, PostgresOptions, connection::Connection, connection::Purpose};
+use super::{Postgres, PostgresOptions, connection::Connection};
+use crate::storage::server::Purpose;
 
 mod bookmark;
 mod heart;

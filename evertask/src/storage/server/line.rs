@@ -7,24 +7,22 @@ use std::{
 
 use tokio::time::{sleep, timeout};
 
-use super::{
-    connection::{Connection, Purpose},
-    error::Fault,
-    site::Site,
-};
+use super::{Fault, Purpose, Server, Session};
+use crate::chance::jittered;
 
 /// The longest a transition may take before its connection is given up. Server-side limits come first.
 const LIMIT: Duration = Duration::from_secs(25);
 /// The longest it may take until a connection is made and its session set.
 const OPEN: Duration = Duration::from_secs(10);
-/// How often a transition is tried again at once that another one stood in the way of.
-const COLLISIONS: u32 = 5;
+/// How often a transition is tried again that another one stood in the way of, and for how long.
+const COLLISIONS: u32 = 10;
+const COLLIDING: Duration = Duration::from_secs(8);
 /// Waits between two tries to connect, doubling.
 const FIRST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_secs(2);
 
 /// One transaction or question, which may be tried more than once.
-pub(super) trait Transition: Send + Sync {
+pub(crate) trait Transition<S: Server>: Send + Sync {
     type Answer: Send + 'static;
 
     /// What it is, for errors: `cannot …`.
@@ -32,55 +30,68 @@ pub(super) trait Transition: Send + Sync {
 
     fn run(
         &self,
-        site: &Site,
-        conn: &Connection,
-    ) -> impl Future<Output = Result<Self::Answer, Fault>> + Send;
+        site: &S,
+        conn: &mut S::Connection,
+    ) -> impl Future<Output = Result<Self::Answer, Fault<S::Driver>>> + Send;
 }
 
 /// A connection that is opened when it is needed, and again when it broke.
 #[derive(Debug)]
-pub(super) struct Line {
-    site: Arc<Site>,
+pub(crate) struct Line<S: Server> {
+    site: Arc<S>,
     purpose: Purpose,
     /// The longest a transition may take here, and the longest wait between two tries to connect.
     limit: Duration,
     longest: Duration,
-    conn: Option<Connection>,
+    conn: Option<S::Connection>,
     /// How often doubt about connections had been raised when this one was made.
     doubts: u64,
     /// Since when connecting fails and how long to wait before the next try.
     failing: Option<(Instant, Duration)>,
 }
 
-impl Line {
-    pub(super) fn new(site: Arc<Site>, purpose: Purpose) -> Self {
+impl<S: Server> Line<S> {
+    pub(crate) fn new(site: Arc<S>, purpose: Purpose) -> Self {
         Self { site, purpose, limit: LIMIT, longest: LONGEST, conn: None, doubts: 0, failing: None }
     }
 
     /// Gives up sooner, and tries again sooner, from now on.
-    pub(super) fn hasten(&mut self, limit: Duration) {
+    pub(crate) fn hasten(&mut self, limit: Duration) {
         (self.limit, self.longest) = (limit, limit / 8);
     }
 
     /// Runs a transition and leaves no transaction open behind it.
     ///
-    /// What was under way when a connection broke may or may not have been carried out; it is for the caller to repeat it.
-    pub(super) async fn run<T: Transition>(&mut self, transition: &T) -> Result<T::Answer, Fault> {
-        for _ in 0..COLLISIONS {
+    /// What was under way when a connection broke may or may not have been carried out; it is for the caller to repeat it. Only
+    /// what an old connection meets as soon as it is used again, and tells so at once, is repeated here: it is likely that it
+    /// was cut long ago, and anything may be repeated.
+    pub(crate) async fn run<T: Transition<S>>(
+        &mut self,
+        transition: &T,
+    ) -> Result<T::Answer, Fault<S::Driver>> {
+        let (start, mut old) = (Instant::now(), self.conn.is_some());
+        for collisions in 0..COLLISIONS {
             match self.once(transition).await {
-                Err(fault) if fault.is_collision() => {}
+                Err(fault) if old && fault.is_cut() => old = false,
+                Err(fault) if fault.is_collision() && start.elapsed() < COLLIDING => {
+                    // The first to come back finds the way clear, if not all come back at once.
+                    sleep(jittered(Duration::from_millis(1 << collisions))).await;
+                }
                 done => return done,
             }
         }
         self.once(transition).await
     }
 
-    async fn once<T: Transition>(&mut self, transition: &T) -> Result<T::Answer, Fault> {
+    async fn once<T: Transition<S>>(
+        &mut self,
+        transition: &T,
+    ) -> Result<T::Answer, Fault<S::Driver>> {
         let (site, limit) = (Arc::clone(&self.site), self.limit);
         let conn = self.connection().await?;
         let ran = tokio::select! {
             ran = timeout(limit, transition.run(&site, conn)) => ran.unwrap_or(Err(Fault::Silence(limit))),
-            waited = site.doubt.outlasted() => Err(Fault::Silence(waited)),
+            waited = site.doubt().outlasted() => Err(Fault::Silence(waited)),
         };
         let fault = match ran {
             Ok(answer) => return Ok(answer),
@@ -94,24 +105,24 @@ impl Line {
         Err(fault)
     }
 
-    async fn connection(&mut self) -> Result<&Connection, Fault> {
-        let doubts = self.site.doubt.times();
-        if doubts != self.doubts || self.conn.as_ref().is_some_and(Connection::is_closed) {
+    async fn connection(&mut self) -> Result<&mut S::Connection, Fault<S::Driver>> {
+        let doubts = self.site.doubt().times();
+        if doubts != self.doubts || self.conn.as_ref().is_some_and(Session::is_over) {
             self.conn = None;
         }
         if self.conn.is_none() {
             self.doubts = doubts;
             self.conn = Some(self.connect().await?);
         }
-        self.conn.as_ref().ok_or(Fault::Silence(self.limit))
+        self.conn.as_mut().ok_or(Fault::Silence(self.limit))
     }
 
-    async fn connect(&mut self) -> Result<Connection, Fault> {
+    async fn connect(&mut self) -> Result<S::Connection, Fault<S::Driver>> {
         if let Some((since, wait)) = self.failing {
             // Meanwhile requests gather, and none of them makes a try of its own.
             sleep((since + jittered(wait)).saturating_duration_since(Instant::now())).await;
         }
-        let open = Connection::open(&self.site.settings, self.purpose);
+        let open = self.site.open(self.purpose);
         let limit = self.limit.min(OPEN);
         match timeout(limit, open).await.unwrap_or(Err(Fault::Silence(limit))) {
             Ok(conn) => {
@@ -125,10 +136,4 @@ impl Line {
             }
         }
     }
-}
-
-/// The duration, shortened by up to half at random, so that processes do not come back in step.
-pub(super) fn jittered(duration: Duration) -> Duration {
-    let (_, random) = uuid::Uuid::now_v7().as_u64_pair();
-    duration.mul_f64(1.0 - (random >> 16 & 0xFFFF) as f64 / f64::from(1 << 17))
 }

@@ -14,15 +14,12 @@ use tokio::{
     sync::{Notify, watch},
     time::sleep,
 };
-use tokio_postgres::types::Type;
 
-use super::{
-    connection::{Connection, Purpose, Sql},
-    error::Fault,
-    line::{Line, Transition, jittered},
-    site::Site,
+use super::{Line, Purpose, Server, Transition};
+use crate::{
+    chance::jittered,
+    storage::{Node, NodeId},
 };
-use crate::storage::{Node, NodeId};
 
 /// The longest between two beats.
 const LONGEST: Duration = Duration::from_secs(3);
@@ -30,15 +27,9 @@ const LONGEST: Duration = Duration::from_secs(3);
 /// Not sooner than this, for servers that are only slow, and not later.
 const LIMITS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 
-const BEAT: Sql = Sql {
-    text: "UPDATE nodes SET beat = beat + 1, beat_at = (extract(epoch FROM clock_timestamp()) * 1000000)::int8
-        WHERE id = ANY($1)",
-    types: &[Type::UUID_ARRAY],
-};
-
 /// The nodes of this process.
 #[derive(Debug, Default)]
-pub(super) struct Heart {
+pub(crate) struct Heart {
     nodes: Mutex<HashMap<NodeId, Life>>,
     joined: Notify,
 }
@@ -52,19 +43,25 @@ struct Life {
 }
 
 impl Heart {
-    pub(super) fn join(&self, node: &Node) {
+    pub(crate) fn join(&self, node: &Node) {
         let Node { lease, stall_limit, .. } = *node;
         self.nodes().insert(node.id, Life { renewed: Instant::now(), lease, stall_limit });
         self.joined.notify_one();
     }
 
-    pub(super) fn renew(&self, node: NodeId) {
+    pub(crate) fn renew(&self, node: NodeId) {
         if let Some(life) = self.nodes().get_mut(&node) {
             life.renewed = Instant::now();
         }
     }
 
-    pub(super) fn leave(&self, node: NodeId) {
+    /// All that are here. Where the server wakes nobody, one looks for what concerns them.
+    #[cfg(feature = "mysql")]
+    pub(crate) fn all(&self) -> Vec<NodeId> {
+        self.nodes().keys().copied().collect()
+    }
+
+    pub(crate) fn leave(&self, node: NodeId) {
         self.nodes().remove(&node);
     }
 
@@ -90,9 +87,14 @@ impl Heart {
     }
 }
 
-/// Beats until `open` is closed.
-pub(super) async fn run(site: Arc<Site>, heart: Arc<Heart>, mut open: watch::Receiver<()>) {
-    if site.clock.is_some() {
+/// Beats until `open` is closed: `beats` is one of these nodes.
+pub(crate) async fn beat<S: Server, B: Transition<S>>(
+    site: Arc<S>,
+    heart: Arc<Heart>,
+    beats: impl Fn(Vec<NodeId>) -> B,
+    mut open: watch::Receiver<()>,
+) {
+    if site.is_timed() {
         // Whoever makes the time makes the beats as well.
         return;
     }
@@ -111,11 +113,11 @@ pub(super) async fn run(site: Arc<Site>, heart: Arc<Heart>, mut open: watch::Rec
             continue;
         }
         line.hasten(heart.limit());
-        match line.run(&Beats(nodes)).await {
-            Ok(()) => {
+        match line.run(&beats(nodes)).await {
+            Ok(_) => {
                 if let Some(since) = failing.take() {
                     tracing::info!(silent_for = ?since.elapsed(), "signs of life reach the database again");
-                    site.doubt.raise();
+                    site.doubt().raise();
                 }
             }
             Err(fault) if failing.is_none() => {
@@ -124,17 +126,5 @@ pub(super) async fn run(site: Arc<Site>, heart: Arc<Heart>, mut open: watch::Rec
             }
             Err(fault) => tracing::debug!(error = %fault, "nor did this one"),
         }
-    }
-}
-
-struct Beats(Vec<NodeId>);
-
-impl Transition for Beats {
-    type Answer = ();
-
-    const DOING: &'static str = "cannot send a sign of life";
-
-    async fn run(&self, _site: &Site, conn: &Connection) -> Result<(), Fault> {
-        conn.one((&BEAT, &[&self.0])).await.map(drop)
     }
 }

@@ -7,21 +7,16 @@ use std::{future::Future, marker::PhantomData, sync::Arc};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{
-    connection::{Connection, Purpose},
-    error::{Fault, closed},
-    line::{Line, Transition},
-    site::Site,
-};
-use crate::storage::{StorageError, server::Thread};
+use super::{Fault, Line, Purpose, Server, Thread, Transition, closed};
+use crate::storage::StorageError;
 
 /// Most requests in one transaction, and most that may wait for one.
 const REQUESTS_MAX: usize = 1_024;
-/// No more requests are taken into a transaction that holds this many rows.
+/// No more requests are taken into a transaction that holds this many rows; what is large counts as many.
 const ROWS_MAX: usize = 10_000;
 
 /// Something that can be done for many requests in one transaction.
-pub(super) trait Gathered: Send + Sync + 'static {
+pub(crate) trait Gathered<S: Server>: Send + Sync + 'static {
     type Request: Send + Sync + 'static;
     type Answer: Send + 'static;
 
@@ -32,45 +27,45 @@ pub(super) trait Gathered: Send + Sync + 'static {
 
     /// All of it or nothing; one answer for each.
     fn run(
-        site: &Site,
-        conn: &Connection,
+        site: &S,
+        conn: &mut S::Connection,
         requests: &[&Self::Request],
-    ) -> impl Future<Output = Result<Vec<Self::Answer>, Fault>> + Send;
+    ) -> impl Future<Output = Result<Vec<Self::Answer>, Fault<S::Driver>>> + Send;
 }
 
-struct Letter<G: Gathered> {
+struct Letter<S: Server, G: Gathered<S>> {
     request: G::Request,
     reply: oneshot::Sender<Result<G::Answer, StorageError>>,
 }
 
 /// The way to an actor. When it is dropped, the actor does what it was asked before and ends.
 #[derive(Debug)]
-pub(super) struct Actor<G: Gathered> {
-    site: Arc<Site>,
-    inbox: mpsc::Sender<Letter<G>>,
+pub(crate) struct Actor<S: Server, G: Gathered<S>> {
+    site: Arc<S>,
+    inbox: mpsc::Sender<Letter<S, G>>,
 }
 
-impl<G: Gathered> Actor<G> {
-    pub(super) fn start(thread: &Thread, site: &Arc<Site>) -> Self {
+impl<S: Server, G: Gathered<S>> Actor<S, G> {
+    pub(crate) fn start(thread: &Thread, site: &Arc<S>) -> Self {
         let (inbox, letters) = mpsc::channel(REQUESTS_MAX);
         let line = Line::new(Arc::clone(site), Purpose::Write);
-        thread.spawn(work::<G>(Arc::clone(site), line, letters));
+        thread.spawn(work::<S, G>(Arc::clone(site), line, letters));
         Self { site: Arc::clone(site), inbox }
     }
 
-    pub(super) async fn ask(&self, request: G::Request) -> Result<G::Answer, StorageError> {
+    pub(crate) async fn ask(&self, request: G::Request) -> Result<G::Answer, StorageError> {
         let (reply, answer) = oneshot::channel();
         let sent = self.inbox.send(Letter { request, reply }).await;
-        let closed = || closed(&self.site.settings.place);
+        let closed = || closed(self.site.place());
         sent.map_err(|_| closed())?;
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 }
 
-async fn work<G: Gathered>(
-    site: Arc<Site>,
-    mut line: Line,
-    mut letters: mpsc::Receiver<Letter<G>>,
+async fn work<S: Server, G: Gathered<S>>(
+    site: Arc<S>,
+    mut line: Line<S>,
+    mut letters: mpsc::Receiver<Letter<S, G>>,
 ) {
     while let Some(first) = letters.recv().await {
         let mut rows = G::rows(&first.request);
@@ -80,16 +75,16 @@ async fn work<G: Gathered>(
             rows += G::rows(&next.request);
             batch.push(next);
         }
-        serve(&site, &mut line, batch).await;
+        serve(&*site, &mut line, batch).await;
     }
 }
 
 /// Serves a batch; if that fails for a reason of one request, each half of it by itself, until the guilty one stands alone.
-async fn serve<G: Gathered>(site: &Site, line: &mut Line, batch: Vec<Letter<G>>) {
+async fn serve<S: Server, G: Gathered<S>>(site: &S, line: &mut Line<S>, batch: Vec<Letter<S, G>>) {
     let mut batches = vec![batch];
     while let Some(mut batch) = batches.pop() {
         let requests = batch.iter().map(|letter| &letter.request).collect();
-        let done = line.run(&Batch::<G> { requests, of: PhantomData }).await;
+        let done = line.run(&Batch::<S, G> { requests, of: PhantomData }).await;
         match done {
             Ok(answers) => {
                 for (letter, answer) in batch.into_iter().zip(answers) {
@@ -102,7 +97,7 @@ async fn serve<G: Gathered>(site: &Site, line: &mut Line, batch: Vec<Letter<G>>)
             }
             Err(fault) => {
                 for letter in batch {
-                    let told = fault.tell(&site.settings.place, G::DOING);
+                    let told = fault.tell(site.place(), G::DOING);
                     let _caller_is_gone = letter.reply.send(Err(told));
                 }
             }
@@ -110,21 +105,21 @@ async fn serve<G: Gathered>(site: &Site, line: &mut Line, batch: Vec<Letter<G>>)
     }
 }
 
-struct Batch<'b, G: Gathered> {
+struct Batch<'b, S: Server, G: Gathered<S>> {
     requests: Vec<&'b G::Request>,
-    of: PhantomData<fn() -> G>,
+    of: PhantomData<fn() -> (S, G)>,
 }
 
-impl<G: Gathered> Transition for Batch<'_, G> {
+impl<S: Server, G: Gathered<S>> Transition<S> for Batch<'_, S, G> {
     type Answer = Vec<G::Answer>;
 
     const DOING: &'static str = G::DOING;
 
     fn run(
         &self,
-        site: &Site,
-        conn: &Connection,
-    ) -> impl Future<Output = Result<Self::Answer, Fault>> + Send {
+        site: &S,
+        conn: &mut S::Connection,
+    ) -> impl Future<Output = Result<Self::Answer, Fault<S::Driver>>> + Send {
         G::run(site, conn, &self.requests)
     }
 }
