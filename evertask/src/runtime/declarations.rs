@@ -10,6 +10,7 @@ use crate::{
     registry::Entry,
     runtime::{
         Shared,
+        boot::answered,
         patience::{Patience, jittered},
     },
     schedule::Schedule,
@@ -47,7 +48,7 @@ pub(crate) async fn at_start(shared: &Arc<Shared>) -> Result<(), StartError> {
             why: error.to_string(),
         })?;
     }
-    Ok(look(shared, true).await?)
+    answered(look(shared, true)).await
 }
 
 /// The loop.
