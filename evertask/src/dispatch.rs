@@ -136,6 +136,9 @@ macro_rules! common_options {
         }
 
         /// Not worth starting once this long has passed since it was stored: it then ends as cancelled, with the reason `expired`.
+        ///
+        /// This is looked at when a node is given the task. One that has it already may begin it a little later: when it waits
+        /// there for a slot, or when the answer was lost and the node has asked again.
         pub fn expires(mut self, after: Duration) -> Self {
             self.options.expires = Some(after);
             self

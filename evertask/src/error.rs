@@ -64,6 +64,14 @@ pub enum StartError {
         "no tokio runtime is running here; call `start()` inside one, for example under `#[tokio::main]`"
     )]
     NoTokio,
+    /// The storage says nothing.
+    #[error(
+        "the storage has not answered within {waited:?}, and this node was not started; see that the database runs, that nothing in it waits for a lock, and that this machine reaches it"
+    )]
+    NoAnswer {
+        /// How long it was waited for.
+        waited: Duration,
+    },
     /// The storage refused.
     #[error("the storage refused: {0}")]
     Storage(#[from] StorageError),

@@ -1,13 +1,23 @@
 //! What a dispatch promises, refuses and tells.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
 
 use evertask::{
     Cancel, Context, DispatchError, Dispatched, OutputError, Page, Runtime, State, TaskFilter,
-    TaskState, storage::Memory,
+    TaskState,
+    storage::{Inspect, Memory},
 };
 
-use crate::log::Log;
+use crate::{
+    faults::{Fault, Faulty},
+    log::Log,
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -219,4 +229,26 @@ async fn a_queue_gets_the_slots_it_was_promised_or_the_start_says_why_not() {
             .starts_with("queue `a`: it is to run 20 attempts at once, the node as a whole only 8"),
         "{error}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_try_that_is_never_answered_leaves_time_for_another() {
+    for fault in [Fault::Stalls, Fault::StallsAfter] {
+        let tries = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&tries);
+        let storage = Faulty::when(move |name, _| {
+            let silent = name == "enqueue" && counted.fetch_add(1, Ordering::SeqCst) < 2;
+            silent.then_some(fault)
+        });
+        let builder = Runtime::builder().storage(storage.clone()).discover(false);
+        let client = builder.handler::<note>().client().await.unwrap();
+        let start = tokio::time::Instant::now();
+        let task = note::dispatch("a").on(&client).await.unwrap();
+        assert!(start.elapsed() < Duration::from_secs(9), "{fault:?}: {:?}", start.elapsed());
+        assert_eq!(tries.load(Ordering::SeqCst), 3, "{fault:?}");
+        let page = Page { before: None, limit: 10 };
+        let stored = storage.tasks(TaskFilter::default(), page).await.unwrap();
+        let stored: Vec<_> = stored.iter().map(|task| task.id).collect();
+        assert_eq!(stored, [task.id()], "{fault:?}");
+    }
 }

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use evertask::{
-    AttemptEnd, Context, DispatchError, EventKind, Retention, Runtime, State, TaskState,
+    AttemptEnd, Context, DispatchError, EventKind, Retention, Runtime, StartError, State,
+    TaskState,
     storage::{Claim, Inspect, Known, Life, Memory, Node, NodeId, Settlement, Storage},
     verdict::Verdict,
 };
 
-use crate::log::Log;
+use crate::{
+    faults::{Fault, Faulty},
+    log::Log,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -376,4 +380,15 @@ fn an_executor_that_is_dropped_leaves_its_tasks_to_others_and_lets_go_of_the_sto
     while std::sync::Arc::strong_count(&canary) > 1 {
         std::thread::park_timeout(Duration::from_millis(10));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_is_never_answered_says_so() {
+    let silent = Faulty::when(|name, _| (name == "join").then_some(Fault::Stalls));
+    let builder = Runtime::builder().storage(silent).discover(false).handler::<polite>();
+    let started = builder.state(Log::default()).start();
+    let started = tokio::time::timeout(60 * SECOND, started).await.expect("it ends by itself");
+    let error = started.expect_err("nothing has answered");
+    assert!(matches!(error, StartError::NoAnswer { .. }), "{error}");
+    assert!(error.to_string().contains("within 30s"), "{error}");
 }

@@ -30,6 +30,12 @@ pub(crate) enum Bug {
     BystandersAreBlamed,
     /// A tick that another node has taken is taken again.
     TickTwice,
+    /// A schedule goes on and the task of its tick is lost on the way, which nobody is told.
+    TickWithoutTask,
+    /// The same, and the answer is lost with it: the process dies between two writes that are to be one.
+    TickTornApart,
+    /// The next tick is counted from the moment of the last one's commit.
+    TicksDrift,
     /// What peers are doing is read from a copy that lags behind.
     StaleBeats,
     /// The dead count as living.
@@ -93,6 +99,9 @@ impl Bug {
         (Self::KeyRace, 50),
         (Self::BystandersAreBlamed, 100),
         (Self::TickTwice, 100),
+        (Self::TickWithoutTask, 50),
+        (Self::TickTornApart, 50),
+        (Self::TicksDrift, 50),
         (Self::StaleBeats, 50),
         (Self::DeadAreNotSeen, 50),
         (Self::PruneTakesTheLiving, 200),

@@ -297,6 +297,12 @@ impl World {
                 for (task, stored) in change.tasks.iter().zip(enqueued) {
                     self.see_asked(inner, seat, (task, stored.id), By::Schedule)?;
                     let Some(at) = task.tick else { continue };
+                    let place = Some(seat.place);
+                    // One that has ended and was deleted since is known.
+                    if !inner.model.tales.contains_key(&stored.id) {
+                        let how = format!("{at:?} of {:?} has no task", change.key);
+                        return Err(Broken { rule: Rule::TickOnce, how, task: None, place });
+                    }
                     let tick = (change.key.to_string(), at);
                     let first = *inner.ticks.entry(tick).or_insert(stored.id);
                     if first != stored.id {
@@ -304,7 +310,7 @@ impl World {
                             rule: Rule::TickOnce,
                             how: format!("{at:?} of {:?} makes another task", change.key),
                             task: inner.model.n(stored.id),
-                            place: Some(seat.place),
+                            place,
                         });
                     }
                 }

@@ -88,12 +88,21 @@ pub(crate) async fn ask_for_schedule(world: Arc<World>, plan: SchedulePlan) {
     world.say(Some(&seat), None, || format!("schedule {} stored: {stored}", plan.number));
 }
 
-/// Each series that was stored has made as many tasks as it was to.
+/// Each series that was stored has made as many tasks as it was to, each of them in time.
 pub(crate) fn all_ticked(world: &World) {
     world.with(|inner| {
         for plan in &world.plan.schedules {
             let key = format!("series {}", plan.number);
-            let ticks = inner.ticks.keys().filter(|(of, _)| *of == key).count() as u64;
+            let ticks: Vec<_> =
+                inner.ticks.keys().filter(|(of, _)| *of == key).map(|(_, at)| *at).collect();
+            for pair in ticks.windows(2) {
+                let apart = pair[1].duration_since(pair[0]).unwrap_or_default();
+                if !apart.as_micros().is_multiple_of(plan.every.as_micros()) {
+                    let how = format!("two of {key} are {apart:?} apart, each {:?}", plan.every);
+                    return Err(Broken { rule: Rule::TickInTime, how, task: None, place: None });
+                }
+            }
+            let ticks = ticks.len() as u64;
             if ticks != plan.runs && world.truth.has_schedule(&key) {
                 let how = format!("{key} made {ticks} tasks of {}", plan.runs);
                 return Err(Broken { rule: Rule::TickOnce, how, task: None, place: None });

@@ -24,6 +24,7 @@ pub(crate) enum Rule {
     QuarantineIsEarned,
     SuspectsAlone,
     TickOnce,
+    TickInTime,
     NotBeforeItIsDue,
     NotAfterItExpired,
     InOrder,
@@ -86,11 +87,15 @@ impl Rule {
                 "a task fails for losses only after it was lost twice, and then `max_losses` times alone",
             ),
             Self::SuspectsAlone => ("6", "a node runs one suspect at a time"),
-            Self::TickOnce => ("7", "an instant of a schedule makes one task"),
+            Self::TickOnce => ("7", "an instant of a schedule makes one task, and that is stored"),
+            Self::TickInTime => ("7", "the ticks of a series lie whole intervals apart"),
             Self::NotBeforeItIsDue => {
                 ("§6", "no task is given out before the storage's clock says that it is due")
             }
-            Self::NotAfterItExpired => ("§6", "no task is given out after it expired"),
+            Self::NotAfterItExpired => (
+                "§6",
+                "no task is given out after it expired; one that a node was given before may still begin",
+            ),
             Self::InOrder => (
                 "§6",
                 "of what is due in a queue, that of the highest priority goes first, then the longest due",

@@ -138,7 +138,7 @@ fn start(world: &Arc<World>, place: usize, release: Release) {
                 .stall_limit(Duration::from_secs(86_400))
                 .shutdown_timeout(Duration::from_secs(5))
                 .retention(Retention::default().completed(KEPT));
-            // A start waits for the storage as long as that takes; whoever supervises the process does not.
+            // Whoever supervises the process waits less long for the storage than a start does.
             let start = timeout(PATIENCE, release.install(builder).start()).await;
             match start
                 .map_err(|_| "no answer".to_owned())

@@ -10,7 +10,7 @@ use std::{
 };
 
 use evertask::{
-    Body, Cancel, Keep, StorageError, TaskId, TaskInfo, TaskState,
+    Body, Cancel, Keep, StorageError, StorageErrorKind, TaskId, TaskInfo, TaskState,
     storage::{
         Beat, Claim, Claimed, ClaimedTask, Clock, Dispatched, Effect, Enqueued, Held, Inspect,
         Known, Life, Lost, Memory, NewTask, Node, NodeId, Page, Peer, Pruned, Revive,
@@ -364,7 +364,38 @@ impl Truth {
                 change.from = stored.map(|stored| stored.revision);
             }
         }
-        at_once(self.memory.change_schedules(changes))
+        if self.has(Bug::TicksDrift) {
+            changes.iter_mut().for_each(|change| self.drift(change));
+        }
+        let ticks = changes.iter().any(|it| it.from.is_some() && !it.tasks.is_empty());
+        if !ticks || !self.has(Bug::TickWithoutTask) && !self.has(Bug::TickTornApart) {
+            return at_once(self.memory.change_schedules(changes));
+        }
+        let stored = |task: NewTask| Enqueued { id: task.id, how: Dispatched::Created };
+        let tasks: Vec<_> = changes.iter_mut().map(|it| std::mem::take(&mut it.tasks)).collect();
+        let mut changed = at_once(self.memory.change_schedules(changes))?;
+        if self.has(Bug::TickTornApart) {
+            return Err(StorageError::new(StorageErrorKind::Unavailable, "the process is gone"));
+        }
+        for (changed, tasks) in changed.iter_mut().zip(tasks) {
+            if let ScheduleChanged::Done(enqueued) = changed {
+                *enqueued = tasks.into_iter().map(stored).collect();
+            }
+        }
+        Ok(changed)
+    }
+
+    /// The next tick is as much too late as this one was.
+    fn drift(&self, change: &mut ScheduleChange) {
+        let late =
+            change.tasks.first().and_then(|task| self.clock().duration_since(task.tick?).ok());
+        let Some((late, row)) = late.zip(change.to.as_mut()) else { return };
+        let Some(next) = &mut row.next else { return };
+        let text = row.body.as_str().unwrap_or_default();
+        let mut body: serde_json::Value = serde_json::from_str(text).expect("it is JSON");
+        *next += Duration::from_micros(late.as_micros() as u64);
+        body["tick"] = (body["tick"].as_u64().unwrap_or_default() + late.as_micros() as u64).into();
+        row.body = Body::json(&body).expect("it was JSON");
     }
 
     pub(crate) fn leave(&self, node: NodeId) -> Answer<()> {

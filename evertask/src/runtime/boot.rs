@@ -4,7 +4,12 @@ use std::{collections::BTreeSet, future::Future, pin::Pin, sync::Arc, time::Dura
 
 use crate::{
     error::StartError,
-    runtime::{Shared, claimer, declarations, keeper, pulse, settler, ticker},
+    runtime::{
+        Shared,
+        calls::{LIMIT, limited},
+        claimer, declarations, keeper, pulse, settler, ticker,
+    },
+    storage::StorageError,
 };
 
 /// How long the start may take longer for the sake of saying how many tasks there are to resume.
@@ -17,11 +22,12 @@ type Loop = fn(Arc<Shared>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Starts the node. From here on it takes tasks in.
 pub(crate) async fn start(shared: &Arc<Shared>) -> Result<(), StartError> {
-    shared.storage.join(shared.node.clone()).await?;
+    // Should it have been announced after all, it holds nothing, and is soon taken for dead.
+    answered(shared.storage.join(shared.node.clone())).await?;
     announce(shared);
     if let Err(error) = declarations::at_start(shared).await {
         // It holds nothing yet; should this fail, too, it is soon taken for dead.
-        let _left = shared.storage.leave(shared.node.id).await;
+        let _left = limited(shared.storage.leave(shared.node.id)).await;
         return Err(error);
     }
     // Counted before the first of them is taken up, or the count would say what is left of them.
@@ -37,6 +43,16 @@ pub(crate) async fn start(shared: &Arc<Shared>) -> Result<(), StartError> {
     keep_running(shared, "pulse", |shared| Box::pin(pulse::run(shared)));
     pulse::watch(shared);
     Ok(())
+}
+
+/// What the storage says to a call without which there is no start.
+pub(crate) async fn answered<T>(
+    call: impl Future<Output = Result<T, StorageError>>,
+) -> Result<T, StartError> {
+    let Some(answer) = limited(call).await else {
+        return Err(StartError::NoAnswer { waited: LIMIT });
+    };
+    Ok(answer?)
 }
 
 /// Runs a background loop and starts it again should it ever panic: it is never silently gone.

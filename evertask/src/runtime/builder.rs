@@ -175,7 +175,8 @@ impl Builder {
         self
     }
 
-    /// How long a dispatch retries while the storage is unavailable. Default: 10 s.
+    /// How long a dispatch retries while the storage is unavailable or says nothing. No single try has more than half of what is
+    /// left, unless that is less than a second. Default: 10 s.
     pub fn dispatch_timeout(mut self, timeout: Duration) -> Self {
         self.settings.dispatch_timeout = timeout;
         self

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use crate::storage::{StorageError, StorageErrorKind};
 
 /// The longest a call may take before it counts as failed and is repeated. Every write may be.
-const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// How often people are told of a call that goes on failing.
 const TELL_EVERY: Duration = Duration::from_secs(30);
@@ -91,12 +91,19 @@ async fn caught<T>(call: impl Future<Output = Result<T, StorageError>>) -> Resul
     .await
 }
 
+/// What the storage answers within the limit; `None` if nothing.
+pub(crate) async fn limited<T>(
+    call: impl Future<Output = Result<T, StorageError>>,
+) -> Option<Result<T, StorageError>> {
+    timeout(LIMIT, caught(call)).await.ok()
+}
+
 impl Call {
     pub(crate) async fn make<T>(
         &self,
         call: impl Future<Output = Result<T, StorageError>>,
     ) -> Result<T, StorageError> {
-        let result = timeout(LIMIT, caught(call)).await.unwrap_or_else(|_| {
+        let result = limited(call).await.unwrap_or_else(|| {
             let what = format!("no answer from the storage within {LIMIT:?}");
             Err(StorageError::new(StorageErrorKind::Unavailable, what))
         });

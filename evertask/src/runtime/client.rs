@@ -22,8 +22,13 @@ const SAFETY: Duration = Duration::from_secs(60);
 /// How soon it is looked whether a caller's transaction has been committed; then each time after twice as long.
 const COMMITTED: Duration = Duration::from_millis(10);
 
+/// How long one try of a dispatch is waited for at least, if there is so much time left.
+const TRY: Duration = Duration::from_secs(1);
+
 impl Shared {
     /// Stores the tasks, all or none. Their ids were made before, so trying again cannot store them twice.
+    ///
+    /// A call that is never answered leaves time for others: each has half of what is left.
     pub(crate) async fn enqueue(
         &self,
         tasks: Vec<NewTask>,
@@ -39,7 +44,8 @@ impl Shared {
         let mut unsure: Option<String> = None;
         loop {
             let left = limit.saturating_sub(start.elapsed());
-            let error = match timeout(left, self.storage.enqueue(tasks.clone())).await {
+            let share = (left / 2).max(TRY).min(left);
+            let error = match timeout(share, self.storage.enqueue(tasks.clone())).await {
                 Ok(Ok(enqueued)) => {
                     self.tell_dispatched(&tasks, &enqueued);
                     return Ok(enqueued);

@@ -9,7 +9,7 @@ use crate::{
     event::{Event, EventKind},
     recurring::Wish,
     registry::Entry,
-    runtime::{Shared, patience::Patience},
+    runtime::{Shared, boot::answered, patience::Patience},
     schedule::Schedule,
     storage::{
         ScheduleChange, ScheduleChanged, SchedulePage, ScheduleRow, StorageError, StoredSchedule,
@@ -45,7 +45,7 @@ pub(crate) async fn at_start(shared: &Arc<Shared>) -> Result<(), StartError> {
             why: error.to_string(),
         })?;
     }
-    Ok(look(shared, true).await?)
+    answered(look(shared, true)).await
 }
 
 /// The loop.
