@@ -1,6 +1,7 @@
 //! Handlers that write in one transaction with the end of their task.
 
 use std::{
+    os::unix::process::ExitStatusExt,
     process::{Command, Stdio},
     sync::{
         Mutex,
@@ -54,11 +55,20 @@ async fn write(
             let next = write::dispatch(table, "nothing").on(&ctx.runtime());
             ctx.dispatch_on_success(next)?;
         }
+        ("be mortal", _) if UNTIL_DEATH.fetch_sub(1, Ordering::SeqCst) == 1 => {
+            // It has written, and nothing of it is committed.
+            rustix::process::kill_process(
+                rustix::process::getpid(),
+                rustix::process::Signal::KILL,
+            )?;
+        }
         _ => {}
     }
     Ok(())
 }
 
+/// How many rows this process may still write before it kills itself.
+static UNTIL_DEATH: AtomicU32 = AtomicU32::new(u32::MAX);
 static KEPT: Mutex<Vec<Tx<Postgres>>> = Mutex::new(Vec::new());
 static WAITING: AtomicU32 = AtomicU32::new(0);
 
@@ -269,11 +279,13 @@ async fn in_a_plain_call_the_test_says_what_becomes_of_the_transaction() {
 }
 
 const VICTIM: &str = "EVERTASK_TX_VICTIM";
+const UNTIL: &str = "EVERTASK_TX_UNTIL_DEATH";
 
 /// Not a test by itself: a process that completes tasks until it is killed.
 #[tokio::test(flavor = "multi_thread")]
 async fn victim() {
     let Ok(schema) = std::env::var(VICTIM) else { return };
+    UNTIL_DEATH.store(std::env::var(UNTIL).unwrap().parse().unwrap(), Ordering::SeqCst);
     let server = evertask_servers::postgres().unwrap();
     let storage = Postgres::options().schema(schema).durable(false);
     let storage = storage.connect(server.url()).await.unwrap();
@@ -293,7 +305,7 @@ async fn however_often_processes_are_killed_each_task_has_written_exactly_once()
     let storage = Postgres::options().schema(&schema).durable(false);
     let storage = storage.connect(server.url()).await.unwrap();
     let runtime = builder().storage(storage).client().await.unwrap();
-    let tasks = (0..TASKS).map(|_| write::new(&*site.table, "nothing"));
+    let tasks = (0..TASKS).map(|_| write::new(&*site.table, "be mortal"));
     evertask::dispatch_all(tasks).on(&runtime).await.unwrap();
     let rows = async |what: &str| -> i64 {
         let sql = format!("SELECT {what} FROM {}", site.table);
@@ -305,24 +317,31 @@ async fn however_often_processes_are_killed_each_task_has_written_exactly_once()
     };
     let (mut kills, mut in_the_middle) = (0, 0);
     while completed().await < TASKS as i64 {
+        // Every other process kills itself where a handler has written and not committed; the rest are killed at no
+        // particular place.
+        let (before, quota) = (completed().await, fastrand::i64(1..300));
+        let by_itself = kills % 2 == 0;
+        let (until_death, goal) =
+            if by_itself { (quota, i64::MAX) } else { (u32::MAX.into(), before + quota) };
         let mut victim = Command::new(std::env::current_exe().unwrap())
             .args(["tx::victim", "--exact", "--test-threads=1"])
             .env(VICTIM, &schema)
+            .env(UNTIL, until_death.to_string())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // While it is at work, however slow the machine is, but at no particular place.
-        let (before, quota) = (completed().await, fastrand::i64(1..300));
-        crate::until(async || completed().await >= (before + quota).min(TASKS as i64)).await;
+        crate::until(async || {
+            victim.try_wait().unwrap().is_some() || completed().await >= goal.min(TASKS as i64)
+        })
+        .await;
+        let died = victim.try_wait().unwrap();
         victim.kill().unwrap();
         victim.wait().unwrap();
         kills += 1;
-        let running = format!("SELECT count(*) FROM {schema}.tasks WHERE state = 1 AND begun");
-        let running: i64 = site.client.query_one(&running, &[]).await.unwrap().get(0);
-        in_the_middle += i64::from(running > 0);
+        in_the_middle += i32::from(died.is_some_and(|status| status.signal() == Some(9)));
     }
-    eprintln!("{kills} kills, {in_the_middle} of them while tasks were running");
+    eprintln!("{kills} kills, {in_the_middle} of them while a handler had written");
     assert!(kills >= 10 && in_the_middle >= 5, "{kills} kills, {in_the_middle} in the middle");
     crate::until(async || rows("count(*)").await >= TASKS as i64).await;
     assert_eq!(rows("count(*)").await, TASKS as i64);
