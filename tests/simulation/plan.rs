@@ -259,9 +259,9 @@ impl Plan {
             plan.faults.push(Fault::draw(rng, places));
         }
         // Last, so that nothing else depends on it.
-        match rng.u8(0..10) {
-            0 | 1 => plan.draw_fold(rng),
-            2 | 3 => plan.draw_rollout(rng),
+        match rng.u8(0..8) {
+            1 => plan.draw_rollout(rng),
+            3 => plan.draw_fold(rng),
             _ => {}
         }
         plan

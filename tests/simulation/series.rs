@@ -63,7 +63,7 @@ impl Plan {
     /// The clocks on the wall go back, and schedules go by them; perhaps it is an hour later of a sudden.
     pub(crate) fn draw_fold(&mut self, rng: &mut Rng) {
         let every = Duration::from_secs(rng.u64(2..5));
-        let repeated = RulePlan::Repeated { every, runs: rng.u64(3..12) };
+        let repeated = RulePlan::Repeated { every, runs: rng.u64(8..16) };
         for (number, rule) in [(10, RulePlan::Fixed), (11, repeated)] {
             let (at, by) = (ms(rng, 0..12_000), rng.usize(0..=self.nodes.len()));
             let (number, overlap) = (TICKS + number, rng.bool());
