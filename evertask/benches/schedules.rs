@@ -6,6 +6,7 @@
 use std::{
     fs,
     ops::Range,
+    process::Command,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -31,17 +32,24 @@ async fn note() {}
 
 #[tokio::main]
 async fn main() -> Outcome<()> {
-    let measured = std::env::args().any(|argument| argument == "--bench");
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [node, url, tasks] = arguments.as_slice()
+        && node == "node"
+    {
+        return run_node(url, tasks.parse()?).await;
+    }
+    let measured = arguments.iter().any(|argument| argument == "--bench");
     let counts = if measured { [0, 1_000_000] } else { [0, 400] };
     println!(
-        "| storage | schedules stored | a look that finds none | that finds one | that finds {DUE} | to take these, with their tasks | tasks per second beside them | memory of the process |"
+        "| storage | schedules stored | a look that finds none | that finds one | that finds {DUE} | to take these, with their tasks | tasks per second beside them | memory of a node |"
     );
     println!("|---|---:|---:|---:|---:|---:|---:|---:|");
     for count in counts {
         let scale = Scale { count, tasks: if measured { TASKS } else { 10 } };
         let place = tempfile::tempdir()?;
         let file = place.path().join("tasks.db");
-        measure("SQLite", scale, async || Ok(Sqlite::open(&file).await?)).await?;
+        let url = format!("sqlite://{}", file.display());
+        measure("SQLite", scale, &url, async || Ok(Sqlite::open(&file).await?)).await?;
         if measured {
             on_servers(scale).await?;
         }
@@ -56,13 +64,15 @@ async fn on_servers(scale: Scale) -> Outcome<()> {
         use evertask::storage::Postgres;
 
         let name = format!("PostgreSQL {}", server.major());
-        measure(&name, scale, async || Ok(Postgres::connect(server.url()).await?)).await?;
+        let url = server.url();
+        measure(&name, scale, &url, async || Ok(Postgres::connect(&url).await?)).await?;
     }
     #[cfg(feature = "mysql")]
     if let Some(server) = evertask_servers::own_mariadb() {
         use evertask::storage::MySql;
 
-        measure("MariaDB", scale, async || Ok(MySql::connect(&server.url()).await?)).await?;
+        let url = server.url();
+        measure("MariaDB", scale, &url, async || Ok(MySql::connect(&url).await?)).await?;
     }
     let _ = scale;
     Ok(())
@@ -78,6 +88,7 @@ struct Scale {
 async fn measure<S: Storage + Inspect + Clone>(
     name: &str,
     Scale { count, tasks }: Scale,
+    url: &str,
     open: impl AsyncFn() -> Outcome<S>,
 ) -> Outcome<()> {
     let storage = open().await?;
@@ -94,21 +105,27 @@ async fn measure<S: Storage + Inspect + Clone>(
     let taken = start.elapsed();
     drop(storage);
 
-    // A new process' view: nothing of the above is kept.
-    let runtime = Runtime::builder().storage(open().await?).discover(false).handler::<note>();
-    let runtime = runtime.start().await?;
+    let mut node = Command::new(std::env::current_exe()?);
+    let node = node.args(["node", url, &tasks.to_string()]);
+    let node = String::from_utf8(node.output()?.stdout)?;
+    println!(
+        "| {name} | {count} | {none:.0?} | {one:.0?} | {many:.0?} | {taken:.1?} | {} |",
+        node.trim()
+    );
+    Ok(())
+}
+
+/// A node, which is a process of its own, runs so many tasks; prints how fast that was, and how much memory it has in use.
+async fn run_node(url: &str, tasks: usize) -> Outcome<()> {
+    let runtime = Runtime::builder().url(url).discover(false).handler::<note>().start().await?;
     let start = Instant::now();
     let all = evertask::dispatch_all((0..tasks).map(|_| note::new())).on(&runtime).await?;
     for task in all.iter().rev() {
         task.output().await?;
     }
     let rate = tasks as f64 / start.elapsed().as_secs_f64();
-    let memory = resident();
-    runtime.shutdown().await?;
-    println!(
-        "| {name} | {count} | {none:.0?} | {one:.0?} | {many:.0?} | {taken:.1?} | {rate:.0} | {memory:.0} MiB |"
-    );
-    Ok(())
+    println!("{rate:.0} | {:.0} MiB", resident());
+    Ok(runtime.shutdown().await?)
 }
 
 /// Schedules that come up within a day, but not in the next hour; returns what is stored of one.
