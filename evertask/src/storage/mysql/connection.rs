@@ -28,13 +28,14 @@ pub(super) struct Settings {
 fn session(purpose: Purpose) -> &'static str {
     match purpose {
             // No gaps are locked where nothing is read twice. A transaction of ours takes milliseconds: one that stands still
-            // belongs to a stopped process, and what it has locked is wanted by others: it is ended before they give up. A long list of ids stays a list, and
-            // is not turned into a table to be joined in an order of the server's choice.
+            // belongs to a stopped process, and what it has locked is wanted by others, tasks to be rescued perhaps: it is ended
+            // after the shortest time there is. A long list of ids stays a list, and is not turned into a table to be joined in an
+            // order of the server's choice.
             Purpose::Write => {
                 "SET NAMES utf8mb4;
                 SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', autocommit = 1,
                     wait_timeout = 604800, lock_wait_timeout = 20, innodb_lock_wait_timeout = 5
-                    /*M!, max_statement_time = 20, idle_transaction_timeout = 4, in_predicate_conversion_threshold = 0 */;
+                    /*M!, max_statement_time = 20, idle_transaction_timeout = 1, in_predicate_conversion_threshold = 0 */;
                 SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
                 SELECT @@max_allowed_packet"
             }
