@@ -3,9 +3,9 @@
 //! Statements that belong together are sent together, so a transaction costs one round trip or two. No transaction is ever
 //! left open on purpose; whoever meets an error says [`roll_back`](Session::roll_back).
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
-use mysql_async::{Conn, Opts, OptsBuilder, Row, prelude::Queryable};
+use mysql_async::{Conn, Opts, Row, prelude::Queryable};
 
 use super::{
     error::{Fault, cannot_take},
@@ -146,34 +146,4 @@ impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("id", &self.conn.id()).finish_non_exhaustive()
     }
-}
-
-/// The driver's settings from a url, with ours where it leaves them open, and the database's name for people.
-pub(super) fn options(url: &str) -> Result<(Opts, String), String> {
-    let url = match url.strip_prefix("mariadb:") {
-        Some(rest) => format!("mysql:{rest}"),
-        None => url.to_owned(),
-    };
-    let opts = Opts::from_url(&url).map_err(|error| error.to_string())?;
-    let Some(database) = opts.db_name().filter(|name| !name.is_empty()).map(str::to_owned) else {
-        return Err("it names no database, as in `mysql://user@host/database`".to_owned());
-    };
-    let server = match opts.socket() {
-        Some(socket) => socket.to_owned(),
-        None => format!("{}:{}", opts.ip_or_hostname(), opts.tcp_port()),
-    };
-    let place = format!("the database `{database}` at `{server}`");
-    if opts.ssl_opts().is_some() {
-        return Err(format!(
-            "it asks for TLS, which evertask does not speak to MySQL yet: reach {place} over a private network, a tunnel or a \
-             proxy on this machine"
-        ));
-    }
-    let keepalive = opts.tcp_keepalive().unwrap_or(Duration::from_secs(10));
-    let builder = OptsBuilder::from_opts(opts)
-        // A path that the server names is of the server's machine.
-        .prefer_socket(false)
-        .stmt_cache_size(0)
-        .tcp_keepalive(Some(keepalive));
-    Ok((builder.into(), place))
 }
