@@ -87,6 +87,7 @@
 //! - `postgres`: `storage::Postgres`, for many processes and machines on one database.
 //! - `postgres-tls`: the same over TLS, as `sslmode` and `sslrootcert` of its url say.
 //! - `mysql`: `storage::MySql`, the same on MariaDB or MySQL.
+//! - `mysql-tls`: the same over TLS, as `ssl-mode` and `ssl-ca` of its url say.
 //! - `sqlx`: with `postgres` or `mysql`, dispatches [within](Dispatch::within) transactions of `sqlx`; with `postgres`, [`Tx`].
 //! - `conformance`: `storage::conformance`, the laws for those who write a storage.
 

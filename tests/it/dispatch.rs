@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -251,4 +251,39 @@ async fn a_try_that_is_never_answered_leaves_time_for_another() {
         let stored: Vec<_> = stored.iter().map(|task| task.id).collect();
         assert_eq!(stored, [task.id()], "{fault:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_tells_that_nothing_can_be_stored_while_somebody_tries() {
+    let broken = Arc::new(AtomicBool::new(true));
+    let breaks = Arc::clone(&broken);
+    let storage = Faulty::when(move |name, _| {
+        (name == "enqueue" && breaks.load(Ordering::SeqCst)).then_some(Fault::Fails)
+    });
+    let builder = Runtime::builder().storage(storage).discover(false);
+    let builder = builder.dispatch_timeout(Duration::from_secs(6)).state(Log::default());
+    let node = builder.handler::<note>().start().await.unwrap();
+    let ok = async || node.health().await.ok;
+    let fail = async || drop(note::dispatch("a").on(&node).await.unwrap_err());
+    for _ in 0..2 {
+        fail().await;
+        assert!(ok().await, "it may be over in a moment");
+        for _ in 0..4 {
+            fail().await;
+        }
+        let health = node.health().await;
+        let (since, why) = health.loops[0].failing.clone().unwrap();
+        assert!(!health.ok && since > Duration::from_secs(10), "{health:?}");
+        assert!(why.contains("the connection broke"), "{why}");
+        // Who no longer tries cannot know, and others may be sent here again.
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(ok().await);
+    }
+    for _ in 0..5 {
+        fail().await;
+    }
+    assert!(!ok().await);
+    broken.store(false, Ordering::SeqCst);
+    note::dispatch("a").on(&node).await.unwrap();
+    assert!(ok().await);
 }

@@ -1,9 +1,15 @@
 //! Start, shutdown, restart: what a node takes up and what it leaves behind.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use evertask::{
-    AttemptEnd, Context, DispatchError, EventKind, Retention, Runtime, StartError, State,
+    AttemptEnd, Context, DispatchError, EventKind, Retention, Runtime, StartError, State, TaskId,
     TaskState,
     storage::{Claim, Inspect, Known, Life, Memory, Node, NodeId, Settlement, Storage},
     verdict::Verdict,
@@ -31,8 +37,8 @@ async fn polite(log: State<Log>, ctx: Context) -> Result<(), String> {
     Err("gave up".into())
 }
 
-async fn node(memory: &Memory, log: &Log) -> Runtime {
-    let builder = Runtime::builder().storage(memory.clone()).discover(false).state(log.clone());
+async fn node(storage: &(impl Storage + Inspect + Clone), log: &Log) -> Runtime {
+    let builder = Runtime::builder().storage(storage.clone()).discover(false).state(log.clone());
     builder.handler::<pause>().handler::<polite>().concurrency(2).start().await.unwrap()
 }
 
@@ -112,32 +118,56 @@ async fn dropping_the_last_runtime_shuts_it_down() {
     .await;
 }
 
+/// A task claimed by a node that is never heard of again.
+async fn held_by_a_dead_one(storage: &(impl Storage + Inspect + Clone)) -> TaskId {
+    let client = Runtime::builder().storage(storage.clone()).discover(false).handler::<pause>();
+    let client = client.client().await.unwrap();
+    let task = pause::dispatch(0).on(&client).await.unwrap();
+    let known = [Known { name: "pause".into(), version: 1 }].into();
+    let dead = Node::new(known, vec!["default".into()]);
+    storage.join(dead.clone()).await.unwrap();
+    let claim = Claim::new(1, dead.id, dead.handlers.clone(), 1).queue("default", 1, 0);
+    assert_eq!(storage.claim(claim).await.unwrap().tasks.len(), 1);
+    task.id()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_node_takes_over_what_a_dead_one_held_after_a_lease_and_not_before() {
     let (memory, log) = (Memory::new(), Log::default());
-    let client = Runtime::builder().storage(memory.clone()).discover(false).handler::<pause>();
-    let client = client.client().await.unwrap();
-    let task = pause::dispatch(0).on(&client).await.unwrap();
-    // A node that claims and is never heard of again.
-    let known = [Known { name: "pause".into(), version: 1 }].into();
-    let dead = Node::new(known, vec!["default".into()]);
-    memory.join(dead.clone()).await.unwrap();
-    let claim = Claim::new(1, dead.id, dead.handlers.clone(), 1).queue("default", 1, 0);
-    assert_eq!(memory.claim(claim).await.unwrap().tasks.len(), 1);
+    let id = held_by_a_dead_one(&memory).await;
     let start = tokio::time::Instant::now();
     let runtime = node(&memory, &log).await;
     let mut events = runtime.events();
-    crate::until(async || {
-        memory.task(task.id()).await.unwrap().unwrap().state == TaskState::Completed
-    })
-    .await;
+    crate::until(async || memory.task(id).await.unwrap().unwrap().state == TaskState::Completed)
+        .await;
     let took = start.elapsed();
     assert!(took > 15 * SECOND && took < 20 * SECOND, "{took:?}");
-    let info = memory.task(task.id()).await.unwrap().unwrap();
+    let info = memory.task(id).await.unwrap().unwrap();
     assert_eq!((info.losses, info.attempt, info.lease), (1, 1, 3));
     assert_eq!(info.attempts[0].end, AttemptEnd::Lost);
     let first = events.next().await.unwrap();
-    assert_eq!((first.kind, first.id), (EventKind::Rescued, task.id()));
+    assert_eq!((first.kind, first.id), (EventKind::Rescued, id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_taken_over_is_tried_again_at_once() {
+    let tries = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&tries);
+    let storage = Faulty::when(move |name, _| {
+        (name == "seize" && count.fetch_add(1, Ordering::SeqCst) < 2).then_some(Fault::Fails)
+    });
+    let id = held_by_a_dead_one(&storage).await;
+    let start = tokio::time::Instant::now();
+    let _runtime = node(&storage, &Log::default()).await;
+    crate::until(async || storage.task(id).await.unwrap().unwrap().state == TaskState::Completed)
+        .await;
+    let took = start.elapsed();
+    assert!(took > 15 * SECOND && took < 16 * SECOND, "{took:?}");
+    assert_eq!(
+        tries.load(Ordering::SeqCst),
+        4,
+        "two in vain, one that takes, one that finds no more"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -172,6 +172,42 @@ async fn of_many_processes_that_dispatch_one_key_one_creates_the_task_and_all_ge
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn over_tls_a_server_proves_as_much_as_the_url_asks_for() {
+    let Some(server) = evertask_servers::mariadb_with_tls() else { return };
+    let root = format!("&ssl-ca={}", server.authority().display());
+    let open = async |host: &str, parameters: &str| {
+        let options = MySql::options().durable(false);
+        options.connect(server.tls_url("private", host, parameters)).await
+    };
+    // Who comes in by this name speaks TLS.
+    let private = "CREATE USER private@'%' REQUIRE SSL; GRANT ALL ON *.* TO private@'%'";
+    sql(&server).await.query_drop(private).await.unwrap();
+    let refused = open("localhost", "ssl-mode=DISABLED").await.unwrap_err().to_string();
+    assert!(refused.contains("Access denied"), "{refused}");
+    for (host, parameters) in [
+        ("127.0.0.1", "ssl-mode=REQUIRED".to_owned()),
+        ("localhost", format!("ssl-mode=REQUIRED{root}")),
+        ("localhost", format!("ssl-mode=VERIFY_IDENTITY{root}")),
+    ] {
+        let mysql =
+            open(host, &parameters).await.unwrap_or_else(|why| panic!("{parameters}: {why}"));
+        let node = builder(mysql).start().await.unwrap();
+        let task = count::dispatch(7).on(&node).await.unwrap();
+        assert_eq!(task.output().await.unwrap(), 7, "{parameters}");
+        node.shutdown().await.unwrap();
+    }
+    for (host, parameters, why) in [
+        ("127.0.0.1", format!("ssl-mode=VERIFY_IDENTITY{root}"), "certificate"),
+        ("localhost", "ssl-mode=VERIFY_IDENTITY".to_owned(), "certificate"),
+        ("127.0.0.1", format!("ssl-mode=REQUIRED{root}"), "certificate"),
+        ("localhost", "ssl-ca=/etc/hostname".to_owned(), "holds no certificate"),
+    ] {
+        let error = open(host, &parameters).await.unwrap_err().to_string();
+        assert!(error.contains(why), "{parameters}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_that_are_cut_lose_nothing_and_stop_no_loop() {
     let Some(server) = evertask_servers::mariadb() else { return };
     let database = evertask_servers::schema();

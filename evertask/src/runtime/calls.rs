@@ -1,7 +1,8 @@
-//! How the background loops call the storage: never for longer than a limit, and written down, so that `health()` can tell
-//! when each last succeeded.
+//! How the storage is called: by background loops never for longer than a limit, and written down, so that `health()` can tell
+//! when each kind of call last succeeded.
 
 use std::{
+    fmt,
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
@@ -20,9 +21,14 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 /// How often people are told of a call that goes on failing.
 const TELL_EVERY: Duration = Duration::from_secs(30);
 
+/// For how long dispatches that nobody makes any more count as failing. Loops go on trying; people may not.
+const FADES: Duration = Duration::from_secs(60);
+
 /// The calls of one runtime, by what they are for.
 #[derive(Debug)]
 pub(crate) struct Calls {
+    /// Of people; all others are of loops.
+    pub(crate) dispatch: Call,
     pub(crate) claim: Call,
     pub(crate) settle: Call,
     pub(crate) renew: Call,
@@ -36,22 +42,26 @@ pub(crate) struct Calls {
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) name: &'static str,
+    fades: Duration,
     record: Mutex<Record>,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Record {
     succeeded: Option<Instant>,
-    failing: Option<(Instant, String)>,
+    /// Since when, when last, and why.
+    failing: Option<(Instant, Instant, String)>,
     /// When people were last told that it fails.
     told: Option<Instant>,
 }
 
-/// How one background loop gets on with the storage.
+/// How one background loop gets on with the storage, or how the dispatches of this process do.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LoopHealth {
-    /// What it does: `claim`, `settle`, `renew`, `peers`, `prune`, `tick`, `declare`.
+    /// What it does: `dispatch`, `claim`, `settle`, `renew`, `peers`, `prune`, `tick`, `declare`.
+    ///
+    /// `dispatch` is no loop: it fails while tasks cannot be stored, until one is or none has been tried for a minute.
     pub name: &'static str,
     /// How long ago it last succeeded; `None` if it has not been needed yet.
     pub succeeded: Option<Duration>,
@@ -61,8 +71,9 @@ pub struct LoopHealth {
 
 impl Calls {
     pub(crate) fn new() -> Self {
-        let call = |name| Call { name, record: Mutex::default() };
+        let call = |name| Call { name, fades: Duration::MAX, record: Mutex::default() };
         Self {
+            dispatch: Call { fades: FADES, ..call("dispatch") },
             claim: call("claim"),
             settle: call("settle"),
             renew: call("renew"),
@@ -74,8 +85,8 @@ impl Calls {
     }
 
     pub(crate) fn health(&self) -> Vec<LoopHealth> {
-        let Self { claim, settle, renew, peers, prune, tick, declare } = self;
-        [claim, settle, renew, peers, prune, tick, declare].map(Call::health).into()
+        let Self { dispatch, claim, settle, renew, peers, prune, tick, declare } = self;
+        [dispatch, claim, settle, renew, peers, prune, tick, declare].map(Call::health).into()
     }
 }
 
@@ -107,23 +118,33 @@ impl Call {
             let what = format!("no answer from the storage within {LIMIT:?}");
             Err(StorageError::new(StorageErrorKind::Unavailable, what))
         });
+        self.went(result.as_ref().map(drop));
+        result
+    }
+
+    /// Writes down how it went.
+    pub(crate) fn went(&self, result: Result<(), impl fmt::Display>) {
         let now = Instant::now();
         let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
-        match &result {
-            Ok(_) => {
-                if let (Some((since, _)), Some(_)) = (&record.failing, record.told) {
+        match result {
+            Ok(()) => {
+                if let (Some((since, ..)), Some(_)) = (&record.failing, record.told) {
                     let (what, failed_for) = (self.name, since.elapsed());
                     tracing::info!(what, ?failed_for, "the storage works again");
                 }
                 *record = Record { succeeded: Some(now), ..Record::default() };
             }
             Err(error) => {
-                let since = record.failing.take().map_or(now, |(since, _)| since);
-                record.failing = Some((since, error.to_string()));
+                let since =
+                    record.failing.take().filter(|it| self.holds(it)).map_or(now, |it| it.0);
+                record.failing = Some((since, now, error.to_string()));
             }
         }
-        drop(record);
-        result
+    }
+
+    /// It is not too long ago.
+    fn holds(&self, (_, last, _): &(Instant, Instant, String)) -> bool {
+        last.elapsed() < self.fades
     }
 
     /// True if it is time to tell people that it fails: when it begins to, and then now and then.
@@ -142,7 +163,9 @@ impl Call {
         LoopHealth {
             name: self.name,
             succeeded: succeeded.map(|at| at.elapsed()),
-            failing: failing.map(|(since, error)| (since.elapsed(), error)),
+            failing: failing
+                .filter(|it| self.holds(it))
+                .map(|(since, _, error)| (since.elapsed(), error)),
         }
     }
 }

@@ -47,6 +47,7 @@ impl Shared {
             let share = (left / 2).max(TRY).min(left);
             let error = match timeout(share, self.storage.enqueue(tasks.clone())).await {
                 Ok(Ok(enqueued)) => {
+                    self.calls.dispatch.went(Ok::<_, String>(()));
                     self.tell_dispatched(&tasks, &enqueued);
                     return Ok(enqueued);
                 }
@@ -62,6 +63,7 @@ impl Shared {
                 }
                 Err(_) => unsure.take().unwrap_or_else(|| "no answer".to_owned()),
             };
+            self.calls.dispatch.went(Err(&error));
             let wait = patience.wait();
             if start.elapsed() + wait >= limit {
                 return Err(DispatchError::Unknown {

@@ -22,7 +22,7 @@ const FAILING: Duration = Duration::from_secs(10);
 pub struct Health {
     /// The node.
     pub node: NodeId,
-    /// Everything works: no loop has been failing for more than 10 s, and the executor moves.
+    /// Everything works: no loop has been failing for more than 10 s, nor have dispatches, and the executor moves.
     pub ok: bool,
     /// How many attempts run.
     pub running: usize,
@@ -30,7 +30,7 @@ pub struct Health {
     pub concurrency: usize,
     /// Attempts that have been running for more than an hour.
     pub long: Vec<RunningTask>,
-    /// How each background loop gets on with the storage.
+    /// How each background loop gets on with the storage, and the dispatches of this process.
     pub loops: Vec<LoopHealth>,
     /// The executor stands still.
     pub stalled: Option<Stall>,

@@ -18,6 +18,8 @@ const BUSY: Duration = Duration::from_secs(1);
 const PRUNE: usize = 1_000;
 /// How often there may be a round of pruning.
 const PRUNE_EVERY: Duration = Duration::from_secs(30);
+/// How soon to look again after what could not be taken over.
+const LOCKED: Duration = Duration::from_millis(250);
 /// How often to look after peers and orders where nothing rings and no signs of life are needed.
 const SAFETY: Duration = Duration::from_secs(120);
 
@@ -71,10 +73,10 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         }
         if now >= peers_at {
             rescue::look_after_peers(&shared, &mut watch).await;
-            // As soon as one may be dead, unless that is now: then what it holds is locked, and there is no hurry.
+            // As soon as one may be dead. If that is now, what it holds is locked: by another rescuer, who may have been stopped.
+            let next = watch.next().map(|at| if at > Instant::now() { at } else { soon(LOCKED) });
             let usual = soon(jittered(every));
-            peers_at =
-                watch.next().filter(|at| *at > Instant::now()).map_or(usual, |at| at.min(usual));
+            peers_at = next.map_or(usual, |at| at.min(usual));
         }
         if now >= prune_at {
             prune_at = soon(prune(&shared).await);

@@ -2,9 +2,9 @@
 
 use super::{BoxFuture, FullStorage, Reply, Settlement, StorageError};
 
-/// A storage whose database a handler can write to in the transaction that completes its task: see [`Tx`](crate::Tx).
+/// A storage whose database a handler can write to in the transaction that completes its task: see `Tx`.
 ///
-/// It is for [`Postgres`](super::Postgres), with the feature `sqlx`. Nobody else can implement it.
+/// It is for `Postgres`, with the feature `sqlx`. Nobody else can implement it.
 #[diagnostic::on_unimplemented(
     message = "there is no `Tx<{Self}>`",
     label = "no storage in whose transactions a handler can write",

@@ -45,7 +45,8 @@ pub(crate) async fn beside(server: &Cluster) {
     prune(server, &full).await;
 }
 
-/// Fills a schema with what must not be in the way.
+/// Fills a schema with what must not be in the way. Their ids are as those of all tasks: in the order in which they came, before
+/// those that are to come.
 async fn crowd(server: &Cluster, schema: &str) {
     let client = client(server, schema).await;
     // These make the lanes that are filled.
@@ -58,15 +59,17 @@ async fn crowd(server: &Cluster, schema: &str) {
     let sql = connect(server).await;
     sql.batch_execute(&format!(
         "SET search_path = {schema};
+         CREATE FUNCTION pg_temp.id(n bigint) RETURNS uuid LANGUAGE sql AS
+         $$ SELECT (lpad(to_hex(1700000000000 + n), 12, '0') || '70008' || substr(md5(random()::text), 1, 15))::uuid $$;
          INSERT INTO lanes (queue, name, version, priority, suspect) VALUES ('default', 'unknown', 1, 0, false);
          INSERT INTO tasks (id, lane, created_at, due_at, state, finished_at, prune_at, codec, payload)
-         SELECT gen_random_uuid(), lane, 0, n, 2, n, 1, 0, '\"done\"'
+         SELECT pg_temp.id(n), lane, 0, n, 2, n, 1, 0, '\"done\"'
          FROM lanes, generate_series(1, {MANY}) AS n WHERE name = 'noop' AND priority = 0;
          INSERT INTO tasks (id, lane, created_at, due_at, codec, payload)
-         SELECT gen_random_uuid(), lane, 0, 4102444800000000 + n, 0, '\"later\"'
+         SELECT pg_temp.id({MANY} + n), lane, 0, 4102444800000000 + n, 0, '\"later\"'
          FROM lanes, generate_series(1, {MANY}) AS n WHERE name = 'noop' AND priority > 0;
          INSERT INTO tasks (id, lane, created_at, due_at, codec, payload)
-         SELECT gen_random_uuid(), lane, 0, n, 0, '\"whose\"'
+         SELECT pg_temp.id(2 * {MANY} + n), lane, 0, n, 0, '\"whose\"'
          FROM lanes, generate_series(1, {MANY}) AS n WHERE name = 'unknown';",
     ))
     .await

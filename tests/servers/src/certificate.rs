@@ -1,4 +1,4 @@
-//! A certificate for a server, by an authority of its own: made by `openssl`, which is where PostgreSQL is.
+//! A certificate for a server, by an authority of its own: made by `openssl`, which is where databases are.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 

@@ -3,14 +3,13 @@
 use std::{
     fs::{self, File},
     io,
-    net::TcpListener,
     os::unix::{fs::PermissionsExt, net::UnixStream, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use crate::{account::Account, binaries::Binaries, certificate};
+use crate::{account::Account, binaries::Binaries, certificate, port};
 
 /// Nothing that is written there is worth keeping; what a power failure would do to it is not on trial.
 const CARELESS: &str = "-c fsync=off -c full_page_writes=off";
@@ -43,9 +42,8 @@ impl Cluster {
 
     /// A server for one test that speaks TLS.
     pub(crate) fn own_with_tls(binaries: Binaries, place: &Path) -> Result<Self, String> {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-        let port = free.map_err(|error| format!("no port is free: {error}"))?.port();
-        Self::start(binaries, &place.join(Self::name_of_own()), CARELESS, Some(port), true)
+        let port = Some(port::free()?);
+        Self::start(binaries, &place.join(Self::name_of_own()), CARELESS, port, true)
     }
 
     fn name_of_own() -> String {

@@ -9,6 +9,7 @@ mod certificate;
 mod cluster;
 mod disk;
 mod mariadb;
+mod port;
 mod proxy;
 
 use std::{
@@ -121,7 +122,15 @@ pub fn own_mariadb() -> Option<Mariadb> {
     or_say(binaries::mariadb().and_then(|binaries| Mariadb::own(binaries, &place())))
 }
 
-/// The same with its data in this place.
+/// A MariaDB server for one test alone that speaks TLS on a port of `localhost`, under a certificate for that name.
+///
+/// # Panics
+/// As [`postgres`].
+pub fn mariadb_with_tls() -> Option<Mariadb> {
+    or_say(binaries::mariadb().and_then(|binaries| Mariadb::own_with_tls(binaries, &place())))
+}
+
+/// One for one test alone, as [`own_mariadb`], with its data in this place.
 ///
 /// # Panics
 /// As [`postgres`].

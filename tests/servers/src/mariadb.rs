@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{account::Account, binaries::MariadbBinaries};
+use crate::{account::Account, binaries::MariadbBinaries, certificate, port};
 
 /// Nothing that is written there is worth keeping; what a power failure would do to it is not on trial.
 const CARELESS: &[&str] = &[
@@ -35,6 +35,8 @@ pub struct Mariadb {
     binaries: MariadbBinaries,
     account: Option<Account>,
     settings: &'static [&'static str],
+    /// Where it speaks TLS, if it does: on this port of `localhost`.
+    tls: Option<u16>,
     /// While anybody holds it, the server is kept.
     _used: File,
     own: bool,
@@ -43,21 +45,31 @@ pub struct Mariadb {
 impl Mariadb {
     /// The server that all processes share.
     pub(crate) fn shared(binaries: MariadbBinaries, place: &Path) -> Result<Self, String> {
-        Self::start(binaries, &place.join("mariadb"), CARELESS, false)
+        Self::start(binaries, &place.join("mariadb"), CARELESS, None, false)
     }
 
     /// A server for one test, with its data in this place.
     pub(crate) fn own(binaries: MariadbBinaries, place: &Path) -> Result<Self, String> {
+        Self::start(binaries, &place.join(Self::name_of_own()), CAREFUL, None, true)
+    }
+
+    /// A server for one test that speaks TLS.
+    pub(crate) fn own_with_tls(binaries: MariadbBinaries, place: &Path) -> Result<Self, String> {
+        let port = Some(port::free()?);
+        Self::start(binaries, &place.join(Self::name_of_own()), CARELESS, port, true)
+    }
+
+    fn name_of_own() -> String {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("own-mariadb-{}-{number}", std::process::id());
-        Self::start(binaries, &place.join(name), CAREFUL, true)
+        format!("own-mariadb-{}-{number}", std::process::id())
     }
 
     fn start(
         binaries: MariadbBinaries,
         directory: &Path,
         settings: &'static [&'static str],
+        tls: Option<u16>,
         own: bool,
     ) -> Result<Self, String> {
         let failed =
@@ -68,8 +80,15 @@ impl Mariadb {
         let used = lock("used").and_then(|file| file.lock_shared().map(|()| file));
         let _used = used.map_err(|error| failed("cannot lock", error))?;
         let account = Account::for_servers();
-        let server =
-            Self { directory: directory.to_path_buf(), binaries, account, settings, _used, own };
+        let server = Self {
+            directory: directory.to_path_buf(),
+            binaries,
+            account,
+            settings,
+            tls,
+            _used,
+            own,
+        };
         // One at a time looks whether it runs, and starts it.
         let starting = lock("starting").and_then(|file| file.lock().map(|()| file));
         let _starting = starting.map_err(|error| failed("cannot lock", error))?;
@@ -89,6 +108,20 @@ impl Mariadb {
     /// How a client reaches this database of it.
     pub fn url_of(&self, database: &str) -> String {
         format!("mysql://root@localhost/{database}?socket={}", self.socket().display())
+    }
+
+    /// How this user reaches its database `evertask` over TCP, by one of the names of this machine, with these parameters.
+    ///
+    /// # Panics
+    /// When it does not listen there.
+    pub fn tls_url(&self, user: &str, host: &str, parameters: &str) -> String {
+        let port = self.tls.expect("a server that speaks TLS");
+        format!("mysql://{user}@{host}:{port}/evertask?{parameters}")
+    }
+
+    /// The certificate of the authority by which it is known.
+    pub fn authority(&self) -> PathBuf {
+        self.directory.join("authority.crt")
     }
 
     /// Ends it as a crash would: with SIGKILL.
@@ -131,7 +164,7 @@ impl Mariadb {
         let done = install.stdin(Stdio::null()).output();
         let done = done.map_err(|error| format!("`mariadb-install-db` cannot be run: {error}"))?;
         if done.status.success() {
-            return Ok(());
+            return self.tls.map_or(Ok(()), |_| certificate::make(&self.directory, self.account));
         }
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
         Err(format!("`mariadb-install-db` failed ({}): {said}", done.status))
@@ -147,7 +180,15 @@ impl Mariadb {
         server.arg(self.option("socket", &self.socket()));
         server.arg(self.option("pid-file", &self.pid_file()));
         server.arg(self.option("init-file", &self.directory.join("first.sql")));
-        server.args(["--skip-networking", "--skip-name-resolve", "--max-connections=600"]);
+        match self.tls {
+            Some(port) => {
+                server.args(["--bind-address=127.0.0.1".to_owned(), format!("--port={port}")]);
+                server.arg(self.option("ssl-cert", &self.directory.join("server.crt")));
+                server.arg(self.option("ssl-key", &self.directory.join("server.key")));
+            }
+            None => drop(server.arg("--skip-networking")),
+        }
+        server.args(["--skip-name-resolve", "--max-connections=600"]);
         server.args(["--performance-schema=OFF"]).args(self.settings);
         // Not in the terminal's group: an interrupt is for the tests alone.
         server.stdin(Stdio::null()).process_group(0);

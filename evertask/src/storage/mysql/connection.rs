@@ -3,9 +3,9 @@
 //! Statements that belong together are sent together, so a transaction costs one round trip or two. No transaction is ever
 //! left open on purpose; whoever meets an error says [`roll_back`](Session::roll_back).
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
-use mysql_async::{Conn, Opts, OptsBuilder, Row, prelude::Queryable};
+use mysql_async::{Conn, Opts, Row, prelude::Queryable};
 
 use super::{
     error::{Fault, cannot_take},
@@ -28,13 +28,14 @@ pub(super) struct Settings {
 fn session(purpose: Purpose) -> &'static str {
     match purpose {
             // No gaps are locked where nothing is read twice. A transaction of ours takes milliseconds: one that stands still
-            // belongs to a stopped process, and what it has locked is wanted by others: it is ended before they give up. A long list of ids stays a list, and
-            // is not turned into a table to be joined in an order of the server's choice.
+            // belongs to a stopped process, and what it has locked is wanted by others, tasks to be rescued perhaps: it is ended
+            // after the shortest time there is. A long list of ids stays a list, and is not turned into a table to be joined in an
+            // order of the server's choice.
             Purpose::Write => {
                 "SET NAMES utf8mb4;
                 SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', autocommit = 1,
                     wait_timeout = 604800, lock_wait_timeout = 20, innodb_lock_wait_timeout = 5
-                    /*M!, max_statement_time = 20, idle_transaction_timeout = 4, in_predicate_conversion_threshold = 0 */;
+                    /*M!, max_statement_time = 20, idle_transaction_timeout = 1, in_predicate_conversion_threshold = 0 */;
                 SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
                 SELECT @@max_allowed_packet"
             }
@@ -145,34 +146,4 @@ impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("id", &self.conn.id()).finish_non_exhaustive()
     }
-}
-
-/// The driver's settings from a url, with ours where it leaves them open, and the database's name for people.
-pub(super) fn options(url: &str) -> Result<(Opts, String), String> {
-    let url = match url.strip_prefix("mariadb:") {
-        Some(rest) => format!("mysql:{rest}"),
-        None => url.to_owned(),
-    };
-    let opts = Opts::from_url(&url).map_err(|error| error.to_string())?;
-    let Some(database) = opts.db_name().filter(|name| !name.is_empty()).map(str::to_owned) else {
-        return Err("it names no database, as in `mysql://user@host/database`".to_owned());
-    };
-    let server = match opts.socket() {
-        Some(socket) => socket.to_owned(),
-        None => format!("{}:{}", opts.ip_or_hostname(), opts.tcp_port()),
-    };
-    let place = format!("the database `{database}` at `{server}`");
-    if opts.ssl_opts().is_some() {
-        return Err(format!(
-            "it asks for TLS, which evertask does not speak to MySQL yet: reach {place} over a private network, a tunnel or a \
-             proxy on this machine"
-        ));
-    }
-    let keepalive = opts.tcp_keepalive().unwrap_or(Duration::from_secs(10));
-    let builder = OptsBuilder::from_opts(opts)
-        // A path that the server names is of the server's machine.
-        .prefer_socket(false)
-        .stmt_cache_size(0)
-        .tcp_keepalive(Some(keepalive));
-    Ok((builder.into(), place))
 }

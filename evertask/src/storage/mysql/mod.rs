@@ -25,6 +25,7 @@ use crate::{
     task::{TaskId, TaskInfo},
 };
 
+mod address;
 mod claim;
 mod complete;
 mod connection;
@@ -95,6 +96,12 @@ struct Lines {
 impl MySql {
     /// Connects to a database, as in `mysql://user:password@host/database`, and makes tables there whose names begin with
     /// `evertask_` if there are none.
+    ///
+    /// With the feature `mysql-tls` TLS is spoken where the url asks for it: with `ssl-mode=REQUIRED` only against listeners, with
+    /// `ssl-mode=VERIFY_IDENTITY` with a server that proves by its certificate to be the host of the url. `ssl-ca=/file.pem` names
+    /// the authorities to trust, instead of those known to the public, and makes `REQUIRED` as strict. Through a socket of this
+    /// machine none is spoken. The cryptography is what the process has set as its default for `rustls`, or else `ring`, which then
+    /// is made the default.
     ///
     /// # Errors
     /// When it cannot be reached, does not sync its commits, only reads, is too old, or its tables were made by a newer

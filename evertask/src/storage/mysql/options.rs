@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     MySql,
-    connection::{self, Connection, Settings},
+    address::Address,
+    connection::{Connection, Settings},
     error::Fault,
     migrations, safety,
     script::Prefix,
@@ -106,7 +107,7 @@ impl MySqlOptions {
         if prefix.contains(|char: char| char.is_control()) {
             return Err(wrong(format!("the prefix {prefix:?} holds a control character")));
         }
-        let (opts, place) = connection::options(url.as_ref())
+        let Address { opts, place } = Address::read(url.as_ref())
             // Without the url itself, which may hold a password.
             .map_err(|why| wrong(format!("the url is none for MySQL: {why}")))?;
         let settings = Settings { opts, prefix: Prefix::new(prefix), durable: self.durable, place };

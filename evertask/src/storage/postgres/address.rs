@@ -7,6 +7,8 @@ use tokio_postgres::{
     config::{Host, SslMode},
 };
 
+use crate::storage::server;
+
 /// How long a connection may take to come about.
 pub(super) const CONNECT: Duration = Duration::from_secs(10);
 
@@ -91,44 +93,16 @@ impl Address {
     }
 }
 
-/// The url without the parameters that are taken out of it.
+/// The url, or the words as `host=… sslmode=…`, without the parameters that are taken out of it.
 fn without(url: &str, mut take: impl FnMut(&str, String) -> bool) -> String {
-    let is_url = url.starts_with("postgres://") || url.starts_with("postgresql://");
-    let (before, parameters, between) = match (is_url, url.split_once('?')) {
-        (true, Some((before, parameters))) => (before, parameters, '&'),
-        (true, None) => return url.to_owned(),
-        (false, _) => ("", url, ' '),
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return server::without(url, take);
+    }
+    let is_kept = |word: &&str| {
+        let (key, value) = word.split_once('=').unwrap_or((word, ""));
+        !take(key, value.trim_matches('\'').to_owned())
     };
-    let mut kept = Vec::new();
-    for parameter in parameters.split(between) {
-        let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        let value = if is_url { decoded(value) } else { value.trim_matches('\'').to_owned() };
-        if !take(key, value) {
-            kept.push(parameter);
-        }
-    }
-    let kept = kept.join(&between.to_string());
-    match (is_url, kept.is_empty()) {
-        (true, false) => format!("{before}?{kept}"),
-        (true, true) => before.to_owned(),
-        (false, _) => kept,
-    }
-}
-
-/// Text in which bytes may stand as `%2F`.
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let byte = (*first == b'%').then(|| text_of(after.get(..2)?)).flatten();
-        bytes.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { &after[2..] } else { after };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn text_of(digits: &[u8]) -> Option<u8> {
-    u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    url.split(' ').filter(is_kept).collect::<Vec<_>>().join(" ")
 }
 
 /// What the driver says about a url, in which it may quote whatever it took for the name of an option: a password, too.
@@ -172,10 +146,5 @@ mod tests {
         }
         let address = Address::read("postgres://u:secret@h/db?sslmode=verify-full").unwrap();
         assert_eq!(address.place, "the database `db` at `h`");
-    }
-
-    #[test]
-    fn bytes_that_are_written_in_digits_are_read_and_others_left() {
-        assert_eq!(decoded("%2Fa%20%C3%A9%zz%4"), "/a é%zz%4");
     }
 }

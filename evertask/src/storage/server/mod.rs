@@ -10,6 +10,7 @@ pub(super) mod joined;
 mod line;
 mod pool;
 mod thread;
+mod url;
 
 use std::{fmt, future::Future};
 
@@ -21,6 +22,7 @@ pub(super) use self::{
     line::{Line, Transition},
     pool::Pool,
     thread::Thread,
+    url::without,
 };
 
 /// A database on a server of one kind: how its lines are made, and what is known about all of them.

@@ -126,3 +126,31 @@ async fn a_claim_passes_over_what_others_have_locked_and_locks_no_more_than_it_t
     assert_eq!(run(&mysql, &mut third, free, &[]).await.rows.len(), 7 - 2);
     third.roll_back().await.unwrap();
 }
+
+#[tokio::test]
+async fn what_a_stopped_rescuer_has_locked_is_free_again_in_a_moment() {
+    let Some((options, url)) = fresh() else { return };
+    let mysql = options.connect(&url).await.unwrap();
+    let handlers: Arc<[Known]> = [Known { name: "mail".into(), version: 1 }].into();
+    let dead = Node::new(handlers.clone(), vec!["default".to_owned()]);
+    mysql.join(dead.clone()).await.unwrap();
+    let task = task();
+    mysql.enqueue(vec![task.clone()]).await.unwrap();
+    let claim = crate::storage::Claim::new(1, dead.id, handlers, 1).queue("default", 1, 0);
+    assert_eq!(mysql.claim(claim).await.unwrap().tasks.len(), 1);
+    // It is stopped between the two halves of a seizure.
+    let mut stopped = session(&mysql).await;
+    run(&mysql, &mut stopped, "START TRANSACTION", &[]).await;
+    run(&mysql, &mut stopped, "SELECT id FROM {tasks} WHERE id = ? FOR UPDATE", &[&task.id]).await;
+    let (since, by) = (tokio::time::Instant::now(), crate::storage::NodeId::now_v7());
+    let seized = loop {
+        let seized = mysql.seize(dead.id, by, 10).await.unwrap();
+        if !seized.is_empty() {
+            break seized;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(seized[0].id, task.id);
+    let took = since.elapsed();
+    assert!(took < Duration::from_secs(3), "it was locked for {took:?}");
+}
