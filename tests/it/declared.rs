@@ -214,6 +214,36 @@ async fn what_no_living_program_declares_is_told_goes_on_and_is_removed_when_ask
 }
 
 #[tokio::test(start_paused = true)]
+async fn health_names_what_no_living_program_declares_to_whoever_asks() {
+    let (storage, log) = (Memory::new(), Log::default());
+    let (old, beside) = (start::<Old>(&storage, &log).await, start::<pulse>(&storage, &log).await);
+    let bare = start::<Bare>(&storage, &log).await;
+    let client = Runtime::builder().storage(storage.clone()).discover(false).client().await;
+    let client = client.unwrap();
+    let named = async |runtime: &Runtime| {
+        let health = runtime.health().await;
+        assert!(health.ok && health.storage_error.is_none(), "it goes on, and so does the node");
+        Vec::from_iter(health.undeclared.into_iter().map(|it| (it.name, it.words)))
+    };
+    tokio::time::sleep(2 * HOUR).await;
+    assert_eq!(named(&bare).await, [], "as long as one lives that declares it, all is well");
+    old.shutdown().await.unwrap();
+    tokio::time::sleep(HOUR).await;
+    let nightly = [("nightly".to_owned(), DAILY.to_owned())];
+    for runtime in [&bare, &beside, &client] {
+        assert_eq!(named(runtime).await, nightly);
+    }
+    // Declared once more, and removed when that is over, it is not named any longer.
+    let again = start::<Old>(&storage, &log).await;
+    assert_eq!(named(&bare).await, []);
+    again.shutdown().await.unwrap();
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(named(&bare).await, nightly);
+    bare.schedules().remove_undeclared().await.unwrap();
+    assert_eq!(named(&bare).await, []);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_renamed_handler_goes_on_with_the_schedule_of_its_old_name() {
     let (storage, log) = (Memory::new(), Log::default());
     let old = start::<Old>(&storage, &log).await;

@@ -60,7 +60,7 @@ fn each_minute(how: &str, runtime: &Runtime) -> Recurring<act> {
 }
 
 async fn info(runtime: &Runtime) -> ScheduleInfo {
-    runtime.schedules().get("mark", "k").await.unwrap().unwrap()
+    runtime.schedules().get("mark", "k").await.unwrap().expect("the series is stored")
 }
 
 /// How many tasks the schedule has made.
@@ -228,7 +228,7 @@ async fn k05_k07_a_key_whose_task_has_ended_is_free_and_the_ended_one_stays() {
     let second = dispatch().await;
     assert_ne!(second.id(), first.id());
     // What has ended was not put aside for it: it can still be looked at, but not be run beside it.
-    assert_eq!(first.info().await.unwrap().unwrap().state, TaskState::Completed);
+    assert_eq!(first.info().await.unwrap().expect("it stays").state, TaskState::Completed);
     second.output().await.unwrap();
     runtime.retry(first.id()).await.unwrap();
     first.output().await.unwrap();

@@ -36,6 +36,12 @@ pub(crate) enum Bug {
     TickTornApart,
     /// The next tick is counted from the moment of the last one's commit.
     TicksDrift,
+    /// A fixed time comes up each time the wall shows it, and not only the first time.
+    FoldFiredTwice,
+    /// What is repeated by the clock on the wall stops for the hour that the wall shows again.
+    FoldStopsRepetition,
+    /// What a declaration replaced is not remembered, so that of an older program counts for new.
+    OldReleaseUndoes,
     /// What peers are doing is read from a copy that lags behind.
     StaleBeats,
     /// The dead count as living.
@@ -102,6 +108,9 @@ impl Bug {
         (Self::TickWithoutTask, 50),
         (Self::TickTornApart, 50),
         (Self::TicksDrift, 50),
+        (Self::FoldFiredTwice, 50),
+        (Self::FoldStopsRepetition, 50),
+        (Self::OldReleaseUndoes, 50),
         (Self::StaleBeats, 50),
         (Self::DeadAreNotSeen, 50),
         (Self::PruneTakesTheLiving, 200),

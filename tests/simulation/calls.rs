@@ -17,6 +17,7 @@ use crate::{
     model::By,
     rules::{Broken, Rule},
     seat::Seat,
+    tides, wall,
     world::{Inner, World, at_once},
 };
 
@@ -298,6 +299,10 @@ impl World {
                     self.see_asked(inner, seat, (task, stored.id), By::Schedule)?;
                     let Some(at) = task.tick else { continue };
                     let place = Some(seat.place);
+                    if change.key.starts_with("wall") && !wall::is_first(at) {
+                        let how = format!("{at:?} of {:?} is none of its instants", change.key);
+                        return Err(Broken { rule: Rule::FoldOnce, how, task: None, place });
+                    }
                     // One that has ended and was deleted since is known.
                     if !inner.model.tales.contains_key(&stored.id) {
                         let how = format!("{at:?} of {:?} has no task", change.key);
@@ -316,7 +321,7 @@ impl World {
                 }
             }
             self.ring(inner, Some(seat), Ring::Schedules);
-            Ok(())
+            tides::check(self, inner, seat)
         });
         Ok(changed)
     }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use evertask::{TaskId, TaskState, storage::NewTask};
+use evertask::{TaskId, TaskState, storage::NewTask, verdict::SUSPECT_AFTER};
 use tokio::time::sleep;
 
 use crate::{
@@ -52,7 +52,11 @@ impl World {
         let index = seat.map(|seat| self.index(inner, seat));
         if let Some(tale) = inner.model.tales.get_mut(&id) {
             match by {
-                By::Claim => tale.holder = index,
+                By::Claim => {
+                    tale.holder = index;
+                    let lease = tale.info.as_ref().map_or(0, |info| info.lease);
+                    tale.suspects.extend((tale.losses >= SUSPECT_AFTER).then_some(lease));
+                }
                 // A rescuer that shuts down leaves what it has just seized to the next one.
                 By::Seize => tale.holder = None,
                 _ => {}

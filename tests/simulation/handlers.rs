@@ -4,17 +4,20 @@ use std::{error::Error, sync::Arc, time::Duration};
 
 use evertask::{
     Builder, Context, DispatchError, Dispatched, Overlap, Runtime, State, TaskError, TaskId,
+    schedule::every_day,
 };
 use tokio::time::sleep;
 
 use crate::{
     model::End,
-    plan::{Act, EFFECTS, Release, SchedulePlan, TaskPlan},
+    plan::{Act, EFFECTS, Plan, Release, TaskPlan},
     runs::Run,
     seat::Seat,
+    series::{RulePlan, SchedulePlan},
+    tides, wall,
 };
 
-type Whatever = Result<u64, Box<dyn Error + Send + Sync>>;
+pub(crate) type Whatever = Result<u64, Box<dyn Error + Send + Sync>>;
 
 #[evertask::handler(queue = "one", backoff = "fixed(1s)", jitter = false, timeout = "10s")]
 async fn alpha(task: u32, seat: State<Arc<Seat>>, ctx: Context) -> Whatever {
@@ -38,8 +41,11 @@ async fn gamma_old(task: u32, seat: State<Arc<Seat>>, ctx: Context) -> Whatever 
 
 impl Release {
     /// The handlers of this release.
-    pub(crate) fn install(self, builder: Builder) -> Builder {
-        let builder = builder.handler::<alpha>();
+    pub(crate) fn install(self, builder: Builder, plan: &Plan) -> Builder {
+        let mut builder = builder.handler::<alpha>();
+        if plan.declares() {
+            builder = tides::install(self, builder);
+        }
         match self {
             Self::First => builder.handler::<gamma_old>(),
             Self::Second => builder.handler::<beta>().handler::<gamma_old>(),
@@ -50,9 +56,9 @@ impl Release {
     /// The names of tasks it can run.
     pub(crate) fn names(self) -> &'static [&'static str] {
         match self {
-            Self::First => &["alpha", "gamma_old"],
-            Self::Second => &["alpha", "beta", "gamma_old"],
-            Self::Third => &["alpha", "beta", "gamma", "gamma_old"],
+            Self::First => &["alpha", "gamma_old", "tide"],
+            Self::Second => &["alpha", "beta", "gamma_old", "tide"],
+            Self::Third => &["alpha", "beta", "gamma", "gamma_old", "tide"],
         }
     }
 
@@ -67,7 +73,7 @@ impl Release {
     }
 }
 
-async fn act(number: u32, seat: &Arc<Seat>, ctx: &Context) -> Whatever {
+pub(crate) async fn act(number: u32, seat: &Arc<Seat>, ctx: &Context) -> Whatever {
     seat.pass().await;
     let Some(world) = seat.world.upgrade() else { return Err("the history is over".into()) };
     let (mut run, act) = Run::begin(&world, seat, number, ctx.id());
@@ -131,8 +137,20 @@ async fn work(seat: &Seat, works: Duration) {
 /// Stores a planned schedule.
 pub(crate) async fn schedule(runtime: &Runtime, plan: &SchedulePlan) -> Result<(), DispatchError> {
     let overlap = if plan.overlap { Overlap::Allow } else { Overlap::Skip };
-    let recurring = alpha::dispatch(plan.number).on(runtime).every(plan.every).max_runs(plan.runs);
-    recurring.overlap(overlap).key(format!("series {}", plan.number)).await.map(drop)
+    let dispatch = alpha::dispatch(plan.number).on(runtime);
+    let recurring = match plan.rule {
+        RulePlan::Elapsed { every, runs } => dispatch.every(every).max_runs(runs),
+        RulePlan::Repeated { every, runs } => {
+            let cron = format!("*/{} * * * * *", every.as_secs());
+            dispatch.cron(&cron).tz(wall::ZONE).max_runs(runs)
+        }
+        RulePlan::Fixed => {
+            dispatch.every(every_day().at_times(wall::times())).tz(wall::ZONE).until(wall::until())
+        }
+        // Its handler says so, and nobody asks.
+        RulePlan::Declared => return Ok(()),
+    };
+    recurring.overlap(overlap).key(plan.key()).await.map(drop)
 }
 
 /// Dispatches a task whose number says all.

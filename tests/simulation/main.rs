@@ -6,6 +6,7 @@
 //!
 //! `EVERTASK_SEED=7` plays one history, `EVERTASK_SEEDS=100000` as many new ones as one likes.
 
+mod almanac;
 mod bugs;
 mod calls;
 mod check;
@@ -18,9 +19,12 @@ mod rules;
 mod runs;
 mod seat;
 mod seeds;
+mod series;
 mod shrink;
 mod stage;
+mod tides;
 mod truth;
+mod wall;
 mod wire;
 mod world;
 

@@ -1,7 +1,7 @@
 //! What must be: each change of a stored task held against the table of states, and each run against what the storage took.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, SystemTime},
 };
 
@@ -41,6 +41,8 @@ pub(crate) struct Tale {
     /// How often it was lost after it had begun, and how often as a suspect with nothing else running there.
     pub(crate) losses: u32,
     pub(crate) lost_alone: u32,
+    /// The leases under which it was given as a suspect. Under an older one it may run when it has become one.
+    pub(crate) suspects: BTreeSet<u64>,
     /// The states in which it ended.
     pub(crate) ends: Vec<TaskState>,
     /// Runs that have begun, by the number of the task that it was then.
@@ -176,6 +178,7 @@ impl Model {
             loss: None,
             losses: 0,
             lost_alone: 0,
+            suspects: BTreeSet::new(),
             ends: Vec::new(),
             begun: BTreeMap::new(),
             accepted: BTreeMap::new(),

@@ -4,12 +4,16 @@ use std::{fmt, time::Duration};
 
 use fastrand::Rng;
 
+use crate::series::{RulePlan, SchedulePlan};
+
 /// When everything that goes wrong is over.
 pub(crate) const PEACE: Duration = Duration::from_secs(30);
 /// Numbers of tasks that others dispatch on success begin here.
 pub(crate) const EFFECTS: u32 = 1_000;
 /// Numbers of tasks that schedules make begin here.
 pub(crate) const TICKS: u32 = 2_000;
+/// The number of the tasks of the handler that declares when it runs.
+pub(crate) const TIDE: u32 = 2_900;
 /// The number of a task that is dispatched in peace, to see how soon it runs.
 pub(crate) const PROBE: u32 = 3_000;
 /// And of one that runs until it is cancelled.
@@ -84,17 +88,6 @@ pub(crate) struct Wish {
     pub(crate) by: usize,
     pub(crate) task: u32,
     pub(crate) retry: bool,
-}
-
-/// A schedule somebody will store.
-#[derive(Debug, Clone)]
-pub(crate) struct SchedulePlan {
-    pub(crate) at: Duration,
-    pub(crate) by: usize,
-    pub(crate) number: u32,
-    pub(crate) every: Duration,
-    pub(crate) runs: u64,
-    pub(crate) overlap: bool,
 }
 
 /// Something that goes wrong.
@@ -213,7 +206,7 @@ pub(crate) enum Harm {
     CrashAfter,
 }
 
-fn ms(rng: &mut Rng, range: std::ops::Range<u64>) -> Duration {
+pub(crate) fn ms(rng: &mut Rng, range: std::ops::Range<u64>) -> Duration {
     Duration::from_millis(rng.u64(range))
 }
 
@@ -258,21 +251,25 @@ impl Plan {
             plan.wishes.push(Wish { at, by, task, retry: rng.u8(0..4) == 0 });
         }
         for number in 0..weighted(rng, &[(3, 0), (2, 1), (1, 2)]) {
-            plan.schedules.push(SchedulePlan {
-                at: ms(rng, 0..15_000),
-                by: rng.usize(0..=places),
-                number: TICKS + number,
-                every: Duration::from_secs(rng.u64(1..5)),
-                runs: rng.u64(1..7),
-                overlap: rng.bool(),
-            });
+            plan.schedules.push(SchedulePlan::draw(rng, number, places));
         }
         // Some histories are calm, so that it shows what goes wrong without any fault.
         let faults = weighted(rng, &[(1, 0), (4, 4), (4, 10), (3, 25)]);
         for _ in 0..faults {
             plan.faults.push(Fault::draw(rng, places));
         }
+        // Last, so that nothing else depends on it.
+        match rng.u8(0..8) {
+            1 => plan.draw_rollout(rng),
+            3 => plan.draw_fold(rng),
+            _ => {}
+        }
         plan
+    }
+
+    /// Whether programs have a handler that declares when it runs.
+    pub(crate) fn declares(&self) -> bool {
+        self.schedules.iter().any(|schedule| schedule.rule == RulePlan::Declared)
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) enum Rule {
     SuspectsAlone,
     TickOnce,
     TickInTime,
+    FoldOnce,
+    NewerRuleStands,
     NotBeforeItIsDue,
     NotAfterItExpired,
     InOrder,
@@ -89,6 +91,14 @@ impl Rule {
             Self::SuspectsAlone => ("6", "a node runs one suspect at a time"),
             Self::TickOnce => ("7", "an instant of a schedule makes one task, and that is stored"),
             Self::TickInTime => ("7", "the ticks of a series lie whole intervals apart"),
+            Self::FoldOnce => (
+                "7",
+                "a fixed time that the wall shows twice makes a tick the first time, and no other does",
+            ),
+            Self::NewerRuleStands => (
+                "11",
+                "what a newer release declares is not undone by an older one, however late that starts",
+            ),
             Self::NotBeforeItIsDue => {
                 ("§6", "no task is given out before the storage's clock says that it is due")
             }

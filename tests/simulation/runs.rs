@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use evertask::{TaskId, verdict::SUSPECT_AFTER};
+use evertask::TaskId;
 
 use crate::{
     model::{End, RunSeen},
@@ -51,7 +51,7 @@ impl Run {
             let nth = tale.begun.entry(number).or_default();
             let act = world.plan.act(number, *nth);
             *nth += 1;
-            let suspect = tale.losses >= SUSPECT_AFTER;
+            let suspect = tale.suspects.contains(&lease);
             let index = world.index(inner, seat);
             let run = RunSeen {
                 place: seat.place,

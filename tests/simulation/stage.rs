@@ -12,6 +12,7 @@ use crate::{
     plan::{Fault, PEACE, Plan, Release},
     rules::{Broken, Rule},
     seat::Seat,
+    tides,
     wire::Wire,
     world::World,
 };
@@ -60,6 +61,9 @@ pub(crate) fn play(plan: &Plan, bug: Option<Bug>) -> Outcome {
 pub(crate) const SIMULATED: &str = "simulated";
 
 async fn happen(world: &Arc<World>) {
+    if world.plan.declares() {
+        tides::before(world).await;
+    }
     for (place, (_, release)) in world.plan.nodes.iter().enumerate() {
         start(world, place, *release);
     }
@@ -113,7 +117,8 @@ async fn start_client(world: &Arc<World>) {
         inner.seats.push(Arc::clone(&seat));
     });
     let builder = Runtime::builder().storage(Wire(Arc::clone(&seat))).discover(false);
-    let client = Release::Third.install(builder).client().await.expect("it asks for nothing");
+    let client =
+        Release::Third.install(builder, &world.plan).client().await.expect("it asks for nothing");
     seat.inside.lock().unwrap().runtime = Some(client);
 }
 
@@ -139,7 +144,7 @@ fn start(world: &Arc<World>, place: usize, release: Release) {
                 .shutdown_timeout(Duration::from_secs(5))
                 .retention(Retention::default().completed(KEPT));
             // Whoever supervises the process waits less long for the storage than a start does.
-            let start = timeout(PATIENCE, release.install(builder).start()).await;
+            let start = timeout(PATIENCE, release.install(builder, &world.plan).start()).await;
             match start
                 .map_err(|_| "no answer".to_owned())
                 .and_then(|it| it.map_err(|e| e.to_string()))

@@ -10,18 +10,18 @@ use std::{
 };
 
 use evertask::{
-    Body, Cancel, Keep, StorageError, StorageErrorKind, TaskId, TaskInfo, TaskState,
+    Body, Cancel, Keep, StorageError, TaskId, TaskInfo, TaskState,
     storage::{
         Beat, Claim, Claimed, ClaimedTask, Clock, Dispatched, Effect, Enqueued, Held, Inspect,
-        Known, Life, Lost, Memory, NewTask, Node, NodeId, Page, Peer, Pruned, Revive,
-        ScheduleChange, ScheduleChanged, Settled, Settlement, Storage, TaskFilter,
+        Known, Life, Lost, Memory, NewTask, Node, NodeId, Page, Peer, Pruned, Revive, Settled,
+        Settlement, Storage, TaskFilter,
     },
     verdict::Verdict,
 };
 
 use crate::{bugs::Bug, seat::Seat, world::at_once};
 
-type Answer<T> = Result<T, StorageError>;
+pub(crate) type Answer<T> = Result<T, StorageError>;
 
 pub(crate) struct Truth {
     pub(crate) memory: Memory,
@@ -353,63 +353,7 @@ impl Truth {
         at_once(self.memory.prune(limit))
     }
 
-    pub(crate) fn change_schedules(
-        &self,
-        mut changes: Vec<ScheduleChange>,
-    ) -> Answer<Vec<ScheduleChanged>> {
-        if self.has(Bug::TickTwice) {
-            for change in changes.iter_mut().filter(|change| change.from.is_some()) {
-                let (name, key) = (change.name.to_string(), change.key.to_string());
-                let stored = at_once(self.memory.schedule(name, key))?;
-                change.from = stored.map(|stored| stored.revision);
-            }
-        }
-        if self.has(Bug::TicksDrift) {
-            changes.iter_mut().for_each(|change| self.drift(change));
-        }
-        let ticks = changes.iter().any(|it| it.from.is_some() && !it.tasks.is_empty());
-        if !ticks || !self.has(Bug::TickWithoutTask) && !self.has(Bug::TickTornApart) {
-            return at_once(self.memory.change_schedules(changes));
-        }
-        let stored = |task: NewTask| Enqueued { id: task.id, how: Dispatched::Created };
-        let tasks: Vec<_> = changes.iter_mut().map(|it| std::mem::take(&mut it.tasks)).collect();
-        let mut changed = at_once(self.memory.change_schedules(changes))?;
-        if self.has(Bug::TickTornApart) {
-            return Err(StorageError::new(StorageErrorKind::Unavailable, "the process is gone"));
-        }
-        for (changed, tasks) in changed.iter_mut().zip(tasks) {
-            if let ScheduleChanged::Done(enqueued) = changed {
-                *enqueued = tasks.into_iter().map(stored).collect();
-            }
-        }
-        Ok(changed)
-    }
-
-    /// The next tick is as much too late as this one was.
-    fn drift(&self, change: &mut ScheduleChange) {
-        let late =
-            change.tasks.first().and_then(|task| self.clock().duration_since(task.tick?).ok());
-        let Some((late, row)) = late.zip(change.to.as_mut()) else { return };
-        let Some(next) = &mut row.next else { return };
-        let text = row.body.as_str().unwrap_or_default();
-        let mut body: serde_json::Value = serde_json::from_str(text).expect("it is JSON");
-        *next += Duration::from_micros(late.as_micros() as u64);
-        body["tick"] = (body["tick"].as_u64().unwrap_or_default() + late.as_micros() as u64).into();
-        row.body = Body::json(&body).expect("it was JSON");
-    }
-
     pub(crate) fn leave(&self, node: NodeId) -> Answer<()> {
         at_once(self.memory.leave(node))
-    }
-
-    pub(crate) fn has_schedule(&self, key: &str) -> bool {
-        let stored = at_once(self.memory.schedule("alpha".to_owned(), key.to_owned()));
-        stored.expect("memory does not fail").is_some()
-    }
-
-    /// Whether no schedule comes up any more.
-    pub(crate) fn schedules_are_over(&self) -> bool {
-        let all = at_once(self.memory.schedules(evertask::storage::SchedulePage::default()));
-        all.expect("memory does not fail").iter().all(|stored| stored.row.next.is_none())
     }
 }

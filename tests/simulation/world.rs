@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicI64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use evertask::{
@@ -24,6 +24,7 @@ use crate::{
     rules::Broken,
     seat::Seat,
     truth::Truth,
+    wall,
 };
 
 pub(crate) struct World {
@@ -53,6 +54,8 @@ pub(crate) struct Inner {
     pub(crate) peace: bool,
     /// The tasks that instants of schedules have made: by key and instant.
     pub(crate) ticks: BTreeMap<(String, SystemTime), TaskId>,
+    /// Which release declared what is stored of the handler that declares when it runs.
+    pub(crate) tide: Option<usize>,
 }
 
 /// The answer of the memory, which is there at once.
@@ -68,8 +71,7 @@ impl World {
     pub(crate) fn new(plan: Plan, bug: Option<Bug>) -> Arc<Self> {
         let (start, jumped) = (Instant::now(), Arc::new(AtomicI64::new(0)));
         let offset = Arc::clone(&jumped);
-        // Noon of 1 January 2026.
-        let epoch = UNIX_EPOCH + Duration::from_secs(1_767_268_800);
+        let epoch = wall::begin();
         let clock = Clock::from_fn(move || {
             let jumped = offset.load(Ordering::SeqCst);
             let now = epoch + start.elapsed();
@@ -90,6 +92,7 @@ impl World {
             counts: BTreeMap::new(),
             peace: false,
             ticks: BTreeMap::new(),
+            tide: None,
         };
         let truth = Truth::new(&clock, bug);
         let (inner, alarm) = (Mutex::new(inner), Notify::new());

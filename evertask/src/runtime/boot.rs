@@ -7,7 +7,9 @@ use crate::{
     runtime::{
         Shared,
         calls::{LIMIT, limited},
-        claimer, declarations, keeper, pulse, settler, ticker,
+        claimer, declarations,
+        health::by_who_runs,
+        keeper, pulse, settler, ticker,
     },
     storage::StorageError,
 };
@@ -86,18 +88,17 @@ fn announce(shared: &Shared) {
 
 /// Says what is waiting. Bounded: a storage counts up to 10,000 of each kind, and we do not wait for long.
 async fn tell_backlog(shared: &Shared) {
-    let health = crate::runtime::health::health(shared).await;
-    if let Some(error) = health.storage_error {
-        tracing::warn!(error, "the backlog could not be counted");
-        return;
-    }
-    let due: u64 = health.due.iter().map(|backlog| backlog.due).sum();
+    let backlog = match shared.storage.backlog().await {
+        Ok(backlog) => backlog,
+        Err(error) => return tracing::warn!(%error, "the backlog could not be counted"),
+    };
+    let (ours, unserved) = by_who_runs(shared, backlog);
+    let due: u64 = ours.iter().map(|backlog| backlog.due).sum();
     if due > 0 {
-        let plus =
-            if health.due.iter().any(|backlog| backlog.due >= COUNTED) { "at least " } else { "" };
+        let plus = if ours.iter().any(|backlog| backlog.due >= COUNTED) { "at least " } else { "" };
         tracing::info!("{plus}{due} pending tasks to resume");
     }
-    for waiting in health.unserved {
+    for waiting in unserved {
         let (queue, name, version) = (waiting.queue, waiting.name, waiting.version);
         tracing::warn!(
             queue,

@@ -9,7 +9,7 @@ use crate::{
     event::{Event, EventKind},
     recurring::Wish,
     registry::Entry,
-    runtime::{Shared, boot::answered, patience::Patience},
+    runtime::{ScheduleInfo, Shared, boot::answered, patience::Patience},
     schedule::Schedule,
     storage::{
         ScheduleChange, ScheduleChanged, SchedulePage, ScheduleRow, StorageError, StoredSchedule,
@@ -105,6 +105,12 @@ pub(crate) async fn declared(shared: &Shared) -> Result<Vec<StoredSchedule>, Sto
         found.extend(stored.filter(is_declared));
         after = Some((name.to_string(), LAST_KEY.to_owned()));
     }
+}
+
+/// Those of them that no program which lives declares any more.
+pub(crate) async fn undeclared(shared: &Shared) -> Result<Vec<ScheduleInfo>, StorageError> {
+    let declared = declared(shared).await?;
+    Ok(declared.iter().map(ScheduleInfo::of).filter(|info| info.undeclared).collect())
 }
 
 /// Stores what one handler declares; returns under which of its names that is.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 use crate::{
-    runtime::{LoopHealth, RunningTask, Shared},
+    runtime::{LoopHealth, RunningTask, ScheduleInfo, Shared, declarations},
     storage::{Backlog, Hindrance, NodeId},
 };
 
@@ -38,10 +38,13 @@ pub struct Health {
     pub due: Vec<Backlog>,
     /// What is due and this node cannot run: it does not serve the queue, or does not know the handler or its payload version.
     pub unserved: Vec<Backlog>,
+    /// Schedules that came from attributes and that no program which lives declares any more. They go on;
+    /// [`remove_undeclared`](crate::Schedules::remove_undeclared) removes them.
+    pub undeclared: Vec<ScheduleInfo>,
     /// What stands in the storage's way from outside: on PostgreSQL transactions of whatever application that have been open
     /// for more than 5 s, with pid, age and query. Sessions of other roles are seen by a member of `pg_read_all_stats` only.
     pub hindrances: Vec<Hindrance>,
-    /// Why `due`, `unserved` and `hindrances` are empty, if the storage could not be asked.
+    /// Why `due`, `unserved`, `undeclared` and `hindrances` are empty, if the storage could not be asked.
     pub storage_error: Option<String>,
 }
 
@@ -60,23 +63,21 @@ pub(crate) async fn health(shared: &Shared) -> Health {
     let stalled = shared.pulse.stall();
     let failing =
         |health: &LoopHealth| health.failing.as_ref().is_some_and(|(since, _)| *since > FAILING);
-    let ask = async { tokio::try_join!(shared.storage.backlog(), shared.storage.hindrances()) };
-    let ((backlog, hindrances), storage_error) = match timeout(LIMIT, ask).await {
+    let ask = async {
+        tokio::try_join!(
+            shared.storage.backlog(),
+            shared.storage.hindrances(),
+            declarations::undeclared(shared)
+        )
+    };
+    let ((backlog, hindrances, undeclared), storage_error) = match timeout(LIMIT, ask).await {
         Ok(Ok(told)) => (told, None),
         Ok(Err(error)) => (Default::default(), Some(error.to_string())),
         Err(_) => {
             (Default::default(), Some(format!("no answer from the storage within {LIMIT:?}")))
         }
     };
-    let can_run = |backlog: &Backlog| {
-        let known = shared
-            .node
-            .handlers
-            .iter()
-            .any(|known| *known.name == backlog.name && known.version >= backlog.version);
-        known && shared.runs && shared.settings.serves(&backlog.queue)
-    };
-    let (due, unserved) = backlog.into_iter().partition(can_run);
+    let (due, unserved) = by_who_runs(shared, backlog);
     let running = shared.desk.running();
     Health {
         node: shared.node.id,
@@ -88,7 +89,21 @@ pub(crate) async fn health(shared: &Shared) -> Health {
         stalled,
         due,
         unserved,
+        undeclared,
         hindrances,
         storage_error,
     }
+}
+
+/// What waits: first what this node can run, then what it cannot.
+pub(crate) fn by_who_runs(shared: &Shared, backlog: Vec<Backlog>) -> (Vec<Backlog>, Vec<Backlog>) {
+    let can_run = |backlog: &Backlog| {
+        let known = shared
+            .node
+            .handlers
+            .iter()
+            .any(|known| *known.name == backlog.name && known.version >= backlog.version);
+        known && shared.runs && shared.settings.serves(&backlog.queue)
+    };
+    backlog.into_iter().partition(can_run)
 }

@@ -286,7 +286,8 @@ impl Runtime {
         self.shared.events.listen()
     }
 
-    /// How this node is: what it runs, whether its loops get on with the storage, and what is due that nobody here can run.
+    /// How this node is: what it runs, whether its loops get on with the storage, what is due that nobody here can run, and
+    /// which schedules nobody declares any more.
     pub async fn health(&self) -> Health {
         health::health(&self.shared).await
     }

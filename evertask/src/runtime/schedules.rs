@@ -276,8 +276,7 @@ impl Schedules<'_> {
     /// # Errors
     /// The storage could not be read.
     pub async fn undeclared(&self) -> Result<Vec<ScheduleInfo>, StorageError> {
-        let declared = declarations::declared(self.0).await?;
-        Ok(declared.iter().map(ScheduleInfo::of).filter(|info| info.undeclared).collect())
+        declarations::undeclared(self.0).await
     }
 
     /// Removes what is [undeclared](Self::undeclared), and returns it.

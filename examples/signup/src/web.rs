@@ -8,8 +8,8 @@ use axum::{
     routing::{get, post},
 };
 use evertask::{
-    DispatchError, LoopHealth, Page, Runtime, Stall, StorageError, TaskFilter, TaskInfo,
-    storage::Backlog,
+    DispatchError, LoopHealth, Page, Runtime, ScheduleInfo, Stall, StorageError, TaskFilter,
+    TaskInfo, storage::Backlog,
 };
 use lettre::Address;
 use serde::Deserialize;
@@ -84,6 +84,9 @@ async fn health(State(app): State<App>) -> (StatusCode, String) {
     }
     for Backlog { due, queue, name, .. } in health.unserved {
         lines.push(format!("{due} due in queue {queue} that nobody here can run: {name}"));
+    }
+    for ScheduleInfo { name, words, .. } in health.undeclared {
+        lines.push(format!("the schedule of {name} is declared by nobody any more: {words}"));
     }
     for LoopHealth { name, failing, .. } in health.loops {
         lines.extend(failing.map(|(since, error)| format!("{name} fails for {since:?}: {error}")));
