@@ -2,7 +2,7 @@
 
 use evertask_servers::Cluster;
 use tokio::runtime::Runtime;
-use tokio_postgres::{Client, NoTls, Statement};
+use tokio_postgres::{Client, NoTls, Statement, types::ToSql};
 use uuid::Uuid;
 
 use crate::{BATCH, Layout, Outcome, PAYLOAD};
@@ -14,20 +14,32 @@ struct Postgres {
     store: Statement,
     take: Statement,
     finish: Statement,
+    prune: Statement,
+    node: Uuid,
     held: Vec<Uuid>,
 }
 
-/// SQL of one way. To `store`, `$1` is the ids and `$2` the payloads; to `take`, `$1` is how many; to `finish`, `$1` is the ids.
+/// SQL of one way.
 struct Way {
     name: &'static str,
     schema: &'static str,
     tables: &'static str,
+    /// `$1` is the ids, `$2` the payloads.
     store: &'static str,
+    /// `$1` is how many, `$2` who.
     take: &'static str,
+    /// `$1` is the ids.
     finish: &'static str,
-    /// `$1` is how many.
+    /// `$1` is how many. The crowd is kept for longer.
+    prune: &'static str,
+    /// From the table `crowd`, of numbers, ids and payloads.
     fill: &'static str,
 }
+
+// Their ids are as those of all tasks: in the order in which they came, before those that are to come.
+const CROWD: &str = "CREATE TEMP TABLE crowd AS SELECT n, payload,
+        (lpad(to_hex(1700000000000 + n), 12, '0') || '70008' || substr(md5(n::text), 1, 15))::uuid AS id
+    FROM generate_series(1, MANY) AS n, (SELECT convert_to('PAYLOAD', 'UTF8') AS payload) AS given";
 
 static WAYS: [Way; 3] = [
     Way {
@@ -40,12 +52,14 @@ static WAYS: [Way; 3] = [
             CREATE INDEX ON tasks (node, claim) WHERE state = 1;
             CREATE INDEX ON tasks (prune_at) WHERE prune_at IS NOT NULL;",
         store: "INSERT INTO tasks (id, lane, due_at, payload) SELECT id, 1, 0, payload FROM unnest($1::uuid[], $2::bytea[]) AS t(id, payload)",
-        take: "UPDATE tasks SET state = 1, lease = lease + 1, node = gen_random_uuid(), claim = 1
-            WHERE id = ANY(ARRAY(SELECT id FROM tasks WHERE state = 0 AND lane = 1 ORDER BY due_at, id LIMIT $1 FOR UPDATE SKIP LOCKED))
+        take: "UPDATE tasks SET state = 1, lease = lease + 1, node = $2, claim = 1
+            WHERE ctid = ANY(ARRAY(SELECT ctid FROM tasks WHERE state = 0 AND lane = 1 ORDER BY due_at, id LIMIT $1 FOR UPDATE SKIP LOCKED))
             RETURNING id, payload",
         finish: "UPDATE tasks SET state = 2, finished_at = 1, prune_at = 1, output = 'null', node = NULL, claim = NULL WHERE id = ANY($1)",
-        fill: "INSERT INTO tasks (id, lane, due_at, state, finished_at, prune_at, payload, output)
-            SELECT gen_random_uuid(), 1, 0, 2, 1, 1, 'x', 'null' FROM generate_series(1, $1::bigint)",
+        prune: "DELETE FROM tasks WHERE ctid = ANY(ARRAY(SELECT ctid FROM tasks WHERE prune_at <= 1 ORDER BY prune_at LIMIT $1
+            FOR UPDATE SKIP LOCKED))",
+        fill: "INSERT INTO tasks (id, lane, due_at, state, lease, finished_at, prune_at, payload, output)
+            SELECT id, 1, n, 2, 1, n, 1000000000 + n, payload, 'null' FROM crowd",
     },
     Way {
         name: "PostgreSQL, apart",
@@ -58,12 +72,14 @@ static WAYS: [Way; 3] = [
                 prune_at bigint, payload bytea NOT NULL, output bytea);
             CREATE INDEX ON ended (prune_at) WHERE prune_at IS NOT NULL;",
         store: "INSERT INTO live (id, lane, due_at, payload) SELECT id, 1, 0, payload FROM unnest($1::uuid[], $2::bytea[]) AS t(id, payload)",
-        take: "UPDATE live SET state = 1, lease = lease + 1, node = gen_random_uuid(), claim = 1
-            WHERE id = ANY(ARRAY(SELECT id FROM live WHERE state = 0 AND lane = 1 ORDER BY due_at, id LIMIT $1 FOR UPDATE SKIP LOCKED))
+        take: "UPDATE live SET state = 1, lease = lease + 1, node = $2, claim = 1
+            WHERE ctid = ANY(ARRAY(SELECT ctid FROM live WHERE state = 0 AND lane = 1 ORDER BY due_at, id LIMIT $1 FOR UPDATE SKIP LOCKED))
             RETURNING id, payload",
         finish: "WITH gone AS (DELETE FROM live WHERE id = ANY($1) RETURNING *)
             INSERT INTO ended SELECT id, lane, due_at, lease, 1, 1, payload, 'null' FROM gone",
-        fill: "INSERT INTO ended SELECT gen_random_uuid(), 1, 0, 1, 1, 1, 'x', 'null' FROM generate_series(1, $1::bigint)",
+        prune: "DELETE FROM ended WHERE ctid = ANY(ARRAY(SELECT ctid FROM ended WHERE prune_at <= 1 ORDER BY prune_at LIMIT $1
+            FOR UPDATE SKIP LOCKED))",
+        fill: "INSERT INTO ended SELECT id, 1, n, 1, n, 1000000000 + n, payload, 'null' FROM crowd",
     },
     Way {
         name: "PostgreSQL, claims apart",
@@ -72,22 +88,29 @@ static WAYS: [Way; 3] = [
             CREATE TABLE pending (lane bigint, due_at bigint, id uuid, lease bigint NOT NULL, PRIMARY KEY (lane, due_at, id));
             CREATE TABLE running (id uuid PRIMARY KEY, due_at bigint NOT NULL, lease bigint NOT NULL, node uuid, claim bigint);
             CREATE INDEX ON running (node, claim);
-            CREATE TABLE ended (id uuid PRIMARY KEY, finished_at bigint, prune_at bigint, output bytea);
+            CREATE TABLE ended (id uuid PRIMARY KEY, lease bigint NOT NULL, finished_at bigint, prune_at bigint, output bytea);
             CREATE INDEX ON ended (prune_at) WHERE prune_at IS NOT NULL;",
         store: "WITH given AS (SELECT * FROM unnest($1::uuid[], $2::bytea[]) AS t(id, payload)),
                 stored AS (INSERT INTO tasks SELECT id, 1, payload FROM given)
             INSERT INTO pending SELECT 1, 0, id, 0 FROM given",
-        take: "WITH heads AS (DELETE FROM pending WHERE (lane, due_at, id) IN (SELECT lane, due_at, id FROM pending WHERE lane = 1
-                    ORDER BY due_at, id LIMIT $1 FOR UPDATE SKIP LOCKED) RETURNING *),
-                taken AS (INSERT INTO running SELECT id, due_at, lease + 1, gen_random_uuid(), 1 FROM heads)
+        take: "WITH heads AS (DELETE FROM pending WHERE ctid = ANY(ARRAY(SELECT ctid FROM pending WHERE lane = 1
+                    ORDER BY due_at, id LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING *),
+                taken AS (INSERT INTO running SELECT id, due_at, lease + 1, $2, 1 FROM heads)
             SELECT id, payload FROM heads JOIN tasks USING (id)",
-        finish: "WITH gone AS (DELETE FROM running WHERE id = ANY($1) RETURNING id)
-            INSERT INTO ended SELECT id, 1, 1, 'null' FROM gone",
-        fill: "WITH ids AS MATERIALIZED (SELECT gen_random_uuid() AS id FROM generate_series(1, $1::bigint)),
-                stored AS (INSERT INTO tasks SELECT id, 1, 'x' FROM ids)
-            INSERT INTO ended SELECT id, 1, 1, 'null' FROM ids",
+        finish: "WITH gone AS (DELETE FROM running WHERE id = ANY($1) RETURNING id, lease)
+            INSERT INTO ended SELECT id, lease, 1, 1, 'null' FROM gone",
+        prune: "WITH gone AS (DELETE FROM ended WHERE ctid = ANY(ARRAY(SELECT ctid FROM ended WHERE prune_at <= 1 ORDER BY prune_at LIMIT $1
+                FOR UPDATE SKIP LOCKED)) RETURNING id)
+            DELETE FROM tasks USING gone WHERE tasks.id = gone.id",
+        fill: "WITH stored AS (INSERT INTO tasks SELECT id, 1, payload FROM crowd)
+            INSERT INTO ended SELECT id, 1, n, 1000000000 + n, 'null' FROM crowd",
     },
 ];
+
+// As evertask's own sessions: plans are made while the tables are empty, and are to go by the indexes.
+const PLANS: &str =
+    "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off;
+    SET enable_mergejoin = off; SET enable_material = off;";
 
 pub(crate) fn layouts(server: &Cluster) -> Outcome<Vec<Box<dyn Layout>>> {
     let mut layouts: Vec<Box<dyn Layout>> = Vec::new();
@@ -97,15 +120,30 @@ pub(crate) fn layouts(server: &Cluster) -> Outcome<Vec<Box<dyn Layout>>> {
         let layout = tokio.block_on(async {
             let (sql, connection) = tokio_postgres::connect(&server.url(), NoTls).await?;
             tokio::spawn(connection);
+            // Dead rows are cleared away at the end of a round, not in the middle of somebody else's.
+            sql.batch_execute("ALTER SYSTEM SET autovacuum = off").await?;
+            sql.batch_execute("SELECT pg_reload_conf()").await?;
             let Way { schema, tables, .. } = way;
-            let make = format!("CREATE SCHEMA {schema}; SET search_path = {schema}; {tables}");
+            let make =
+                format!("CREATE SCHEMA {schema}; SET search_path = {schema}; {tables} {PLANS}");
             sql.batch_execute(&make).await?;
             let (store, take) = (sql.prepare(way.store).await?, sql.prepare(way.take).await?);
-            let finish = sql.prepare(way.finish).await?;
-            Outcome::Ok((sql, store, take, finish))
+            let (finish, prune) = (sql.prepare(way.finish).await?, sql.prepare(way.prune).await?);
+            Outcome::Ok((sql, [store, take, finish, prune]))
         });
-        let (sql, store, take, finish) = layout?;
-        layouts.push(Box::new(Postgres { way, tokio, sql, store, take, finish, held: Vec::new() }));
+        let (sql, [store, take, finish, prune]) = layout?;
+        let (node, held) = (Uuid::now_v7(), Vec::new());
+        layouts.push(Box::new(Postgres {
+            way,
+            tokio,
+            sql,
+            store,
+            take,
+            finish,
+            prune,
+            node,
+            held,
+        }));
     }
     Ok(layouts)
 }
@@ -125,28 +163,49 @@ impl Layout for Postgres {
     fn turn(&mut self) -> Outcome<usize> {
         let many = i64::try_from(BATCH)?;
         let held = std::mem::take(&mut self.held);
-        let turn = async {
-            self.sql.batch_execute("BEGIN").await?;
-            if !held.is_empty() {
-                self.sql.execute(&self.finish, &[&held]).await?;
-            }
-            let rows = self.sql.query(&self.take, &[&many]).await?;
-            self.sql.batch_execute("COMMIT").await.map(|()| rows)
-        };
-        let rows = self.tokio.block_on(turn)?;
+        let rows = self.tokio.block_on(async {
+            let ended: [&(dyn ToSql + Sync); 1] = [&held];
+            let wish: [&(dyn ToSql + Sync); 2] = [&many, &self.node];
+            // Sent together: one round trip.
+            let (begun, finished, rows, committed) = tokio::join!(
+                self.sql.batch_execute("BEGIN"),
+                self.sql.execute(&self.finish, &ended),
+                self.sql.query(&self.take, &wish),
+                self.sql.batch_execute("COMMIT"),
+            );
+            begun.and(finished).and(committed).and(rows)
+        })?;
         self.held = rows.iter().map(|row| row.get(0)).collect();
         assert!(rows.iter().all(|row| row.get::<_, &[u8]>(1) == PAYLOAD), "another payload");
         Ok(self.held.len())
     }
 
+    fn prune(&mut self) -> Outcome<usize> {
+        let many = i64::try_from(BATCH)?;
+        let pruned = self.tokio.block_on(self.sql.execute(&self.prune, &[&many]))?;
+        Ok(usize::try_from(pruned)?)
+    }
+
     fn fill(&mut self, many: usize) -> Outcome {
-        let many = i64::try_from(many)?;
-        let fill = async {
-            let fill = self.sql.prepare(self.way.fill).await?;
-            self.sql.execute(&fill, &[&many]).await?;
-            self.sql.batch_execute("VACUUM ANALYZE").await?;
-            self.sql.batch_execute("CHECKPOINT").await
-        };
-        Ok(self.tokio.block_on(fill)?)
+        let crowd = CROWD.replace("MANY", &many.to_string());
+        let crowd = crowd.replace("PAYLOAD", std::str::from_utf8(PAYLOAD)?);
+        let fill = format!("{crowd}; {}; DROP TABLE crowd", self.way.fill);
+        self.tokio.block_on(self.sql.batch_execute(&fill))?;
+        self.tidy()?;
+        Ok(self.tokio.block_on(self.sql.batch_execute("CHECKPOINT"))?)
+    }
+
+    /// Clears dead rows away.
+    fn tidy(&mut self) -> Outcome {
+        let schema = format!(
+            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = '{}'::regnamespace",
+            self.way.schema
+        );
+        self.tokio.block_on(async {
+            let tables = self.sql.query(&schema, &[]).await?;
+            let names: Vec<&str> = tables.iter().map(|row| row.get(0)).collect();
+            let vacuum = format!("VACUUM ANALYZE {}", names.join(", "));
+            Ok(self.sql.batch_execute(&vacuum).await?)
+        })
     }
 }

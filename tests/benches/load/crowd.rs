@@ -2,30 +2,31 @@
 
 use std::time::Instant;
 
-use rusqlite::{Connection, params};
+use mysql_async::prelude::Queryable;
+use rusqlite::Connection;
 
 use crate::{
     Outcome, Scale,
     rate::bulk,
+    sql,
     subject::{Fresh, Subject},
     table::Table,
-    work::{ran, until_ran},
+    work::{Welcome, ran, until_ran, welcome},
 };
 
-/// Draining beside many tasks that have ended, and beside many that are due in a century at the highest priority. PostgreSQL has
-/// a benchmark of its own for this, `postgres`, case `beside`.
+/// Draining beside many tasks that have ended, and beside many that are due in a century at the highest priority; in turns with
+/// an empty storage.
 pub(crate) async fn beside(scale: &Scale, subject: &Subject, table: &mut Table) -> Outcome {
-    if !matches!(subject, Subject::Sqlite(_)) {
+    if matches!(subject, Subject::Memory) {
         return Ok(());
     }
-    for (state, name) in [(2, "ended"), (0, "due later")] {
+    for (crowd, name) in [(ENDED, "ended"), (LATER, "due later")] {
+        let (empty, full) = (subject.fresh()?, subject.fresh()?);
+        fill(&full, crowd, scale.crowd).await?;
         let mut shares = Vec::new();
         for _ in 0..scale.repetitions {
-            let (empty, full) = (subject.fresh()?, subject.fresh()?);
-            fill(&full, state, scale.crowd).await?;
-            let (empty, full) =
-                (drain(&empty, scale.tasks).await?, drain(&full, scale.tasks).await?);
-            shares.push(full / empty);
+            let empty = drain(&empty, scale.tasks).await?;
+            shares.push(drain(&full, scale.tasks).await? / empty);
         }
         table.share(
             subject.name(),
@@ -36,25 +37,59 @@ pub(crate) async fn beside(scale: &Scale, subject: &Subject, table: &mut Table) 
     Ok(())
 }
 
-async fn fill(storage: &Fresh<'_>, state: u8, many: usize) -> Outcome {
-    let Some(path) = storage.file() else { return Ok(()) };
+/// State, instant at which they are due, and the end of those that have ended, as SQL for the `n`th.
+type Crowd = [&'static str; 3];
+const ENDED: Crowd = ["2", "n", "n"];
+const LATER: Crowd = ["0", "4102444800000000 + n", "NULL"];
+
+/// Their ids are as those of all tasks: in the order in which they came, before those that are to come.
+async fn fill(storage: &Fresh<'_>, crowd: Crowd, many: usize) -> Outcome {
     // It makes the tables, and the lane of the handler.
     let client = storage.builder().await?.client().await?;
-    crate::work::welcome::dispatch(crate::Welcome::to(0)).priority(i16::MAX).on(&client).await?;
+    let task = welcome::dispatch(Welcome::to(0)).priority(i16::MAX).on(&client).await?;
+    task.cancel().await?;
     client.shutdown().await?;
-    let sql = Connection::open(path)?;
-    sql.execute_batch("UPDATE evertask_tasks SET state = 2")?;
-    let due = if state == 0 { 4_102_444_800_000_000_i64 } else { 0 };
-    sql.execute(
-        "WITH RECURSIVE n(n) AS (SELECT 10 UNION ALL SELECT n + 1 FROM n LIMIT ?1)
-         INSERT INTO evertask_tasks (seq, id, lane, state, created_at, due_at, finished_at)
-         SELECT n, randomblob(16), (SELECT max(lane) FROM evertask_lanes), ?2, 0, ?3 + n, iif(?2 = 2, n, NULL) FROM n",
-        params![i64::try_from(many)?, state, due],
-    )?;
-    sql.execute_batch(
-        r#"INSERT INTO evertask_payloads (seq, codec, bytes)
-           SELECT seq, 0, CAST('{"planned":0,"email":""}' AS BLOB) FROM evertask_tasks WHERE seq >= 10"#,
-    )?;
+    let [state, due, ended] = crowd;
+    let payload = r#"{"user":{"planned":0,"email":"user12345@example.com"}}"#;
+    match storage {
+        Fresh::Memory(_) => {}
+        Fresh::Sqlite(directory) => {
+            let sql = Connection::open(directory.path().join("tasks.db"))?;
+            sql.execute_batch(&format!(
+                "BEGIN;
+                 WITH RECURSIVE n(n) AS (SELECT 10 UNION ALL SELECT n + 1 FROM n LIMIT {many})
+                 INSERT INTO evertask_tasks (seq, id, lane, state, created_at, due_at, finished_at)
+                 SELECT n, CAST(char(1) || printf('%015d', n) AS BLOB), (SELECT max(lane) FROM evertask_lanes), {state}, 0, {due}, {ended}
+                 FROM n;
+                 INSERT INTO evertask_payloads (seq, codec, bytes)
+                 SELECT seq, 0, CAST('{payload}' AS BLOB) FROM evertask_tasks WHERE seq >= 10;
+                 COMMIT;"
+            ))?;
+        }
+        Fresh::Postgres(server, schema) => {
+            let sql = sql::postgres(server).await?;
+            sql.batch_execute(&format!(
+                "SET search_path = {schema};
+                 INSERT INTO tasks (id, lane, created_at, due_at, state, finished_at, codec, payload)
+                 SELECT (lpad(to_hex(1700000000000 + n), 12, '0') || '70008' || substr(md5(n::text), 1, 15))::uuid,
+                     (SELECT max(lane) FROM lanes), 0, {due}, {state}, {ended}, 0, '{payload}' FROM generate_series(1, {many}) AS n"
+            ))
+            .await?;
+            sql.batch_execute("VACUUM ANALYZE tasks").await?;
+            sql.batch_execute("CHECKPOINT").await?;
+        }
+        Fresh::Mariadb(server, prefix) => {
+            let mut sql = sql::mariadb(server).await?;
+            sql.query_drop(format!(
+                "INSERT INTO {prefix}tasks (id, lane, line, created_at, due_at, state, finished_at, codec, payload)
+                 SELECT UNHEX(CONCAT(LPAD(HEX(1700000000000 + n), 12, '0'), '70008', LEFT(MD5(n), 15))), lane, IF({state} = 0, lane, NULL),
+                     0, {due}, {state}, {ended}, 0, '{payload}'
+                 FROM (SELECT seq AS n FROM seq_1_to_{many}) AS numbers, (SELECT MAX(lane) AS lane FROM {prefix}lanes) AS lanes"
+            ))
+            .await?;
+            sql.disconnect().await?;
+        }
+    }
     Ok(())
 }
 

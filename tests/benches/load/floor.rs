@@ -1,23 +1,21 @@
 //! The floors: by hand, for these tasks and nothing else, as durable as evertask's own.
 //!
 //! In memory: a tokio channel and a spawned task for each, with the same JSON. On SQLite: bare transactions on evertask's tables,
-//! 100 tasks to each. On PostgreSQL: a bare table with one index, 100 rows to a statement, and for what runs the better of one and
-//! four connections.
+//! 100 tasks to each. On a server: [`bare`](crate::bare).
 
 use std::{
     path::Path,
     time::{Duration, Instant},
 };
 
-use evertask_servers::Cluster;
 use tokio::{
     sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
     task::JoinSet,
 };
-use tokio_postgres::{Client, NoTls, Statement};
 
 use crate::{
     Outcome,
+    bare::Bare,
     rate::What,
     sqlite,
     subject::Subject,
@@ -31,7 +29,7 @@ const BATCH: usize = 100;
 pub(crate) enum Floor<'s> {
     Tokio,
     Sqlite(Box<sqlite::Floor>, tempfile::TempDir),
-    Postgres(&'s Cluster, String),
+    Server(Bare<'s>),
 }
 
 impl<'s> Floor<'s> {
@@ -43,18 +41,8 @@ impl<'s> Floor<'s> {
                 let floor = sqlite::Floor::open(&directory.path().join("floor.db")).await?;
                 Self::Sqlite(Box::new(floor), directory)
             }
-            Subject::Postgres(server) => {
-                let schema = evertask_servers::schema();
-                let sql = connect(server).await?;
-                sql.batch_execute(&format!(
-                    "CREATE SCHEMA {schema};
-                     CREATE TABLE {schema}.bare (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, state smallint NOT NULL DEFAULT 0,
-                         due_at timestamptz NOT NULL DEFAULT now(), payload bytea NOT NULL);
-                     CREATE INDEX ON {schema}.bare (due_at, id) WHERE state = 0;"
-                ))
-                .await?;
-                Self::Postgres(server, schema)
-            }
+            Subject::Postgres(server) => Self::Server(Bare::on_postgres(server).await?),
+            Subject::Mariadb(server) => Self::Server(Bare::on_mariadb(server).await?),
         })
     }
 
@@ -64,7 +52,7 @@ impl<'s> Floor<'s> {
         let took = match self {
             Self::Tokio => tokio_takes(what, all).await?,
             Self::Sqlite(floor, _) => sqlite_takes(floor, what, &all)?,
-            Self::Postgres(server, schema) => postgres_takes(server, schema, what, &all).await?,
+            Self::Server(bare) => bare.takes(what, &all).await?,
         };
         Ok(tasks as f64 / took.as_secs_f64())
     }
@@ -85,7 +73,7 @@ impl<'s> Floor<'s> {
                 drop(directory);
                 Ok(())
             }
-            Self::Postgres(server, schema) => serve_postgres(server, &schema, arrivals).await,
+            Self::Server(bare) => bare.serve(arrivals).await,
         }
     }
 }
@@ -182,147 +170,4 @@ fn serve_sqlite(mut floor: sqlite::Floor, mut arrivals: UnboundedReceiver<Welcom
         some.iter().for_each(Welcome::began);
     }
     Ok(())
-}
-
-async fn connect(server: &Cluster) -> Outcome<Client> {
-    let (client, connection) = tokio_postgres::connect(&server.url(), NoTls).await?;
-    tokio::spawn(connection);
-    Ok(client)
-}
-
-/// A connection that stores, claims and finishes.
-struct Bare {
-    sql: Client,
-    insert: Statement,
-    claim: Statement,
-    finish: Statement,
-}
-
-impl Bare {
-    async fn new(server: &Cluster, schema: &str) -> Outcome<Self> {
-        let sql = connect(server).await?;
-        let insert =
-            format!("INSERT INTO {schema}.bare (payload) SELECT * FROM unnest($1::bytea[])");
-        let claim = format!(
-            "UPDATE {schema}.bare SET state = 1 WHERE id = ANY(ARRAY(SELECT id FROM {schema}.bare WHERE state = 0
-                 ORDER BY due_at, id LIMIT {BATCH} FOR UPDATE SKIP LOCKED)) RETURNING id, payload"
-        );
-        let finish = format!("UPDATE {schema}.bare SET state = 2 WHERE id = ANY($1)");
-        Ok(Self {
-            insert: sql.prepare(&insert).await?,
-            claim: sql.prepare(&claim).await?,
-            finish: sql.prepare(&finish).await?,
-            sql,
-        })
-    }
-
-    async fn store(&self, some: &[Welcome]) -> Outcome {
-        let rows = some.iter().map(serde_json::to_vec).collect::<Result<Vec<_>, _>>()?;
-        self.sql.execute(&self.insert, &[&rows]).await?;
-        Ok(())
-    }
-
-    /// Claims, runs and finishes; how many.
-    async fn work(&self) -> Outcome<usize> {
-        let rows = self.sql.query(&self.claim, &[]).await?;
-        if rows.is_empty() {
-            return Ok(0);
-        }
-        let mut ids: Vec<i64> = Vec::with_capacity(rows.len());
-        for row in &rows {
-            ids.push(row.get(0));
-            serde_json::from_slice::<Welcome>(row.get(1))?.began();
-        }
-        self.sql.execute(&self.finish, &[&ids]).await?;
-        Ok(rows.len())
-    }
-}
-
-async fn postgres_takes(
-    server: &Cluster,
-    schema: &str,
-    what: What,
-    all: &[Welcome],
-) -> Outcome<Duration> {
-    let one = Bare::new(server, schema).await?;
-    let batch = if what == What::Store(1) { 1 } else { BATCH };
-    let store = async || -> Outcome {
-        for some in all.chunks(batch) {
-            one.store(some).await?;
-        }
-        Ok(())
-    };
-    let start = Instant::now();
-    match what {
-        What::Store(_) | What::Bulk => store().await?,
-        What::Drain => {
-            // The better of two.
-            let mut best = Duration::MAX;
-            for connections in [1, 4] {
-                store().await?;
-                best = best.min(work(server, schema, connections, all.len()).await?);
-            }
-            return Ok(best);
-        }
-        What::Both(_) => {
-            let (stored, worked) = tokio::join!(store(), work(server, schema, 1, all.len()));
-            stored.and(worked)?;
-        }
-    }
-    Ok(start.elapsed())
-}
-
-/// Until so many are done, by so many connections.
-async fn work(
-    server: &Cluster,
-    schema: &str,
-    connections: usize,
-    tasks: usize,
-) -> Outcome<Duration> {
-    let goal = ran() + tasks as u64;
-    let mut workers = Vec::new();
-    for _ in 0..connections {
-        workers.push(Bare::new(server, schema).await?);
-    }
-    let (start, mut all) = (Instant::now(), JoinSet::new());
-    for worker in workers {
-        all.spawn(async move {
-            while ran() < goal {
-                if worker.work().await? == 0 {
-                    tokio::task::yield_now().await;
-                }
-            }
-            Outcome::Ok(())
-        });
-    }
-    while let Some(done) = all.join_next().await {
-        done??;
-    }
-    Ok(start.elapsed())
-}
-
-/// What has arrived is stored by one connection, told to the other, and run there.
-async fn serve_postgres(
-    server: &Cluster,
-    schema: &str,
-    mut arrivals: UnboundedReceiver<Welcome>,
-) -> Outcome {
-    let (one, other) = (Bare::new(server, schema).await?, Bare::new(server, schema).await?);
-    let (tell, mut told) = mpsc::unbounded_channel();
-    let works = tokio::spawn(async move {
-        while told.recv().await.is_some() {
-            while other.work().await? > 0 {}
-        }
-        Outcome::Ok(())
-    });
-    while let Some(first) = arrivals.recv().await {
-        let mut some = vec![first];
-        while let Ok(next) = arrivals.try_recv() {
-            some.push(next);
-        }
-        one.store(&some).await?;
-        tell.send(())?;
-    }
-    drop(tell);
-    works.await?
 }

@@ -11,19 +11,21 @@
 //! ("coordinated omission").
 
 mod arrivals;
+mod bare;
 mod crowd;
 mod floor;
 #[path = "../../../evertask/benches/throughput/machine.rs"]
 mod machine;
 mod plot;
 mod rate;
+mod sql;
 #[path = "../../../evertask/benches/throughput/floor.rs"]
 mod sqlite;
 mod subject;
 mod table;
 mod work;
 
-use std::{path::PathBuf, time::Duration};
+use std::{fs::Permissions, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
 
 use self::{subject::Subject, table::Table, work::Welcome};
 
@@ -56,7 +58,11 @@ fn main() -> Outcome {
     // Below the build directory, since the system's directory for such files may be kept in memory.
     let built = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let disk = std::env::var_os("EVERTASK_BENCH_DIR").map_or(built.clone(), PathBuf::from);
-    let directory = tempfile::Builder::new().prefix("load-").tempdir_in(disk)?;
+    let directory = tempfile::Builder::new()
+        .prefix("load-")
+        // A server may have to run as somebody else.
+        .permissions(Permissions::from_mode(0o755))
+        .tempdir_in(disk)?;
     let place = directory.path().to_owned();
     let scale = if real {
         let time = Duration::from_secs(5);
@@ -68,14 +74,12 @@ fn main() -> Outcome {
 
     let executor = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (mut table, mut curves) = (Table::default(), Vec::new());
-    for subject in Subject::all(&scale.place, real)? {
-        if wanted(subject.name()) {
-            eprintln!("{} …", subject.name());
-            let both = executor.block_on(rate::rates(&scale, &subject, &mut table))?;
-            curves.extend(executor.block_on(arrivals::curves(&scale, &subject, both, &mut table))?);
-            executor.block_on(crowd::beside(&scale, &subject, &mut table))?;
-            executor.block_on(rate::idle(&scale, &subject, &mut table))?;
-        }
+    for subject in Subject::all(&scale.place, real, wanted) {
+        eprintln!("{} …", subject.name());
+        let both = executor.block_on(rate::rates(&scale, &subject, &mut table))?;
+        curves.extend(executor.block_on(arrivals::curves(&scale, &subject, both, &mut table))?);
+        executor.block_on(crowd::beside(&scale, &subject, &mut table))?;
+        executor.block_on(rate::idle(&scale, &subject, &mut table))?;
     }
     println!("{}", machine::describe(&scale.place)?);
     println!("{table}");

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use crate::{
     Outcome, Scale,
     floor::Floor,
-    machine,
+    machine, sql,
     subject::Subject,
     table::Table,
     work::{Welcome, ran, until_ran, welcome},
@@ -113,10 +113,20 @@ pub(crate) async fn idle(scale: &Scale, subject: &Subject, table: &mut Table) ->
     let node = storage.builder().await?.start().await?;
     bulk(&node, 1_000.min(scale.tasks)).await?;
     tokio::time::sleep(scale.time.min(Duration::from_secs(3))).await;
+    // Signs of life are few.
+    let time = scale.time * 6;
+    let (first, asked) = (sql::statements(subject).await?, sql::statements(subject).await?);
     let before = machine::processor_time();
-    tokio::time::sleep(scale.time).await;
-    let per_second = (machine::processor_time() - before) / scale.time.as_secs_f64();
+    tokio::time::sleep(time).await;
+    let per_second = (machine::processor_time() - before) / time.as_secs_f64();
     table.number(subject.name(), "idle: processor time", per_second, "ms/s");
+    let after = sql::statements(subject).await?;
+    if let (Some(first), Some(before), Some(after)) = (first, asked, after) {
+        // Less what it takes to ask for their number.
+        let sent = (after - before).saturating_sub(before - first);
+        let per_minute = sent as f64 / time.as_secs_f64() * 60.0;
+        table.number(subject.name(), "idle: statements", per_minute, "a minute");
+    }
     table.number(subject.name(), "idle: memory", machine::resident(), "MiB");
     node.shutdown().await?;
     Ok(())

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use evertask::{
     Builder, Runtime,
-    storage::{Memory, Postgres, Sqlite},
+    storage::{Memory, MySql, Postgres, Sqlite},
 };
-use evertask_servers::Cluster;
+use evertask_servers::{Cluster, Mariadb};
 
 use crate::Outcome;
 
@@ -15,16 +15,21 @@ pub(crate) enum Subject {
     Memory,
     Sqlite(PathBuf),
     Postgres(Cluster),
+    Mariadb(Mariadb),
 }
 
 impl Subject {
-    /// All that there are. A server that syncs to the disk is only started to be measured.
-    pub(crate) fn all(place: &Path, real: bool) -> Outcome<Vec<Self>> {
-        let mut all = vec![Self::Memory, Self::Sqlite(place.to_owned())];
-        if real {
-            all.extend(evertask_servers::own_postgres_on(place).map(Self::Postgres));
-        }
-        Ok(all)
+    /// All that there are and are wanted, by name. A server that syncs to the disk is only started to be measured.
+    pub(crate) fn all(place: &Path, real: bool, wanted: impl Fn(&str) -> bool) -> Vec<Self> {
+        let file = || Some(Self::Sqlite(place.to_owned()));
+        let postgres = || evertask_servers::own_postgres_on(place).map(Self::Postgres);
+        let mariadb = || evertask_servers::roomy_mariadb_on(place).map(Self::Mariadb);
+        let mut all = Vec::new();
+        all.extend(wanted("memory").then_some(Self::Memory));
+        all.extend(wanted("sqlite").then(file).flatten());
+        all.extend((real && wanted("postgres")).then(postgres).flatten());
+        all.extend((real && wanted("mariadb")).then(mariadb).flatten());
+        all
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -32,6 +37,7 @@ impl Subject {
             Self::Memory => "memory",
             Self::Sqlite(_) => "sqlite",
             Self::Postgres(_) => "postgres",
+            Self::Mariadb(_) => "mariadb",
         }
     }
 
@@ -41,6 +47,7 @@ impl Subject {
             Self::Memory => Fresh::Memory(Memory::new()),
             Self::Sqlite(place) => Fresh::Sqlite(tempfile::tempdir_in(place)?),
             Self::Postgres(server) => Fresh::Postgres(server, evertask_servers::schema()),
+            Self::Mariadb(server) => Fresh::Mariadb(server, evertask_servers::schema()),
         })
     }
 }
@@ -49,18 +56,13 @@ impl Subject {
 pub(crate) enum Fresh<'s> {
     Memory(Memory),
     Sqlite(tempfile::TempDir),
+    /// In this schema.
     Postgres(&'s Cluster, String),
+    /// In tables whose names begin so.
+    Mariadb(&'s Mariadb, String),
 }
 
 impl Fresh<'_> {
-    /// The file of a storage that is one.
-    pub(crate) fn file(&self) -> Option<PathBuf> {
-        match self {
-            Self::Sqlite(directory) => Some(directory.path().join("tasks.db")),
-            _ => None,
-        }
-    }
-
     /// A node or a client on it.
     pub(crate) async fn builder(&self) -> Outcome<Builder> {
         let builder = Runtime::builder();
@@ -71,6 +73,9 @@ impl Fresh<'_> {
             }
             Self::Postgres(server, schema) => {
                 builder.storage(Postgres::options().schema(schema).connect(server.url()).await?)
+            }
+            Self::Mariadb(server, prefix) => {
+                builder.storage(MySql::options().prefix(prefix).connect(server.url()).await?)
             }
         })
     }

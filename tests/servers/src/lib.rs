@@ -138,6 +138,14 @@ pub fn own_mariadb_on(place: &Path) -> Option<Mariadb> {
     or_say(binaries::mariadb().and_then(|binaries| Mariadb::own(binaries, place)))
 }
 
+/// The same with room in memory and in its log, as one has that is to be fast: what it does is not held up by how small it is.
+///
+/// # Panics
+/// As [`postgres`].
+pub fn roomy_mariadb_on(place: &Path) -> Option<Mariadb> {
+    or_say(binaries::mariadb().and_then(|binaries| Mariadb::roomy(binaries, place)))
+}
+
 /// The library that, loaded before others, gives a program another wall clock: libfaketime.
 ///
 /// # Panics

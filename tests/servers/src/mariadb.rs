@@ -25,6 +25,12 @@ const CAREFUL: &[&str] = &[
     "--innodb-buffer-pool-size=64M",
     "--innodb-log-file-size=32M",
 ];
+/// The same with as much room as the PostgreSQL servers here have.
+const ROOMY: &[&str] = &[
+    "--innodb-flush-log-at-trx-commit=1",
+    "--innodb-buffer-pool-size=256M",
+    "--innodb-log-file-size=1G",
+];
 /// How long it may take to start, on a machine that has much else to do.
 const START: Duration = Duration::from_secs(120);
 
@@ -51,6 +57,11 @@ impl Mariadb {
     /// A server for one test, with its data in this place.
     pub(crate) fn own(binaries: MariadbBinaries, place: &Path) -> Result<Self, String> {
         Self::start(binaries, &place.join(Self::name_of_own()), CAREFUL, None, true)
+    }
+
+    /// A server to be measured, with its data in this place.
+    pub(crate) fn roomy(binaries: MariadbBinaries, place: &Path) -> Result<Self, String> {
+        Self::start(binaries, &place.join(Self::name_of_own()), ROOMY, None, true)
     }
 
     /// A server for one test that speaks TLS.
