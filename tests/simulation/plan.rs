@@ -329,7 +329,7 @@ impl TaskPlan {
             after: if rng.u8(0..4) == 0 { ms(rng, 1..9_000) } else { Duration::ZERO },
             expires: (rng.u8(0..12) == 0).then(|| ms(rng, 100..9_000)),
             retries: rng.u32(0..4),
-            effect: rng.u8(0..4) == 0,
+            effect: rng.u8(0..4) < 2,
             acts,
         }
     }
@@ -374,7 +374,9 @@ impl Fault {
             _ => {
                 let call = weighted(rng, &Call::HARMED);
                 let few = matches!(call, Call::Join | Call::Seize | Call::Leave | Call::Cancel);
-                let nth = rng.u32(if few { 0..3 } else { 0..40 });
+                // Hardly a place settles more often.
+                let most = if call == Call::Settle { 15 } else { 40 };
+                let nth = rng.u32(if few { 0..3 } else { 0..most });
                 Self::Call { place, call, nth, harm: Harm::draw(rng) }
             }
         }
