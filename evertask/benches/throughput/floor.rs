@@ -1,9 +1,17 @@
 //! The floor: the same transitions in bare SQL on evertask's own tables, for one kind of task and nobody else about.
+//!
+//! So a bare commit writes what one of evertask's does: a row with the same payload, and its entries in the same indexes.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use evertask::storage::Sqlite;
 use rusqlite::{Connection, params};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::{Outcome, Welcome};
@@ -82,5 +90,32 @@ impl Floor {
         }
         conn.prepare_cached("COMMIT")?.execute([])?;
         Ok(self.held.len())
+    }
+
+    /// Stores one after the other, a commit each, on a thread that is asked by a task which waits for the answer: what it takes to keep
+    /// the disk away from an executor, whoever does it.
+    pub(crate) async fn asked(mut self, tasks: Vec<Welcome>) -> Outcome<Duration> {
+        let (ask, asked) = mpsc::channel::<(Welcome, oneshot::Sender<()>)>();
+        let storing = thread::spawn(move || {
+            while let Ok((task, answer)) = asked.recv() {
+                self.transaction(false, &[task], 0)?;
+                let _gone = answer.send(());
+            }
+            Outcome::Ok(())
+        });
+        let start = Instant::now();
+        // Spawned: the thread that waits in `block_on` is no part of tokio's pool.
+        let asking = tokio::spawn(async move {
+            for task in tasks {
+                let (answer, answered) = oneshot::channel();
+                ask.send((task, answer))?;
+                answered.await?;
+            }
+            Outcome::Ok(())
+        });
+        asking.await??;
+        let took = start.elapsed();
+        storing.join().map_err(|_| "the storing thread panicked")??;
+        Ok(took)
     }
 }

@@ -64,7 +64,7 @@ pub(crate) fn latency(scale: &Scale, table: &mut Table) -> Outcome {
     })?;
     for (percent, goal) in [(50, 1.5), (99, 3.0)] {
         let (time, floor) = (percentile(&mut times, percent), percentile(&mut floors, percent));
-        table.time(&format!("latency p{percent}"), time, floor, goal);
+        table.time(&format!("latency p{percent}"), time, floor, Some(goal));
     }
     Ok(())
 }

@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 use crate::{
     Outcome, Scale, Welcome, executor,
     floor::Floor,
-    rate::{Rate, Watch},
-    table::{RateGoal, Table},
+    rate::{Rate, Watch, median},
+    table::{RateGoal, Table, percentile},
 };
 
 /// What a run is made of.
@@ -33,6 +33,35 @@ enum What {
     Store,
     Drain,
     Both,
+}
+
+/// One dispatch after the other, beside a bare commit each, and beside one that another thread is asked for.
+pub(crate) fn one(scale: &Scale, table: &mut Table) -> Outcome {
+    let load = Load { what: What::Store, dispatchers: 1, slots: 0 };
+    let tasks = scale.tasks / 20;
+    let micros = |seconds: f64| seconds * 1e6 / tasks as f64;
+    let (mut runs, mut floors, mut asked) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..scale.repetitions {
+        let directory = tempfile::tempdir_in(&scale.place)?;
+        let path = |name| directory.path().join(name);
+        let executor = executor()?;
+        let ours = executor.block_on(run(&path("tasks.db"), load, tasks))?;
+        let bare = executor.block_on(floor(&path("floor.db"), load.what, tasks, 1))?;
+        let by_thread = executor.block_on(async {
+            let all = (0..tasks as u64).map(Welcome::to).collect();
+            Floor::open(&path("asked.db")).await?.asked(all).await
+        })?;
+        asked.push(micros(by_thread.as_secs_f64()));
+        eprintln!("  {ours}; floor {bare}; asked of a thread {:.0} µs", asked[asked.len() - 1]);
+        runs.push(ours);
+        floors.push(bare);
+    }
+    let time = |rate: Rate| 1e6 / rate.per_second();
+    let (ours, bare) = (time(median(&runs)), time(median(&floors)));
+    table.time("one after the other", ours, bare, Some(1.3));
+    let asked = percentile(&mut asked, 50);
+    table.time("the same, beside commits that a thread is asked for", ours, asked, None);
+    Ok(())
 }
 
 pub(crate) fn store64(scale: &Scale, table: &mut Table) -> Outcome {

@@ -32,18 +32,23 @@ fn sync_time(place: &Path) -> Outcome<f64> {
 
 /// The memory this process has in use, in MiB.
 pub(crate) fn resident() -> f64 {
+    memory("VmRSS:")
+}
+
+/// What the system says of this process under such a name, in MiB: `VmHWM:` is the most memory that it ever had in use.
+pub(crate) fn memory(name: &str) -> f64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
     kib.map_or(f64::NAN, |kib| kib / 1024.0)
 }
 
-/// How long the threads of this process that live now have been on a processor, in milliseconds.
+/// How long this process has been on a processor, in milliseconds; also in threads that have ended. The system counts in steps
+/// of ten.
 pub(crate) fn processor_time() -> f64 {
-    let Ok(threads) = fs::read_dir("/proc/self/task") else { return f64::NAN };
-    let nanos = threads.flatten().filter_map(|thread| {
-        let stat = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        stat.split_whitespace().next()?.parse::<f64>().ok()
-    });
-    nanos.sum::<f64>() / 1e6
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Behind the name, which may hold anything, come the state and so on; the twelfth and thirteenth are what we look for.
+    let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks = rest.split_whitespace().skip(11).take(2);
+    ticks.map(|ticks| ticks.parse::<f64>().unwrap_or(f64::NAN) * 10.0).sum()
 }

@@ -83,10 +83,12 @@ impl Handler for Welcome {
 
 fn main() -> Outcome {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    if let [flag, path] = &arguments[..]
-        && flag == quiet::RESTART
-    {
-        return quiet::restarted(path);
+    if let [flag, path] = &arguments[..] {
+        match &**flag {
+            quiet::RESTART => return quiet::restarted(path),
+            quiet::DRAIN => return quiet::drained(path),
+            _ => {}
+        }
     }
     let given = |flag| arguments.iter().any(|argument| argument == flag);
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
@@ -113,6 +115,7 @@ fn main() -> Outcome {
 type Case = fn(&Scale, &mut Table) -> Outcome;
 
 const CASES: &[(&str, Case)] = &[
+    ("one", load::one),
     ("store64", load::store64),
     ("drain", load::drain),
     ("both", load::both),

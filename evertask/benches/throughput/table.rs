@@ -53,14 +53,17 @@ impl Table {
         });
     }
 
-    /// A time, beside the floor's, in microseconds. The goal is a multiple of the floor.
-    pub(crate) fn time(&mut self, case: &str, time: f64, floor: f64, goal: f64) {
+    /// A time, beside the floor's, in microseconds. The goal, if there is one, is a multiple of the floor.
+    pub(crate) fn time(&mut self, case: &str, time: f64, floor: f64, goal: Option<f64>) {
+        let goal = goal.map_or(String::new(), |goal| {
+            format!("≤ {goal}{}", self.verdict(time <= goal * floor))
+        });
         self.rows.push(Row {
             case: case.to_owned(),
             measured: format!("{time:.0} µs"),
             floor: format!("{floor:.0} µs"),
             ratio: format!("{:.2}", time / floor),
-            goal: format!("≤ {goal}{}", self.verdict(time <= goal * floor)),
+            goal,
         });
     }
 

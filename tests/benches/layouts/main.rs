@@ -1,6 +1,6 @@
 //! How tasks might lie in tables, and what each way costs: bare SQL, 100 tasks to a transaction, every commit synced.
 //!
-//! `cargo bench -p evertask-tests --bench layouts [-- DATABASE …]`. Where evertask's own tables lie in the way they do, is for this
+//! `cargo bench -p evertask-tests --bench layouts [-- NAME …]`. Where evertask's own tables lie in the way they do, is for this
 //! reason; what the other ways came to stands in `DESIGN.md`. It takes a minute and a half.
 //!
 //! - *in place*: one row for a task from its start to its end, with an index over each part of the table that is looked for;
@@ -66,24 +66,20 @@ fn main() -> Outcome {
     let names: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let wanted =
         |name: &str| names.is_empty() || names.iter().any(|wanted| name.contains(&**wanted));
-    let (tasks, crowd, rounds) = if real { (15_000, 1_000_000, 3) } else { (200, 100, 1) };
+    let (tasks, crowd, rounds) = if real { (30_000, 1_000_000, 5) } else { (200, 100, 1) };
     let disk = std::env::var_os("EVERTASK_BENCH_DIR").unwrap_or(env!("CARGO_TARGET_TMPDIR").into());
     let directory = tempfile::Builder::new()
         .prefix("layouts-")
         // A server may have to run as somebody else.
         .permissions(Permissions::from_mode(0o755))
         .tempdir_in(PathBuf::from(disk))?;
-    let mut layouts = Vec::new();
-    if wanted("sqlite") {
-        layouts.extend(sqlite::layouts(directory.path())?);
-    }
+    let mut layouts = sqlite::layouts(directory.path())?;
     // A server that syncs to the disk is only started to be measured.
-    let server = (real && wanted("postgres"))
-        .then(|| evertask_servers::own_postgres_on(directory.path()))
-        .flatten();
+    let server = real.then(|| evertask_servers::own_postgres_on(directory.path())).flatten();
     if let Some(server) = &server {
         layouts.extend(postgres::layouts(server)?);
     }
+    layouts.retain(|layout| wanted(layout.name()));
     let mut rates = vec![[const { [const { Vec::new() }; 3] }; 2]; layouts.len()];
     for crowded in [0, 1] {
         if crowded > 0 {
@@ -93,13 +89,20 @@ fn main() -> Outcome {
                 eprintln!("{}: {crowd} ended in {:.1?}", layout.name(), start.elapsed());
             }
         }
-        // In turns, so that each meets the same disturbances.
-        for _ in 0..rounds {
-            for (layout, rates) in layouts.iter_mut().zip(&mut rates) {
-                let took = round(layout.as_mut(), tasks)?;
+        // In turns, and each as often after the disk was written to by another. The first turns do not count: what was written
+        // before still keeps the disk busy.
+        rustix::fs::sync();
+        for turn in 0..=rounds {
+            for at in 0..layouts.len() {
+                let at = (at + turn) % layouts.len();
+                let (layout, rates) = (layouts[at].as_mut(), &mut rates[at]);
+                let took = round(layout, tasks)?;
                 eprintln!("{}: {took:.2?}", layout.name());
+                rustix::fs::sync();
                 for (rates, took) in rates[crowded].iter_mut().zip(took) {
-                    rates.push(tasks as f64 / took.as_secs_f64());
+                    if turn > 0 {
+                        rates.push(tasks as f64 / took.as_secs_f64());
+                    }
                 }
             }
         }

@@ -53,7 +53,7 @@ async fn fill(storage: &Fresh<'_>, crowd: Crowd, many: usize) -> Outcome {
     let payload = r#"{"user":{"planned":0,"email":"user12345@example.com"}}"#;
     match storage {
         Fresh::Memory(_) => {}
-        Fresh::Sqlite(directory) => {
+        Fresh::Sqlite(directory, _) => {
             let sql = Connection::open(directory.path().join("tasks.db"))?;
             sql.execute_batch(&format!(
                 "BEGIN;

@@ -1,7 +1,7 @@
 //! The floors: by hand, for these tasks and nothing else, as durable as evertask's own.
 //!
 //! In memory: a tokio channel and a spawned task for each, with the same JSON. On SQLite: bare transactions on evertask's tables,
-//! 100 tasks to each. On a server: [`bare`](crate::bare).
+//! as many tasks to each as evertask had in the mean of the run before. On a server: [`bare`](crate::bare).
 
 use std::{
     path::Path,
@@ -22,8 +22,8 @@ use crate::{
     work::{Welcome, ran, until_ran},
 };
 
-/// Tasks in a transaction.
-const BATCH: usize = 100;
+/// Tasks in a transaction, where it is not known how many evertask had.
+pub(crate) const BATCH: usize = 100;
 
 /// The floor of one storage.
 pub(crate) enum Floor<'s> {
@@ -46,15 +46,22 @@ impl<'s> Floor<'s> {
         })
     }
 
-    /// Tasks per second.
-    pub(crate) async fn rate(&mut self, what: What, tasks: usize) -> Outcome<f64> {
+    /// Tasks per second, so many to a transaction.
+    pub(crate) async fn rate(&mut self, what: What, tasks: usize, batch: usize) -> Outcome<f64> {
         let all: Vec<_> = (0..tasks as u64).map(Welcome::to).collect();
         let took = match self {
             Self::Tokio => tokio_takes(what, all).await?,
-            Self::Sqlite(floor, _) => sqlite_takes(floor, what, &all)?,
+            Self::Sqlite(floor, _) => sqlite_takes(floor, what, &all, batch)?,
             Self::Server(bare) => bare.takes(what, &all).await?,
         };
         Ok(tasks as f64 / took.as_secs_f64())
+    }
+
+    /// Tasks per second that a thread stores one by one, each time it is asked; where a thread has to be asked.
+    pub(crate) async fn asked(self, tasks: usize) -> Outcome<Option<f64>> {
+        let Self::Sqlite(floor, _directory) = self else { return Ok(None) };
+        let took = floor.asked((0..tasks as u64).map(Welcome::to).collect()).await?;
+        Ok(Some(tasks as f64 / took.as_secs_f64()))
     }
 
     /// Runs what arrives, until nothing more does.
@@ -137,8 +144,12 @@ async fn tokio_takes(what: What, all: Vec<Welcome>) -> Outcome<Duration> {
     Ok(start.elapsed())
 }
 
-fn sqlite_takes(floor: &mut sqlite::Floor, what: What, all: &[Welcome]) -> Outcome<Duration> {
-    let batch = if what == What::Store(1) { 1 } else { BATCH };
+fn sqlite_takes(
+    floor: &mut sqlite::Floor,
+    what: What,
+    all: &[Welcome],
+    batch: usize,
+) -> Outcome<Duration> {
     let mut start = Instant::now();
     if what == What::Drain {
         for some in all.chunks(5_000) {

@@ -7,10 +7,10 @@ use tokio::task::JoinSet;
 
 use crate::{
     Outcome, Scale,
-    floor::Floor,
+    floor::{BATCH, Floor},
     machine, sql,
     subject::Subject,
-    table::Table,
+    table::{Table, percentile},
     work::{Welcome, ran, until_ran, welcome},
 };
 
@@ -39,16 +39,34 @@ pub(crate) async fn rates(scale: &Scale, subject: &Subject, table: &mut Table) -
     for (name, what) in cases {
         let tasks = if what == What::Store(1) { scale.tasks / 20 } else { scale.tasks };
         let (mut runs, mut floors) = (Vec::new(), Vec::new());
+        let (mut batches, mut asked) = (Vec::new(), Vec::new());
         for _ in 0..scale.repetitions {
-            runs.push(run(subject, what, tasks).await?);
-            floors.push(Floor::open(subject, &scale.place).await?.rate(what, tasks).await?);
+            let (rate, batch) = run(subject, what, tasks).await?;
+            runs.push(rate);
+            batches.extend(batch);
+            let batch = batch.map_or(BATCH, |batch| batch.round().max(1.0) as usize);
+            let mut floor = Floor::open(subject, &scale.place).await?;
+            floors.push(floor.rate(what, tasks, batch).await?);
+            if what == What::Store(1) && !batches.is_empty() {
+                let floor = Floor::open(subject, &scale.place).await?;
+                asked.extend(floor.asked(tasks).await?);
+            }
         }
-        capacity = table.rate(subject.name(), name, runs, floors);
+        let name = match percentile(&mut batches, 50) {
+            batch if batch.is_nan() => name.to_owned(),
+            batch => format!("{name}, {batch:.0} to a commit"),
+        };
+        capacity = table.rate(subject.name(), &name, runs.clone(), floors);
+        if !asked.is_empty() {
+            let name = "the same, beside commits that a thread is asked for";
+            table.rate(subject.name(), name, runs, asked);
+        }
     }
     Ok(capacity)
 }
 
-async fn run(subject: &Subject, what: What, tasks: usize) -> Outcome<f64> {
+/// Tasks per second and, where that is known, how many there were to a commit.
+async fn run(subject: &Subject, what: What, tasks: usize) -> Outcome<(f64, Option<f64>)> {
     let storage = subject.fresh()?;
     if what == What::Drain {
         let client = storage.builder().await?.client().await?;
@@ -62,6 +80,7 @@ async fn run(subject: &Subject, what: What, tasks: usize) -> Outcome<f64> {
         What::Drain | What::Both(_) => storage.builder().await?.start().await?,
     };
     let start = if what == What::Drain { start } else { Instant::now() };
+    let commits = storage.commits();
     match what {
         What::Store(dispatchers) | What::Both(dispatchers) => {
             store(&runtime, dispatchers, tasks).await?;
@@ -77,7 +96,11 @@ async fn run(subject: &Subject, what: What, tasks: usize) -> Outcome<f64> {
     runtime.shutdown().await?;
     let stores_only = matches!(what, What::Store(_) | What::Bulk);
     let took = if stores_only { stored } else { start.elapsed() };
-    Ok(tasks as f64 / took.as_secs_f64())
+    let batch = storage.commits().zip(commits).map(|(now, before)| {
+        // Clients do not commit anything else; a node some half a dozen times.
+        tasks as f64 / (now - before).max(1) as f64
+    });
+    Ok((tasks as f64 / took.as_secs_f64(), batch))
 }
 
 async fn store(runtime: &Runtime, dispatchers: usize, tasks: usize) -> Outcome {

@@ -7,6 +7,7 @@ use evertask::{
     storage::{Memory, MySql, Postgres, Sqlite},
 };
 use evertask_servers::{Cluster, Mariadb};
+use tokio::sync::OnceCell;
 
 use crate::Outcome;
 
@@ -45,7 +46,7 @@ impl Subject {
     pub(crate) fn fresh(&self) -> Outcome<Fresh<'_>> {
         Ok(match self {
             Self::Memory => Fresh::Memory(Memory::new()),
-            Self::Sqlite(place) => Fresh::Sqlite(tempfile::tempdir_in(place)?),
+            Self::Sqlite(place) => Fresh::Sqlite(tempfile::tempdir_in(place)?, OnceCell::new()),
             Self::Postgres(server) => Fresh::Postgres(server, evertask_servers::schema()),
             Self::Mariadb(server) => Fresh::Mariadb(server, evertask_servers::schema()),
         })
@@ -55,7 +56,7 @@ impl Subject {
 /// A storage of its own for one run.
 pub(crate) enum Fresh<'s> {
     Memory(Memory),
-    Sqlite(tempfile::TempDir),
+    Sqlite(tempfile::TempDir, OnceCell<Sqlite>),
     /// In this schema.
     Postgres(&'s Cluster, String),
     /// In tables whose names begin so.
@@ -63,13 +64,22 @@ pub(crate) enum Fresh<'s> {
 }
 
 impl Fresh<'_> {
+    /// How many transactions have been committed, where that is known.
+    pub(crate) fn commits(&self) -> Option<u64> {
+        match self {
+            Self::Sqlite(_, storage) => Some(storage.get()?.traffic().0),
+            _ => None,
+        }
+    }
+
     /// A node or a client on it.
     pub(crate) async fn builder(&self) -> Outcome<Builder> {
         let builder = Runtime::builder();
         Ok(match self {
             Self::Memory(memory) => builder.storage(memory.clone()),
-            Self::Sqlite(directory) => {
-                builder.storage(Sqlite::open(directory.path().join("tasks.db")).await?)
+            Self::Sqlite(directory, storage) => {
+                let open = || Sqlite::open(directory.path().join("tasks.db"));
+                builder.storage(storage.get_or_try_init(open).await?.clone())
             }
             Self::Postgres(server, schema) => {
                 builder.storage(Postgres::options().schema(schema).connect(server.url()).await?)

@@ -1,7 +1,8 @@
 //! Which requests share a commit, and how long one is put off for those who may come again.
 //!
-//! Whoever was just answered often asks again at once, but a little too late for the next commit. Were that one not put off for
-//! a moment, a crowd would split in two halves that take turns, and each commit would serve only one of them.
+//! Whoever was just answered often asks again at once, but a little too late for the next commit. So whoever comes while a
+//! transaction is open still joins it, and were it not put off for a moment where some are missing, a crowd would split in two halves
+//! that take turns, and each commit would serve only one of them.
 
 use std::{
     sync::mpsc::Receiver,
@@ -10,6 +11,9 @@ use std::{
 };
 
 use super::request::Ask;
+
+/// The requests of one commit.
+pub(super) type Batch = Vec<Box<dyn Ask>>;
 
 /// Most requests in one commit, and most that may wait for one.
 pub(super) const REQUESTS_MAX: usize = 1_024;
@@ -39,25 +43,18 @@ impl Crowd {
         self.until = Instant::now() + (took / 4).min(MOMENT);
     }
 
-    /// The requests of the next commit: all that are there, and those that come soon until the crowd is together again.
-    pub(super) fn gather(
-        &self,
-        inbox: &Receiver<Box<dyn Ask>>,
-        first: Box<dyn Ask>,
-    ) -> Vec<Box<dyn Ask>> {
-        let mut rows = first.label().rows;
-        let mut batch = vec![first];
-        while rows < ROWS_MAX && batch.len() < REQUESTS_MAX {
-            if let Ok(next) = inbox.try_recv() {
-                rows = rows.saturating_add(next.label().rows);
-                batch.push(next);
-                continue;
+    /// Adds to the requests of a commit those that are there, as far as they fit. If there are none, those of the crowd are waited
+    /// for that may come soon. False once nobody else is to be in this commit.
+    pub(super) fn gather(&self, inbox: &Receiver<Box<dyn Ask>>, batch: &mut Batch) -> bool {
+        while has_room(batch) {
+            if take(inbox, batch) {
+                return true;
             }
             let Some(nap) = self.nap(batch.len(), Instant::now()) else { break };
             // Not asleep on the inbox: there, each one that comes would have to wake this thread.
             thread::sleep(nap);
         }
-        batch
+        false
     }
 
     /// How long to sleep before the next look, if with so many together it is worth one.
@@ -65,6 +62,22 @@ impl Crowd {
         let left = self.until.saturating_duration_since(now);
         (together < self.size && !left.is_zero()).then_some(left.min(NAP))
     }
+}
+
+/// Adds to the requests of a commit those that are there, as far as they fit. True if there were any.
+pub(super) fn take(inbox: &Receiver<Box<dyn Ask>>, batch: &mut Batch) -> bool {
+    let before = batch.len();
+    while has_room(batch)
+        && let Ok(next) = inbox.try_recv()
+    {
+        batch.push(next);
+    }
+    batch.len() > before
+}
+
+fn has_room(batch: &[Box<dyn Ask>]) -> bool {
+    let rows = batch.iter().fold(0, |rows: usize, one| rows.saturating_add(one.label().rows));
+    rows < ROWS_MAX && batch.len() < REQUESTS_MAX
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::{
     task::{TaskId, TaskState},
 };
 
-/// A write transaction under way. All that runs in it sees the same instant.
+/// A write transaction under way. Requests that run in it together see the same instant; those that join it later, a later one.
 pub(super) struct Transaction<'w> {
     pub(super) conn: &'w Connection,
     pub(super) lanes: &'w mut Lanes,

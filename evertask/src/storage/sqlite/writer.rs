@@ -1,8 +1,8 @@
 //! The one thread that writes, and how what waits for it shares a commit.
 //!
-//! While one commit is under way, requests gather; when it is done, all of them run in the next one. Nobody gets an answer
-//! before the commit that holds what he asked for. If a request fails, the transaction is rolled back and each request of it
-//! runs again in one of its own, so that only the guilty one is told.
+//! While one commit is under way, requests gather; when it is done, all of them run in the next transaction, and so do those that
+//! come before it is committed. Nobody gets an answer before the commit that holds what he asked for. If a request fails, the
+//! transaction is rolled back and each request of it runs again in one of its own, so that only the guilty one is told.
 
 use std::{
     any::Any,
@@ -23,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::{
     connection::{Settings, open_writer},
-    crowd::{Crowd, REQUESTS_MAX},
+    crowd::{self, Batch, Crowd, REQUESTS_MAX},
     error::{closed, concerns_all, moved, storage_error},
     filesystem::identity,
     lane::Lanes,
@@ -212,9 +212,10 @@ impl Desk {
 
     fn run(mut self, inbox: &Receiver<Box<dyn Ask>>) {
         while let Some(first) = self.wait(inbox) {
-            let mut batch = self.crowd.gather(inbox, first);
-            batch.sort_by_key(|request| request.label().turn);
-            self.serve(&mut batch);
+            let mut batch = vec![first];
+            // Before the lock is asked for: should it not be had, all who wait are told at once.
+            crowd::take(inbox, &mut batch);
+            self.serve(batch, inbox);
         }
     }
 
@@ -234,20 +235,21 @@ impl Desk {
         inbox.recv().ok()
     }
 
-    fn serve(&mut self, batch: &mut [Box<dyn Ask>]) {
+    /// Serves these requests, and those that come meanwhile.
+    fn serve(&mut self, mut batch: Batch, inbox: &Receiver<Box<dyn Ask>>) {
         let start = Instant::now();
-        match self.commit(batch, false) {
+        match self.commit(&mut batch, Some(inbox)) {
             Ok(rings) => {
                 let all = REQUESTS_MAX - self.places.available_permits();
                 self.crowd.served(batch.len(), all, start.elapsed());
                 // First, so that whoever has an answer can rely on what it means having been told.
                 rings.ring(&self.bell);
-                for request in batch {
+                for mut request in batch {
                     request.answer(Ok(()));
                 }
             }
             Err(Failed::Error(error)) if concerns_all(&error) => {
-                for request in batch {
+                for mut request in batch {
                     request.answer(Err(storage_error(&self.path, request.label().doing, &error)));
                 }
             }
@@ -259,29 +261,35 @@ impl Desk {
         }
     }
 
-    fn serve_alone(&mut self, request: &mut Box<dyn Ask>) {
-        let committed = self.commit(std::slice::from_mut(request), true);
-        match committed {
+    fn serve_alone(&mut self, request: Box<dyn Ask>) {
+        let doing = request.label().doing;
+        let mut batch = vec![request];
+        let committed = match self.commit(&mut batch, None) {
             Ok(rings) => {
                 rings.ring(&self.bell);
-                request.answer(Ok(()));
+                Ok(())
             }
-            Err(Failed::Error(error)) => {
-                request.answer(Err(storage_error(&self.path, request.label().doing, &error)));
-            }
+            Err(Failed::Error(error)) => Err(storage_error(&self.path, doing, &error)),
             Err(Failed::Panic(message)) => {
                 let message = format!(
-                    "{}: evertask itself panicked ({message}), and nothing was changed; please report this",
-                    request.label().doing
+                    "{doing}: evertask itself panicked ({message}), and nothing was changed; please report this"
                 );
-                request.answer(Err(StorageError::new(StorageErrorKind::Other, message)));
+                Err(StorageError::new(StorageErrorKind::Other, message))
             }
+        };
+        if let Some(mut request) = batch.pop() {
+            request.answer(committed);
         }
     }
 
-    /// Runs the requests in one transaction. If that fails, it leaves nothing behind.
-    fn commit(&mut self, batch: &mut [Box<dyn Ask>], alone: bool) -> Result<Rings, Failed> {
-        let tried = catch_unwind(AssertUnwindSafe(|| self.try_commit(batch, alone)));
+    /// Runs the requests in one transaction, and those that come meanwhile, if they are to be let in. If that fails, it leaves
+    /// nothing behind but the requests.
+    fn commit(
+        &mut self,
+        batch: &mut Batch,
+        inbox: Option<&Receiver<Box<dyn Ask>>>,
+    ) -> Result<Rings, Failed> {
+        let tried = catch_unwind(AssertUnwindSafe(|| self.try_commit(batch, inbox)));
         let failed = match tried {
             Ok(Ok(rings)) => {
                 self.commits.fetch_add(1, Ordering::Relaxed);
@@ -295,7 +303,11 @@ impl Desk {
         Err(failed)
     }
 
-    fn try_commit(&mut self, batch: &mut [Box<dyn Ask>], alone: bool) -> rusqlite::Result<Rings> {
+    fn try_commit(
+        &mut self,
+        batch: &mut Batch,
+        inbox: Option<&Receiver<Box<dyn Ask>>>,
+    ) -> rusqlite::Result<Rings> {
         if !self.conn.is_autocommit() {
             // The last rollback did not work.
             self.conn.prepare_cached("ROLLBACK")?.execute([])?;
@@ -316,9 +328,24 @@ impl Desk {
         }
         let now = self.clock.micros();
         let (conn, lanes) = (&self.conn, &mut self.lanes);
+        let alone = inbox.is_none();
         let mut tx = Transaction { conn, lanes, now, rings: Rings::default(), alone };
-        for request in batch {
-            request.run(&mut tx)?;
+        let mut done = 0;
+        loop {
+            batch[done..].sort_by_key(|request| request.label().turn);
+            let claims = batch.partition_point(|request| request.label().turn < Turn::Claim);
+            for request in &mut batch[done..claims] {
+                request.run(&mut tx)?;
+            }
+            done = claims;
+            if !inbox.is_some_and(|inbox| self.crowd.gather(inbox, batch)) {
+                break;
+            }
+            // What comes now counts its delays from now.
+            tx.now = self.clock.micros();
+        }
+        for claim in &mut batch[done..] {
+            claim.run(&mut tx)?;
         }
         let mut rings = tx.rings;
         self.conn.prepare_cached("COMMIT")?.execute([])?;

@@ -5,14 +5,17 @@ use std::{
     pin::pin,
     sync::{Arc, mpsc},
     task::Poll,
+    time::Duration,
 };
+
+use tokio::sync::oneshot;
 
 use super::{Place, ask, claim, keyed, number, task};
 use crate::{
     failure::Failure,
     storage::{
-        AttemptRecord, Dispatched, Inspect, NodeId, Settled, Settlement, Sqlite, Storage,
-        StorageErrorKind,
+        AttemptRecord, Dispatched, Due, Inspect, ManualClock, NewTask, NodeId, Settled, Settlement,
+        Sqlite, Storage, StorageErrorKind,
     },
     task::{AttemptEnd, TaskState},
     verdict::Verdict,
@@ -20,8 +23,15 @@ use crate::{
 
 /// Keeps the writer busy with a transaction until the sender is dropped, so that requests gather.
 async fn hold_up(sqlite: &Sqlite) -> mpsc::Sender<()> {
+    let (release, has_begun) = hold_up_next(sqlite);
+    has_begun.await.unwrap_err();
+    release
+}
+
+/// The same, once its turn comes; the receiver fails when it does.
+fn hold_up_next(sqlite: &Sqlite) -> (mpsc::Sender<()>, oneshot::Receiver<()>) {
     let (release, released) = mpsc::channel::<()>();
-    let (begun, has_begun) = tokio::sync::oneshot::channel::<()>();
+    let (begun, has_begun) = oneshot::channel();
     let this = sqlite.clone();
     let mut begun = Some(begun);
     tokio::spawn(async move {
@@ -32,8 +42,7 @@ async fn hold_up(sqlite: &Sqlite) -> mpsc::Sender<()> {
         })
         .await
     });
-    has_begun.await.unwrap_err();
-    release
+    (release, has_begun)
 }
 
 async fn until_waiting(sqlite: &Sqlite, requests: usize) {
@@ -44,7 +53,7 @@ async fn until_waiting(sqlite: &Sqlite, requests: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_shares_a_commit() {
+async fn what_comes_while_a_transaction_is_open_shares_its_commit() {
     let place = Place::new();
     let sqlite = place.open().await;
     let release = hold_up(&sqlite).await;
@@ -60,7 +69,7 @@ async fn what_waits_shares_a_commit() {
     for enqueue in enqueues {
         enqueue.await.unwrap().unwrap();
     }
-    assert_eq!(sqlite.0.writer.commits() - before, 2, "one that held up, one for all others");
+    assert_eq!(sqlite.0.writer.commits() - before, 1, "all join the one that was held up");
     assert_eq!(number(&sqlite, "SELECT count(*) FROM evertask_tasks").await, 64);
 }
 
@@ -95,6 +104,53 @@ async fn in_one_commit_what_ends_goes_first_and_claims_go_last() {
     let stored = storing.await.unwrap().unwrap().remove(0);
     assert_eq!(stored.how, Dispatched::Created);
     assert_eq!(claiming.await.unwrap()[0].id, stored.id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_sees_what_joins_its_transaction() {
+    let place = Place::new();
+    let sqlite = place.open().await;
+    let release = hold_up(&sqlite).await;
+    let claiming = tokio::spawn({
+        let sqlite = sqlite.clone();
+        async move { claim(&sqlite, NodeId::from_u128(1), 1, &["a"], 1).await }
+    });
+    until_waiting(&sqlite, 1).await;
+    // The claim and this one come together, and then another.
+    let (release_next, has_begun) = hold_up_next(&sqlite);
+    until_waiting(&sqlite, 2).await;
+    drop(release);
+    has_begun.await.unwrap_err();
+    let task = task("a");
+    let id = task.id;
+    let storing = tokio::spawn({
+        let sqlite = sqlite.clone();
+        async move { sqlite.enqueue(vec![task]).await }
+    });
+    until_waiting(&sqlite, 3).await;
+    drop(release_next);
+    storing.await.unwrap().unwrap();
+    assert_eq!(claiming.await.unwrap()[0].id, id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_joins_a_transaction_later_counts_from_when_it_came() {
+    let (place, clock) = (Place::new(), ManualClock::new());
+    let options = Sqlite::options().durable(false).clock(clock.clock());
+    let sqlite = options.open(place.file()).await.unwrap();
+    let release = hold_up(&sqlite).await;
+    clock.advance(Duration::from_secs(60));
+    let task = NewTask { due: Due::After(Duration::from_secs(10)), ..task("a") };
+    let id = task.id;
+    let storing = tokio::spawn({
+        let sqlite = sqlite.clone();
+        async move { sqlite.enqueue(vec![task]).await }
+    });
+    until_waiting(&sqlite, 1).await;
+    drop(release);
+    storing.await.unwrap().unwrap();
+    let due = sqlite.task(id).await.unwrap().unwrap().due;
+    assert_eq!(due.duration_since(clock.now()).unwrap(), Duration::from_secs(10));
 }
 
 #[tokio::test(flavor = "multi_thread")]
