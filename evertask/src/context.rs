@@ -165,7 +165,8 @@ impl Context {
         self.0.id.to_string()
     }
 
-    /// Resolves when the attempt is to stop: someone cancelled the task, the node shuts down, or it lost its lease.
+    /// Resolves when the attempt is to stop: someone cancelled the task, the node shuts down, it lost its lease, or it may have
+    /// lost it, since the storage could not be reached for as long.
     ///
     /// A handler that has asked gets [`grace`](crate::Builder::grace) (1 s) to tidy up and return; all others are dropped at
     /// their next await without notice.

@@ -65,7 +65,7 @@ pub enum EventKind {
     Failed,
     /// It was cancelled, or it expired.
     Cancelled,
-    /// The node shut down while it ran; it is pending again.
+    /// The node shut down while it ran, or could not reach the storage for its lease; it is pending again.
     Interrupted,
     /// Its handler asked to be called again later.
     Snoozed,

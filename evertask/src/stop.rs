@@ -13,6 +13,8 @@ pub(crate) enum Stop {
     Shutdown = 2,
     /// Another node has the lease.
     Lost = 3,
+    /// Another node may have the lease: the storage could not be reached for as long as it lasts.
+    CutOff = 4,
 }
 
 /// A signal that is given once and stays; the first reason stays too, unless the lease was lost, which beats all.
@@ -36,6 +38,7 @@ impl StopSignal {
             1 => Some(Stop::Cancel),
             2 => Some(Stop::Shutdown),
             3 => Some(Stop::Lost),
+            4 => Some(Stop::CutOff),
             _ => None,
         }
     }

@@ -4,6 +4,7 @@
 //! Whatever is random comes from a seed. `EVERTASK_CHAOS_SECONDS=3600` makes of the seconds of a test an hour, with another seed
 //! each time unless `EVERTASK_SEED` says which; that is for nights.
 
+mod alone;
 mod blocked;
 mod database;
 mod disk;

@@ -450,3 +450,85 @@ async fn health_answers_also_when_the_storage_does_not() {
     let health = health.expect("no answer");
     assert!(!health.ok && health.storage_error.is_some());
 }
+
+/// Out of touch with its storage while the rest of the world is not: what `renew` and `join` meet while this says so.
+fn cut_off_while(cut: &Arc<AtomicBool>) -> Faulty {
+    let cut = Arc::clone(cut);
+    Faulty::when(move |_, _| cut.load(Ordering::SeqCst).then_some(Fault::Fails))
+}
+
+#[evertask::handler(retries = 0)]
+async fn endless(log: State<Log>, ctx: Context) {
+    log.add(format!("begun {}", ctx.attempt()));
+    let _told = Dropped(&log);
+    std::future::pending::<()>().await;
+}
+
+struct Dropped<'l>(&'l Log);
+
+impl Drop for Dropped<'_> {
+    fn drop(&mut self) {
+        self.0.add("dropped");
+    }
+}
+
+/// Promise 3 and 4: others take a node for dead that has been silent for its lease, so it stops what they may be running by then.
+#[tokio::test(start_paused = true)]
+async fn who_is_out_of_touch_for_its_lease_stops_what_runs_and_not_sooner() {
+    let (cut, log) = (Arc::new(AtomicBool::new(false)), Log::default());
+    let storage = cut_off_while(&cut);
+    let builder = Runtime::builder().storage(storage.clone()).discover(false).state(log.clone());
+    let node = builder.handler::<endless>().concurrency(1).start().await.unwrap();
+    let task = endless::dispatch().on(&node).await.unwrap();
+    crate::until(async || log.len() == 1).await;
+    // Shorter than a lease, however often.
+    for _ in 0..3 {
+        cut.store(true, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        cut.store(false, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+    assert_eq!(log.len(), 1, "an outage that is shorter than a lease stops nothing");
+    cut.store(true, Ordering::SeqCst);
+    let start = tokio::time::Instant::now();
+    crate::until(async || log.len() == 2).await;
+    let after = start.elapsed();
+    assert_eq!(log.taken(), ["begun 1", "dropped"]);
+    let lease = Duration::from_secs(15);
+    // The last sign of life was sent up to a fifth of a lease before.
+    assert!(after <= lease && after >= lease * 3 / 4, "after {after:?}");
+    // Nothing begins meanwhile, and nobody has taken it: it goes on once the node is in touch again.
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(log.len(), 2, "{:?}", log.taken());
+    cut.store(false, Ordering::SeqCst);
+    crate::until(async || log.len() == 3).await;
+    assert_eq!(log.taken()[2], "begun 1", "no attempt was spent");
+    let info = task.info().await.unwrap().unwrap();
+    let told = info.attempts[0].error.clone().unwrap_or_default();
+    assert!(told.contains("had not reached the storage for its lease of 15s"), "{told}");
+    node.shutdown().await.unwrap();
+}
+
+/// What was taken over while the answer was lost is judged all the same, and written down.
+#[tokio::test(start_paused = true)]
+async fn a_seizure_whose_answer_is_lost_is_taken_up() {
+    let lost = AtomicBool::new(false);
+    let storage = Faulty::when(move |name, _| {
+        (name == "seize" && !lost.swap(true, Ordering::SeqCst)).then_some(Fault::LosesReply)
+    });
+    let log = Log::default();
+    let builder = || {
+        let builder = Runtime::builder().storage(storage.clone()).discover(false);
+        builder.state(log.clone()).handler::<endless>()
+    };
+    let first = builder().start().await.unwrap();
+    let task = endless::dispatch().on(&first).await.unwrap();
+    crate::until(async || log.len() == 1).await;
+    let second = builder().start().await.unwrap();
+    storage.inner.leave(first.health().await.node).await.unwrap();
+    crate::until(async || log.len() >= 3).await;
+    let info = task.info().await.unwrap().unwrap();
+    let ends: Vec<_> = info.attempts.iter().map(|attempt| attempt.end).collect();
+    assert!(ends.contains(&evertask::AttemptEnd::Lost), "{info:?}");
+    drop((first, second));
+}

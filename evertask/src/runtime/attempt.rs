@@ -145,11 +145,19 @@ pub(crate) fn ending(
     let Ran { outcome, output, output_error } = ran;
     let verdict = judge_outcome(shared, Some(entry), task, &outcome);
     let failure = match &outcome {
-        Outcome::Failed(failure) | Outcome::Unreadable(failure) => Some(failure),
+        Outcome::Failed(failure) | Outcome::Unreadable(failure) => Some(failure.clone()),
+        Outcome::Interrupted if ctx.stop().reason() == Some(Stop::CutOff) => {
+            let lease = shared.settings.lease;
+            let why = format!(
+                "stopped, as this node had not reached the storage for its lease of {lease:?}"
+            );
+            Some(Failure::new(AttemptEnd::Interrupted, why))
+        }
         _ => None,
     };
     let record = attempt_end(&outcome).map(|end| {
-        AttemptRecord::new(shared.node.id, Arc::clone(&shared.settings.binary), end, failure)
+        let binary = Arc::clone(&shared.settings.binary);
+        AttemptRecord::new(shared.node.id, binary, end, failure.as_ref())
     });
     let mut settlement = Settlement::new(task.id, task.lease, verdict);
     settlement.output = output;
@@ -159,7 +167,7 @@ pub(crate) fn ending(
     settlement.ran = took;
     settlement.effects = ctx.take_effects();
     let mut ending = Ending::of(settlement, task);
-    ending.failure = failure.cloned();
+    ending.failure = failure;
     ending.hooks = Some((Arc::clone(entry), ctx.clone(), task.payload.clone()));
     ending
 }
@@ -202,7 +210,7 @@ async fn bounded(
         (Stop::Lost, _) => None,
         (_, Some(ran)) if ran.outcome == Outcome::Completed => Some(ran),
         (Stop::Cancel, _) => Some(nothing(cancelled())),
-        (Stop::Shutdown, _) => Some(nothing(Outcome::Interrupted)),
+        (Stop::Shutdown | Stop::CutOff, _) => Some(nothing(Outcome::Interrupted)),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
         calls::{LIMIT, limited},
         claimer, declarations,
         health::by_who_runs,
-        keeper, pulse, settler, ticker,
+        keeper, pruner, pulse, rescue, settler, ticker, touch,
     },
     storage::StorageError,
 };
@@ -39,6 +39,9 @@ pub(crate) async fn start(shared: &Arc<Shared>) -> Result<(), StartError> {
     }
     keep_running(shared, "settle", |shared| Box::pin(settler::run(shared)));
     keep_running(shared, "keep", |shared| Box::pin(keeper::run(shared)));
+    keep_running(shared, "touch", |shared| Box::pin(touch::run(shared)));
+    keep_running(shared, "rescue", |shared| Box::pin(rescue::run(shared)));
+    keep_running(shared, "prune", |shared| Box::pin(pruner::run(shared)));
     keep_running(shared, "claim", |shared| Box::pin(claimer::run(shared)));
     keep_running(shared, "tick", |shared| Box::pin(ticker::run(shared)));
     keep_running(shared, "declare", |shared| Box::pin(declarations::run(shared)));

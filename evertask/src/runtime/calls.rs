@@ -106,7 +106,14 @@ async fn caught<T>(call: impl Future<Output = Result<T, StorageError>>) -> Resul
 pub(crate) async fn limited<T>(
     call: impl Future<Output = Result<T, StorageError>>,
 ) -> Option<Result<T, StorageError>> {
-    timeout(LIMIT, caught(call)).await.ok()
+    within(LIMIT, call).await
+}
+
+async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, StorageError>>,
+) -> Option<Result<T, StorageError>> {
+    timeout(limit, caught(call)).await.ok()
 }
 
 impl Call {
@@ -114,8 +121,17 @@ impl Call {
         &self,
         call: impl Future<Output = Result<T, StorageError>>,
     ) -> Result<T, StorageError> {
-        let result = limited(call).await.unwrap_or_else(|| {
-            let what = format!("no answer from the storage within {LIMIT:?}");
+        self.make_within(LIMIT, call).await
+    }
+
+    /// The same with another limit, for what has to be tried again sooner.
+    pub(crate) async fn make_within<T>(
+        &self,
+        limit: Duration,
+        call: impl Future<Output = Result<T, StorageError>>,
+    ) -> Result<T, StorageError> {
+        let result = within(limit, call).await.unwrap_or_else(|| {
+            let what = format!("no answer from the storage within {limit:?}");
             Err(StorageError::new(StorageErrorKind::Unavailable, what))
         });
         self.went(result.as_ref().map(drop));

@@ -1,4 +1,4 @@
-//! Keeps storage and node of one mind: signs of life, orders, a look after other nodes, deletion of what is out of time.
+//! Keeps storage and node of one mind about what the node holds: it renews, follows orders, gives back what it does not know of.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{
     chance::jittered,
-    runtime::{Shared, attempt, claimer, rescue, watch::Watch},
+    runtime::{Shared, attempt, calls::LIMIT, rescue},
     stop::Stop,
     storage::{Beat, Held, Settled, Settlement},
     task::TaskId,
@@ -14,28 +14,18 @@ use crate::{
 
 /// How often a busy node looks after what it holds.
 const BUSY: Duration = Duration::from_secs(1);
-/// The most that is pruned in one go.
-const PRUNE: usize = 1_000;
-/// How often there may be a round of pruning.
-const PRUNE_EVERY: Duration = Duration::from_secs(30);
-/// How soon to look again after what could not be taken over.
-const LOCKED: Duration = Duration::from_millis(250);
-/// How often to look after peers and orders where nothing rings and no signs of life are needed.
+/// How often to renew where nothing rings, nothing is held, and no signs of life are needed from here.
 const SAFETY: Duration = Duration::from_secs(120);
 
 /// The loop.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut orders = shared.storage.bell().listen_orders();
-    let mut peers = shared.storage.bell().listen_peers();
-    let beats = shared.storage.needs_beats();
-    let every = if beats { shared.settings.lease / 5 } else { SAFETY };
-    let mut watch = Watch::new(shared.settings.lease);
-    let (mut renew_at, mut peers_at, mut prune_at) =
-        (Instant::now(), Instant::now(), soon(PRUNE_EVERY));
+    let mut renewed = Instant::now();
+    let mut pause = Duration::ZERO;
     loop {
         let busy = shared.desk.len() > 0;
         let busy_at = Instant::now() + if busy { BUSY } else { SAFETY };
-        let next = renew_at.min(peers_at).min(prune_at).min(busy_at);
+        let renew_at = renewed + pause.min(longest(&shared, busy));
         tokio::select! {
             biased;
             () = shared.left.wait() => return,
@@ -43,73 +33,87 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 if rung.is_err() {
                     return;
                 }
-                renew_at = Instant::now();
-            }
-            rung = peers.changed() => {
-                if rung.is_err() {
-                    return;
-                }
-                peers_at = Instant::now();
+                pause = Duration::ZERO;
             }
             () = shared.desk.busy.notified() => continue,
-            () = sleep_until(next) => {}
+            () = sleep_until(renew_at.min(busy_at)) => {}
         }
         for task in shared.desk.overdue() {
             attempt::give_back(&shared, &task);
         }
         let unmarked = shared.desk.unmarked();
-        let now = Instant::now();
-        if now >= renew_at || !unmarked.is_empty() {
-            renew_at = match renew(&shared, unmarked).await {
-                Ok(true) => soon(jittered(every)),
+        let due = Instant::now() >= renewed + pause.min(longest(&shared, busy));
+        if due || !unmarked.is_empty() || shared.is_to_announce_itself() {
+            pause = match renew(&shared, unmarked).await {
+                Ok(true) => jittered(SAFETY),
                 // A claim was under way: what it brought is compared in a moment.
-                Ok(false) => soon(Duration::from_millis(50)),
-                Err(()) => {
-                    // What keeps our signs of life from the storage may well keep those of the others.
-                    watch.forget();
-                    soon(Duration::from_millis(500))
-                }
+                Ok(false) => Duration::from_millis(50),
+                Err(()) => Duration::from_millis(500),
             };
-        }
-        if now >= peers_at {
-            rescue::look_after_peers(&shared, &mut watch).await;
-            // As soon as one may be dead. If that is now, what it holds is locked: by another rescuer, who may have been stopped.
-            let next = watch.next().map(|at| if at > Instant::now() { at } else { soon(LOCKED) });
-            let usual = soon(jittered(every));
-            peers_at = next.map_or(usual, |at| at.min(usual));
-        }
-        if now >= prune_at {
-            prune_at = soon(prune(&shared).await);
+            renewed = Instant::now();
         }
     }
 }
 
-fn soon(delay: Duration) -> Instant {
-    Instant::now() + delay
+/// The longest between two renewals. Where they are the signs of life, there are several within a lease; so there are while
+/// something is held that others may have taken or cancelled. Else it is enough to show now and then that the executor moves.
+fn longest(shared: &Shared, busy: bool) -> Duration {
+    let beats = shared.storage.needs_beats();
+    let by_itself = shared.storage.since_beat(shared.node.id).is_some();
+    if beats && (busy || !by_itself) {
+        shared.settings.lease / 5
+    } else if by_itself {
+        SAFETY.min(shared.settings.stall_limit / 4)
+    } else {
+        SAFETY
+    }
+}
+
+/// How long a renewal may take. One that is the node's only sign of life leaves time for others within a lease.
+fn limit(shared: &Shared) -> Duration {
+    let lives_by_it =
+        shared.storage.needs_beats() && shared.storage.since_beat(shared.node.id).is_none();
+    if lives_by_it { LIMIT.min(shared.settings.lease / 4) } else { LIMIT }
 }
 
 /// Renews, and does what storage says: stop what is cancelled or lost, give back what we do not know we hold.
 ///
 /// `Ok(false)`: part of the answer could not be understood yet.
 async fn renew(shared: &Arc<Shared>, begun: Vec<(TaskId, u64)>) -> Result<bool, ()> {
+    let limit = limit(shared);
+    if shared.is_to_announce_itself() {
+        // Signed off, or forgotten: a node that only renewed would be one of which nothing else is known.
+        let join = shared.storage.join(shared.node.clone());
+        match shared.calls.renew.make_within(limit, join).await {
+            Ok(()) => shared.touch.announced(),
+            Err(error) => {
+                shared.trouble(&shared.calls.renew, &error);
+                return Err(());
+            }
+        }
+    }
+    let sent = Instant::now();
     let mut beat = Beat::new(shared.node.id);
     beat.begun.clone_from(&begun);
     // Asked before storage is: what comes onto the desk later cannot be missing in the answer.
     let before = shared.desk.leases();
     let claims_done = shared.desk.claims_done();
-    let held = match shared.calls.renew.make(shared.storage.renew(beat)).await {
+    let held = match shared.calls.renew.make_within(limit, shared.storage.renew(beat)).await {
         Ok(held) => held,
         Err(error) => {
             shared.trouble(&shared.calls.renew, &error);
             return Err(());
         }
     };
+    shared.touch.renewed(sent);
     shared.desk.mark(&begun);
     let mut understood = true;
     for Held { id, lease, claim, cancel } in &held {
         if !shared.desk.holds(*id, *lease) {
             if *claim > claims_done {
                 understood = false;
+            } else if *claim == 0 {
+                understood &= rescue::take_up(shared, *id, *lease).await;
             } else {
                 give_back_stray(shared, *id, *lease).await;
             }
@@ -134,25 +138,5 @@ async fn give_back_stray(shared: &Shared, id: TaskId, lease: u64) {
         Ok(settled) if settled == [Settled::Refused] => {}
         Ok(_) => tracing::info!(%id, lease, "gave back a task whose claim was never answered"),
         Err(error) => shared.trouble(&shared.calls.settle, &error),
-    }
-}
-
-/// Deletes what is out of its time; returns how long until the next round.
-async fn prune(shared: &Arc<Shared>) -> Duration {
-    match shared.calls.prune.make(shared.storage.prune(PRUNE)).await {
-        Ok(pruned) => {
-            claimer::tell_expired(shared, pruned.expired);
-            match pruned.next {
-                // A full round: the next one soon, but not at the cost of the tasks themselves.
-                Some(next) if next.is_zero() => Duration::from_millis(100),
-                Some(next) => next.max(PRUNE_EVERY).min(Duration::from_secs(3600)),
-                // Nothing is kept for a time; whatever ends from now on is kept at least for a while.
-                None => Duration::from_secs(600),
-            }
-        }
-        Err(error) => {
-            shared.trouble(&shared.calls.prune, &error);
-            PRUNE_EVERY
-        }
     }
 }

@@ -37,6 +37,7 @@ mod own;
 mod pace;
 mod patience;
 mod probe;
+mod pruner;
 mod pulse;
 mod rescue;
 mod revision;
@@ -45,6 +46,7 @@ pub(crate) mod settings;
 mod settler;
 mod shutdown;
 mod ticker;
+mod touch;
 mod url;
 mod watch;
 
@@ -64,6 +66,7 @@ use self::{
     pulse::Pulse,
     settings::Settings,
     settler::Settler,
+    touch::Touch,
 };
 
 /// A running evertask: it runs tasks, dispatches them and answers questions about them.
@@ -127,6 +130,9 @@ pub(crate) struct Shared {
     calls: Calls,
     pulse: Pulse,
     probe: Probe,
+    touch: Touch,
+    /// Held from taking tasks over until they are judged.
+    rescuing: tokio::sync::Mutex<()>,
     claim_next: AtomicU64,
     /// It runs tasks; a client does not.
     runs: bool,
@@ -168,6 +174,8 @@ impl Shared {
             calls: Calls::new(),
             pulse: Pulse::new(),
             probe: Probe::default(),
+            touch: Touch::new(),
+            rescuing: tokio::sync::Mutex::new(()),
             claim_next: AtomicU64::new(1),
             settings,
             runs,

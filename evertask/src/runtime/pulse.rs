@@ -134,7 +134,7 @@ impl Seen {
 
     fn moves_again(&mut self, shared: &Shared) {
         if std::mem::take(&mut self.given_up) {
-            // The keeper renews, which makes the node alive again, and stops what others have taken meanwhile.
+            // The keeper announces the node anew and renews, which stops what others have taken meanwhile.
             shared.storage.bell().orders();
         }
         let mut stalled = shared.pulse.stalled.lock().unwrap_or_else(PoisonError::into_inner);
@@ -164,6 +164,7 @@ impl Seen {
 fn give_up(shared: &Shared) {
     let limit = shared.settings.stall_limit;
     tracing::error!(node = %shared.node.id, ?limit, "the executor has stood still for too long; other nodes may take the tasks of this one");
+    shared.touch.signed_off();
     leave(shared);
 }
 

@@ -1,27 +1,68 @@
 //! Finds dead nodes and takes over what they held: seize, judge, settle.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
+    chance::jittered,
     event::EventKind,
     failure::Failure,
-    runtime::{Shared, watch::Watch},
+    runtime::{Shared, patience::Patience, watch::Watch},
     storage::{AttemptRecord, Ended, Lost, NodeId, Settled, Settlement, StorageError},
-    task::{AttemptEnd, TaskState},
+    task::{AttemptEnd, TaskId, TaskState},
     verdict::{History, Outcome, judge},
 };
 
-/// Looks for dead nodes and takes over what they held.
-pub(crate) async fn look_after_peers(shared: &Arc<Shared>, watch: &mut Watch) {
+/// How soon to look again after what could not be taken over.
+const LOCKED: Duration = Duration::from_millis(250);
+/// How soon to look again while out of touch.
+const OUT_OF_TOUCH: Duration = Duration::from_millis(500);
+/// How often to look where nothing rings and a node does not die of being silent.
+const SAFETY: Duration = Duration::from_secs(120);
+
+/// The loop.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut peers = shared.storage.bell().listen_peers();
+    let every = if shared.storage.needs_beats() { shared.settings.lease / 5 } else { SAFETY };
+    let mut watch = Watch::new(shared.settings.lease);
+    let mut look_at = Instant::now();
+    loop {
+        tokio::select! {
+            biased;
+            () = shared.left.wait() => return,
+            rung = peers.changed() => {
+                if rung.is_err() {
+                    return;
+                }
+            }
+            () = sleep_until(look_at) => {}
+        }
+        look_at = if look_after_peers(&shared, &mut watch).await {
+            // As soon as one may be dead. If that is now, what it holds is locked: by another rescuer, who may have been stopped.
+            let next = watch.next().map(|at| at.max(Instant::now() + LOCKED));
+            let usual = Instant::now() + jittered(every);
+            next.map_or(usual, |at| at.min(usual))
+        } else {
+            Instant::now() + OUT_OF_TOUCH.min(every)
+        };
+    }
+}
+
+/// Looks for dead nodes and takes over what they held. False if this node is out of touch: then it has seen nobody die.
+async fn look_after_peers(shared: &Arc<Shared>, watch: &mut Watch) -> bool {
+    // What keeps our signs of life from the storage may well keep those of the others.
+    if !shared.is_in_touch() {
+        watch.forget();
+        return false;
+    }
     let asked = Instant::now();
     let peers = match shared.calls.peers.make(shared.storage.peers(shared.node.id)).await {
         Ok(peers) => peers,
         Err(error) => {
             shared.trouble(&shared.calls.peers, &error);
             watch.forget();
-            return;
+            return false;
         }
     };
     for node in watch.look(&peers, asked, Instant::now()) {
@@ -29,10 +70,12 @@ pub(crate) async fn look_after_peers(shared: &Arc<Shared>, watch: &mut Watch) {
             shared.trouble(&shared.calls.peers, &error);
         }
     }
+    true
 }
 
 /// Takes over everything a dead node held and judges it.
 async fn rescue(shared: &Arc<Shared>, dead: NodeId) -> Result<(), StorageError> {
+    let _until_judged = shared.rescuing.lock().await;
     loop {
         let lost =
             shared.calls.peers.make(shared.storage.seize(dead, shared.node.id, 1_000)).await?;
@@ -40,27 +83,65 @@ async fn rescue(shared: &Arc<Shared>, dead: NodeId) -> Result<(), StorageError> 
             return Ok(());
         }
         tracing::warn!(node = %dead, tasks = lost.len(), "a node died; its tasks are pending again");
-        let settlements: Vec<_> = lost.iter().map(|lost| judge_lost(shared, lost)).collect();
-        let settled = shared.calls.settle.make(shared.storage.settle(settlements)).await?;
-        for (lost, settled) in lost.into_iter().zip(settled) {
-            let why = what_happened(&lost);
-            let kind = match settled {
-                Settled::Applied(TaskState::Failed) => {
-                    tracing::error!(
-                        id = %lost.id, name = &*lost.name, queue = &*lost.queue, losses = lost.lost_alone + 1,
-                        "failed for good: node after node died while this task ran and nothing else did; retry it once \
-                         its handler is mended"
-                    );
-                    EventKind::Failed
-                }
-                Settled::Applied(TaskState::Cancelled) => EventKind::Cancelled,
-                Settled::Applied(_) => EventKind::Rescued,
-                Settled::Refused | Settled::Unstorable(_) => continue,
-            };
-            let ended =
-                Ended { id: lost.id, name: lost.name, queue: lost.queue, attempt: lost.attempt };
-            shared.tell_ended(ended, kind, &why);
+        settle(shared, lost).await;
+    }
+}
+
+/// A task that this node has taken over and does not know of: the answer was lost that would have told of it. Whether its attempt
+/// had begun is not known any more. False if it may be one that is being judged at this moment.
+pub(crate) async fn take_up(shared: &Arc<Shared>, id: TaskId, lease: u64) -> bool {
+    let Ok(_until_judged) = shared.rescuing.try_lock() else { return false };
+    let Ok(Some(info)) = shared.task(id).await else { return false };
+    let lost = Lost {
+        id,
+        lease,
+        name: info.name.as_str().into(),
+        queue: info.queue.as_str().into(),
+        attempt: info.attempt,
+        node: shared.node.id,
+        started: false,
+        ran: Duration::ZERO,
+        alone: false,
+        lost_alone: 0,
+    };
+    settle(shared, vec![lost]).await;
+    true
+}
+
+/// Judges what was taken over, and tells of it. It is this node's by now and nobody else will, so it is said until it is heard;
+/// unless the node leaves, for then somebody takes it over in turn.
+async fn settle(shared: &Arc<Shared>, lost: Vec<Lost>) {
+    let settlements: Vec<_> = lost.iter().map(|lost| judge_lost(shared, lost)).collect();
+    let mut patience = Patience::new();
+    let settled = loop {
+        match shared.calls.peers.make(shared.storage.settle(settlements.clone())).await {
+            Ok(settled) => break settled,
+            Err(error) => shared.trouble(&shared.calls.peers, &error),
         }
+        tokio::select! {
+            biased;
+            () = shared.left.wait() => return,
+            () = tokio::time::sleep(patience.wait()) => {}
+        }
+    };
+    for (lost, settled) in lost.into_iter().zip(settled) {
+        let why = what_happened(&lost);
+        let kind = match settled {
+            Settled::Applied(TaskState::Failed) => {
+                tracing::error!(
+                    id = %lost.id, name = &*lost.name, queue = &*lost.queue, losses = lost.lost_alone + 1,
+                    "failed for good: node after node died while this task ran and nothing else did; retry it once \
+                     its handler is mended"
+                );
+                EventKind::Failed
+            }
+            Settled::Applied(TaskState::Cancelled) => EventKind::Cancelled,
+            Settled::Applied(_) => EventKind::Rescued,
+            Settled::Refused | Settled::Unstorable(_) => continue,
+        };
+        let ended =
+            Ended { id: lost.id, name: lost.name, queue: lost.queue, attempt: lost.attempt };
+        shared.tell_ended(ended, kind, &why);
     }
 }
 

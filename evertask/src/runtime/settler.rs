@@ -271,7 +271,7 @@ fn log(ending: &Ending, kind: EventKind, delay: Option<Duration>) {
         }
         EventKind::Cancelled => tracing::info!(%id, name, attempt, "cancelled"),
         EventKind::Interrupted => {
-            tracing::info!(%id, name, attempt, "interrupted by shutdown, pending again")
+            tracing::info!(%id, name, attempt, error, "interrupted, pending again")
         }
         _ => tracing::debug!(%id, name, attempt, ?kind, "ended"),
     }

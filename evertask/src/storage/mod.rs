@@ -13,7 +13,7 @@
 //!
 //! The laws are executable: `evertask::storage::conformance` (feature `conformance`) tests any storage against all of them.
 
-use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc};
+use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
@@ -100,7 +100,15 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// itself, as by a lock that the operating system takes back from a dead process.
     fn needs_beats(&self) -> bool;
 
-    /// ∅ → node. Announces a node; from now on it counts as alive until it leaves or dies.
+    /// How long ago the last sign of life of this node was sent that has arrived, where the storage sends them by itself,
+    /// whatever the node's executor does; `None` where a node lives by [`renew`](Self::renew) alone, or is not here.
+    fn since_beat(&self, node: NodeId) -> Option<Duration> {
+        let _by_renew_alone = node;
+        None
+    }
+
+    /// ∅ → node. Announces a node; from now on it counts as alive until it leaves or dies. One that is there already is
+    /// announced anew, and keeps what it holds.
     fn join(&self, node: Node) -> Reply<'_, ()>;
 
     /// ∅ → pending, all of them or none.

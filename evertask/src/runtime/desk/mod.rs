@@ -48,6 +48,8 @@ struct State {
     /// The highest claim whose reply has arrived.
     claims_done: u64,
     draining: bool,
+    /// Out of touch with the storage: nothing is to begin.
+    shut: bool,
 }
 
 #[derive(Debug)]
@@ -86,7 +88,7 @@ enum Phase {
 pub(crate) struct Taken {
     /// They have a slot and are to begin.
     pub(crate) begin: Vec<ClaimedTask>,
-    /// They come too late: the node shuts down.
+    /// They come too late: the node shuts down, or may have lost them already.
     pub(crate) refused: Vec<ClaimedTask>,
 }
 
@@ -121,6 +123,7 @@ impl Desk {
                 turn: 0,
                 claims_done: 0,
                 draining: false,
+                shut: false,
             }),
             freed: Notify::new(),
             busy: Notify::new(),
@@ -145,10 +148,11 @@ impl Desk {
         for task in tasks {
             let Some(&index) = state.by_name.get(&task.queue) else { continue };
             state.lose(task.id);
+            let shut = state.takes_none();
             let queue = &mut state.queues[index];
             let fits = task.begun || (state.used < state.limit && queue.used < queue.limit);
             let (id, lease, name) = (task.id, task.lease, Arc::clone(&task.name));
-            let phase = if state.draining {
+            let phase = if shut {
                 taken.refused.push(task);
                 Phase::Ended
             } else if fits {
@@ -197,7 +201,7 @@ impl Desk {
         if let Some(ran) = ran {
             queue.pace.saw(ran);
         }
-        let next = if state.draining {
+        let next = if state.takes_none() {
             None
         } else {
             // The others first, in turn.
@@ -278,9 +282,29 @@ impl Desk {
     pub(crate) fn drain(&self) -> Vec<ClaimedTask> {
         let mut state = self.state();
         state.draining = true;
-        let State { queues, held, .. } = &mut *state;
-        let waiting = queues.iter_mut().flat_map(|queue| queue.ahead.drain(..));
-        waiting.map(|(_, task)| task).inspect(|task| end(held, task.id)).collect()
+        state.put_back()
+    }
+
+    /// Takes nothing in for the time being, and tells what runs to stop, as others may have it. Returns how many run, and those
+    /// that wait for a slot.
+    pub(crate) fn shut(&self) -> (usize, Vec<ClaimedTask>) {
+        let ahead = {
+            let mut state = self.state();
+            state.shut = true;
+            state.put_back()
+        };
+        self.stop_all(Stop::CutOff);
+        (self.used(), ahead)
+    }
+
+    /// Takes tasks in again.
+    pub(crate) fn open(&self) {
+        self.state().shut = false;
+        self.freed.notify_one();
+    }
+
+    pub(crate) fn is_shut(&self) -> bool {
+        self.state().shut
     }
 
     /// Tells every running attempt to stop.
@@ -304,6 +328,18 @@ impl Desk {
 }
 
 impl State {
+    /// Nothing is to begin here.
+    fn takes_none(&self) -> bool {
+        self.draining || self.shut
+    }
+
+    /// Takes off the desk what waits for a slot.
+    fn put_back(&mut self) -> Vec<ClaimedTask> {
+        let Self { queues, held, .. } = self;
+        let waiting = queues.iter_mut().flat_map(|queue| queue.ahead.drain(..));
+        waiting.map(|(_, task)| task).inspect(|task| end(held, task.id)).collect()
+    }
+
     /// A task held before comes back under a newer lease: it was taken from us meanwhile, and what we still do under the old
     /// one is to stop.
     fn lose(&mut self, id: TaskId) {

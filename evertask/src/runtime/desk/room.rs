@@ -38,7 +38,7 @@ impl Desk {
     /// Where one task could begin now, in whatever queue; `None` if nowhere.
     pub(crate) fn room_for_one(&self) -> Option<Vec<Room>> {
         let state = self.state();
-        if state.draining || state.used >= state.limit {
+        if state.takes_none() || state.used >= state.limit {
             return None;
         }
         let free = state.queues.iter().filter(|queue| queue.used < queue.limit);
@@ -54,7 +54,7 @@ impl Desk {
         // What has ended but is not stored yet is bounded too: a storage that takes claims but no settlements gets no more. It is
         // as much as two claims bring, so that one is under way while what the one before brought is being stored.
         let ahead: usize = state.queues.iter().map(|queue| queue.ahead.len()).sum();
-        if state.draining || state.held.len() - ahead > 4 * state.limit + 2 * AHEAD_MAX {
+        if state.takes_none() || state.held.len() - ahead > 4 * state.limit + 2 * AHEAD_MAX {
             return None;
         }
         let slots = state.limit.saturating_sub(state.used);

@@ -217,17 +217,20 @@ impl Transition<Site> for Seize {
 
 const LIVES: &str = "UPDATE {nodes} SET beat = beat + 1, beat_at = @evertask_now WHERE id IN ?";
 
-/// Signs of life of these nodes.
+const ANNOUNCED: &str = "SELECT id FROM {nodes} WHERE id IN ?";
+
+/// Signs of life of these nodes. One that is not announced, or no longer, gives none.
 pub(super) struct Beats(pub(super) Vec<NodeId>);
 
 impl Transition<Site> for Beats {
-    type Answer = ();
+    type Answer = Vec<NodeId>;
 
     const DOING: &'static str = "cannot send a sign of life";
 
-    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<(), Fault> {
+    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<Vec<NodeId>, Fault> {
         let mut script = site.at_now();
         script.add(LIVES, &[&List(&self.0)]);
-        conn.run(script).await.map(drop)
+        let announced = script.add(ANNOUNCED, &[&List(&self.0)]);
+        conn.run(script).await?.rows(announced)?.iter().map(|row| uuid(row, 0)).collect()
     }
 }

@@ -4,7 +4,10 @@
 //! into one transaction; what is asked now and then goes over a [`pool`]. Both stand on a [`line`] that is made again when it
 //! breaks. What a transition does is in the file of its name: [`enqueue`], [`claim`], [`settle`], [`outside`], [`node`].
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::sync::watch;
 
@@ -173,6 +176,11 @@ impl Storage for Postgres {
 
     fn needs_beats(&self) -> bool {
         true
+    }
+
+    fn since_beat(&self, node: NodeId) -> Option<Duration> {
+        // By an injected clock the heart does not beat.
+        self.0.site.clock.is_none().then(|| self.0.heart.since_beat(node)).flatten()
     }
 
     fn join(&self, node: Node) -> Reply<'_, ()> {

@@ -227,19 +227,19 @@ impl Transition<Site> for Seize {
 
 const LIVES: Sql = Sql {
     text: "UPDATE nodes SET beat = beat + 1, beat_at = (extract(epoch FROM clock_timestamp()) * 1000000)::int8
-        WHERE id = ANY($1)",
+        WHERE id = ANY($1) RETURNING id",
     types: &[Type::UUID_ARRAY],
 };
 
-/// Signs of life of these nodes.
+/// Signs of life of these nodes. One that is not announced, or no longer, gives none.
 pub(super) struct Beats(pub(super) Vec<NodeId>);
 
 impl Transition<Site> for Beats {
-    type Answer = ();
+    type Answer = Vec<NodeId>;
 
     const DOING: &'static str = "cannot send a sign of life";
 
-    async fn run(&self, _site: &Site, conn: &mut Connection) -> Result<(), Fault> {
-        conn.one((&LIVES, &[&self.0])).await.map(drop)
+    async fn run(&self, _site: &Site, conn: &mut Connection) -> Result<Vec<NodeId>, Fault> {
+        conn.one((&LIVES, &[&self.0])).await?.iter().map(|row| get(row, 0)).collect()
     }
 }

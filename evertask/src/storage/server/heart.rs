@@ -38,6 +38,8 @@ pub(crate) struct Heart {
 struct Life {
     /// When its runtime renewed last.
     renewed: Instant,
+    /// When the last sign of life was sent that has arrived.
+    beaten: Instant,
     lease: Duration,
     stall_limit: Duration,
 }
@@ -45,8 +47,24 @@ struct Life {
 impl Heart {
     pub(crate) fn join(&self, node: &Node) {
         let Node { lease, stall_limit, .. } = *node;
-        self.nodes().insert(node.id, Life { renewed: Instant::now(), lease, stall_limit });
+        let now = Instant::now();
+        self.nodes().insert(node.id, Life { renewed: now, beaten: now, lease, stall_limit });
         self.joined.notify_one();
+    }
+
+    /// How long ago the last sign of life of this node was sent that has arrived.
+    pub(crate) fn since_beat(&self, node: NodeId) -> Option<Duration> {
+        self.nodes().get(&node).map(|life| life.beaten.elapsed())
+    }
+
+    /// Signs of life of these nodes have arrived that were sent then.
+    fn beaten(&self, nodes: &[NodeId], sent: Instant) {
+        let mut all = self.nodes();
+        for node in nodes {
+            if let Some(life) = all.get_mut(node) {
+                life.beaten = life.beaten.max(sent);
+            }
+        }
     }
 
     pub(crate) fn renew(&self, node: NodeId) {
@@ -87,8 +105,8 @@ impl Heart {
     }
 }
 
-/// Beats until `open` is closed: `beats` is one of these nodes.
-pub(crate) async fn beat<S: Server, B: Transition<S>>(
+/// Beats until `open` is closed: `beats` is one of these nodes, and answers which of them are announced.
+pub(crate) async fn beat<S: Server, B: Transition<S, Answer = Vec<NodeId>>>(
     site: Arc<S>,
     heart: Arc<Heart>,
     beats: impl Fn(Vec<NodeId>) -> B,
@@ -113,8 +131,10 @@ pub(crate) async fn beat<S: Server, B: Transition<S>>(
             continue;
         }
         line.hasten(heart.limit());
+        let sent = Instant::now();
         match line.run(&beats(nodes)).await {
-            Ok(_) => {
+            Ok(known) => {
+                heart.beaten(&known, sent);
                 if let Some(since) = failing.take() {
                     tracing::info!(silent_for = ?since.elapsed(), "signs of life reach the database again");
                     site.doubt().raise();

@@ -1,7 +1,7 @@
 //! A storage in which every task is stored in a transaction of the caller, for the laws. So what is done in one and the statements
 //! that all other tasks are stored by cannot differ.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     bounds::BATCH_MAX,
@@ -35,6 +35,10 @@ impl<S: Within> Storage for Joined<S> {
 
     fn needs_beats(&self) -> bool {
         self.0.needs_beats()
+    }
+
+    fn since_beat(&self, node: NodeId) -> Option<Duration> {
+        self.0.since_beat(node)
     }
 
     fn join(&self, node: Node) -> Reply<'_, ()> {

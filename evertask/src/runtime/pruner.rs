@@ -1,0 +1,45 @@
+//! Deletes what is out of its time, bit by bit.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::sleep;
+
+use crate::runtime::{Shared, claimer};
+
+/// The most that is pruned in one go.
+const AT_ONCE: usize = 1_000;
+/// How often there may be a round of pruning.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// The loop.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut pause = EVERY;
+    loop {
+        tokio::select! {
+            biased;
+            () = shared.left.wait() => return,
+            () = sleep(pause) => {}
+        }
+        pause = prune(&shared).await;
+    }
+}
+
+/// Deletes what is out of its time; returns how long until the next round.
+async fn prune(shared: &Arc<Shared>) -> Duration {
+    match shared.calls.prune.make(shared.storage.prune(AT_ONCE)).await {
+        Ok(pruned) => {
+            claimer::tell_expired(shared, pruned.expired);
+            match pruned.next {
+                // A full round: the next one soon, but not at the cost of the tasks themselves.
+                Some(next) if next.is_zero() => Duration::from_millis(100),
+                Some(next) => next.max(EVERY).min(Duration::from_secs(3600)),
+                // Nothing is kept for a time; whatever ends from now on is kept at least for a while.
+                None => Duration::from_secs(600),
+            }
+        }
+        Err(error) => {
+            shared.trouble(&shared.calls.prune, &error);
+            EVERY
+        }
+    }
+}
