@@ -5,6 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use rusqlite::{Row, params};
 
 use super::{
+    hot::Hot,
     lane::{Lane, LaneId, Next},
     row::{body, count, optional_count, task_id, timeout, unsigned},
     transaction::{Place, Transaction},
@@ -30,7 +31,7 @@ pub(super) const LINE: &str =
 pub(super) const TAKE: &str = "UPDATE evertask_tasks
      SET state = 1, lease = lease + 1, node = ?2, claim = ?3, begun = ?4, started_at = coalesce(?5, started_at) WHERE seq = ?1";
 
-const PAYLOAD: &str =
+pub(super) const PAYLOAD: &str =
     "SELECT codec, bytes, retries, timeout, tick FROM evertask_payloads WHERE seq = ?1";
 
 // What a claim got before, if its answer was lost; with the lease as it was before, as in the lines.
@@ -128,7 +129,9 @@ fn fill(
             let started_at = begun.then_some(tx.now);
             let node = claim.node.as_bytes();
             let claim_id = claim.id.cast_signed();
-            tx.execute(TAKE, params![waiting.place.seq, node, claim_id, begun, started_at])?;
+            let place = waiting.place;
+            tx.hot(Hot::Take)?.execute(params![place.seq, node, claim_id, begun, started_at])?;
+            tx.rows.note(place.id, place.seq);
             claimed.tasks.extend(waiting.taken(tx, begun)?);
             taken += 1;
             *slots -= usize::from(begun);
@@ -217,7 +220,7 @@ impl Waiting {
     fn taken(&self, tx: &Transaction<'_>, begun: bool) -> rusqlite::Result<Option<ClaimedTask>> {
         let Some(lane) = tx.lanes.get(self.place.lane) else { return Ok(None) };
         let Lane { queue, name, version, priority, .. } = &**lane;
-        let task = tx.prepare(PAYLOAD)?.query_row([self.place.seq], |row| {
+        let task = tx.hot(Hot::Payload)?.query_row([self.place.seq], |row| {
             Ok(ClaimedTask {
                 id: self.place.id,
                 lease: self.lease + 1,

@@ -46,7 +46,7 @@ impl Crowd {
     /// Adds to the requests of a commit those that are there, as far as they fit. If there are none, those of the crowd are waited
     /// for that may come soon. False once nobody else is to be in this commit.
     pub(super) fn gather(&self, inbox: &Receiver<Box<dyn Ask>>, batch: &mut Batch) -> bool {
-        while has_room(batch) {
+        while rows_left(batch) > 0 {
             if take(inbox, batch) {
                 return true;
             }
@@ -67,17 +67,23 @@ impl Crowd {
 /// Adds to the requests of a commit those that are there, as far as they fit. True if there were any.
 pub(super) fn take(inbox: &Receiver<Box<dyn Ask>>, batch: &mut Batch) -> bool {
     let before = batch.len();
-    while has_room(batch)
+    let mut left = rows_left(batch);
+    while left > 0
+        && batch.len() < REQUESTS_MAX
         && let Ok(next) = inbox.try_recv()
     {
+        left = left.saturating_sub(next.label().rows);
         batch.push(next);
     }
     batch.len() > before
 }
 
-fn has_room(batch: &[Box<dyn Ask>]) -> bool {
-    let rows = batch.iter().fold(0, |rows: usize, one| rows.saturating_add(one.label().rows));
-    rows < ROWS_MAX && batch.len() < REQUESTS_MAX
+/// How many rows there is room for; none if there are requests enough.
+fn rows_left(batch: &[Box<dyn Ask>]) -> usize {
+    if batch.len() >= REQUESTS_MAX {
+        return 0;
+    }
+    batch.iter().fold(ROWS_MAX, |left, one| left.saturating_sub(one.label().rows))
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! ∅ → pending, and what a key makes of it.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, Statement, params};
 
 use super::{
+    hot::Hot,
     lane::Lane,
     row::{self, task_id},
     transaction::{Place, Transaction},
@@ -13,11 +14,11 @@ use crate::{
 };
 
 // The id is unique, so a dispatch that is repeated inserts nothing.
-const INSERT: &str =
+pub(super) const INSERT: &str =
     "INSERT INTO evertask_tasks (id, lane, created_at, due_at, expires_at, key_name, key)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO NOTHING";
 
-const INSERT_PAYLOAD: &str = "INSERT INTO evertask_payloads (seq, codec, bytes, retries, timeout, tick) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+pub(super) const INSERT_PAYLOAD: &str = "INSERT INTO evertask_payloads (seq, codec, bytes, retries, timeout, tick) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
 const INSERT_TAG: &str = "INSERT INTO evertask_tags (id, key, value) VALUES (?1, ?2, ?3)";
 
@@ -89,13 +90,14 @@ fn insert(tx: &mut Transaction<'_>, task: &NewTask) -> rusqlite::Result<()> {
     let expires_at = task.expires.map(|time| rules::after(tx.now, time));
     let key_name = task.key.as_ref().map(|_| &*task.name);
     let id = task.id.as_uuid().as_bytes();
-    let inserted =
-        tx.execute(INSERT, params![id, lane, tx.now, due_at, expires_at, key_name, task.key])?;
+    let inserted = tx
+        .hot(Hot::Insert)?
+        .execute(params![id, lane, tx.now, due_at, expires_at, key_name, task.key])?;
     if inserted == 0 {
         return Ok(());
     }
     let seq = tx.conn.last_insert_rowid();
-    write_payload(tx, INSERT_PAYLOAD, seq, task)?;
+    write_payload(&mut *tx.hot(Hot::InsertPayload)?, seq, task)?;
     write_tags(tx, task.id, task)?;
     tx.pending(lane, due_at);
     Ok(())
@@ -107,7 +109,7 @@ fn replace(tx: &mut Transaction<'_>, place: Place, task: &NewTask) -> rusqlite::
     let expires_at = task.expires.map(|time| rules::after(tx.now, time));
     let request = task.id.as_uuid().as_bytes();
     tx.execute(REPLACE, params![place.seq, lane, due_at, expires_at, request])?;
-    write_payload(tx, REPLACE_PAYLOAD, place.seq, task)?;
+    write_payload(&mut *tx.prepare(REPLACE_PAYLOAD)?, place.seq, task)?;
     tx.execute("DELETE FROM evertask_tags WHERE id = ?1", [place.id.as_uuid().as_bytes()])?;
     write_tags(tx, place.id, task)?;
     tx.lanes.forget(place.lane);
@@ -115,17 +117,13 @@ fn replace(tx: &mut Transaction<'_>, place: Place, task: &NewTask) -> rusqlite::
     Ok(())
 }
 
-fn write_payload(
-    tx: &Transaction<'_>,
-    sql: &str,
-    seq: i64,
-    task: &NewTask,
-) -> rusqlite::Result<()> {
+fn write_payload(statement: &mut Statement<'_>, seq: i64, task: &NewTask) -> rusqlite::Result<()> {
     let timeout = task.timeout.map(row::timeout_number);
     let tick = task.tick.map(to_micros);
     let payload = &task.payload;
-    tx.execute(sql, params![seq, payload.codec, &*payload.bytes, task.retries, timeout, tick])?;
-    Ok(())
+    statement
+        .execute(params![seq, payload.codec, &*payload.bytes, task.retries, timeout, tick])
+        .map(drop)
 }
 
 fn write_tags(tx: &Transaction<'_>, id: TaskId, task: &NewTask) -> rusqlite::Result<()> {

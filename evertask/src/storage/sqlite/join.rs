@@ -3,11 +3,8 @@
 use std::{path::Path, sync::Arc};
 
 use super::{
-    Sqlite, enqueue,
-    error::storage_error,
-    filesystem::identity,
-    lane::Lanes,
-    transaction::{Rings, Transaction},
+    Sqlite, enqueue, error::storage_error, filesystem::identity, held::Rows, lane::Lanes,
+    transaction::Transaction,
 };
 use crate::storage::{
     BoxFuture, Enqueued, FullStorage, JoinTx, NewTask,
@@ -57,9 +54,10 @@ fn store(
     let point = caller.savepoint()?;
     let mut lanes = Lanes::default();
     lanes.refresh(&point)?;
-    let (now, rings) = (sqlite.0.clock.micros(), Rings::default());
-    let mut tx = Transaction { conn: &point, lanes: &mut lanes, now, rings, alone: true };
-    let enqueued = enqueue::enqueue(&mut tx, tasks)?;
+    let mut rows = Rows::default();
+    let now = sqlite.0.clock.micros();
+    let enqueued =
+        enqueue::enqueue(&mut Transaction::new(&point, &mut lanes, &mut rows, now, true), tasks)?;
     point.commit()?;
     Ok(enqueued)
 }

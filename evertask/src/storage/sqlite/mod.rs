@@ -27,6 +27,8 @@ mod crowd;
 mod enqueue;
 mod error;
 mod filesystem;
+mod held;
+mod hot;
 mod inspect;
 mod join;
 mod lane;

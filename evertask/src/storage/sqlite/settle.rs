@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension, params};
 use super::{
     enqueue::enqueue_one,
     error::concerns_all,
+    hot::Hot,
     lane::Lane,
     row::{count, end, state, unsigned},
     transaction::{Place, Transaction},
@@ -44,6 +45,13 @@ pub(super) const END: &str = "UPDATE evertask_tasks
          node = NULL, claim = NULL, begun = 0, cancel_asked = 0
      WHERE seq = ?1";
 
+// Running → completed, of what is kept, where no cancel was asked for. The fence is in it: most completions need no look before.
+pub(super) const COMPLETE: &str = "UPDATE evertask_tasks
+     SET state = 2, spent = spent + 1, started_at = CASE begun WHEN 0 THEN ?4 ELSE started_at END,
+         finished_at = ?5, prune_at = ?6, error = NULL, output_codec = ?7, output = ?8, output_error = ?9,
+         node = NULL, claim = NULL, begun = 0
+     WHERE seq = ?1 AND id = ?2 AND lease = ?3 AND state = 1 AND cancel_asked = 0";
+
 const WRITE_DOWN: &str = "INSERT OR REPLACE INTO evertask_attempts
      (id, lease, attempt, node, binary, started_at, ended_at, outcome, error, fingerprint)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
@@ -79,6 +87,12 @@ fn guarded(tx: &mut Transaction<'_>, settlement: &Settlement) -> rusqlite::Resul
 }
 
 fn one(tx: &mut Transaction<'_>, settlement: &Settlement) -> rusqlite::Result<Settled> {
+    if let Some(seq) = tx.rows.take(settlement.id)
+        && settlement.verdict == Verdict::Complete
+        && complete(tx, seq, settlement)?
+    {
+        return Ok(Settled::Applied(TaskState::Completed));
+    }
     let Some(task) = find(tx, settlement.id)? else {
         return Ok(rules::deleted_by(settlement).map_or(Settled::Refused, Settled::Applied));
     };
@@ -103,6 +117,31 @@ fn one(tx: &mut Transaction<'_>, settlement: &Settlement) -> rusqlite::Result<Se
         }
     }
     Ok(Settled::Applied(to.state))
+}
+
+/// Completes a task that simply completes, in the row where it should lie. False if nothing was done, as there is more to it.
+fn complete(tx: &mut Transaction<'_>, seq: i64, settlement: &Settlement) -> rusqlite::Result<bool> {
+    let keep = settlement.keep.completed;
+    let simple = settlement.effects.is_empty() && settlement.attempt.is_none();
+    if !simple || keep == Keep::No {
+        return Ok(false);
+    }
+    let output = settlement.output.as_ref();
+    let changed = tx.hot(Hot::Complete)?.execute(params![
+        seq,
+        settlement.id.as_uuid().as_bytes(),
+        settlement.lease.cast_signed(),
+        tx.now.saturating_sub(duration_micros(settlement.ran)),
+        tx.now,
+        rules::prune_at(keep, tx.now),
+        output.map(|output| output.codec),
+        output.map(|output| &*output.bytes),
+        settlement.output_error.as_deref().map(rules::storable_error)
+    ])?;
+    if changed > 0 {
+        tx.rings.ended.push(settlement.id);
+    }
+    Ok(changed > 0)
 }
 
 /// A task as far as it matters here.

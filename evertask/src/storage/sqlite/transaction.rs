@@ -1,10 +1,14 @@
 //! What a transition sees of the transaction in which it runs with others.
 
-use std::time::Duration;
+use std::{cell::RefMut, time::Duration};
 
 use rusqlite::{CachedStatement, Connection, Params};
 
-use super::lane::{Lane, LaneId, Lanes};
+use super::{
+    held::Rows,
+    hot::{Hot, HotStatements},
+    lane::{Lane, LaneId, Lanes},
+};
 use crate::{
     policy::Keep,
     storage::{Bell, Ended, numbers::state_number, rules},
@@ -15,6 +19,9 @@ use crate::{
 pub(super) struct Transaction<'w> {
     pub(super) conn: &'w Connection,
     pub(super) lanes: &'w mut Lanes,
+    /// Where the rows of claimed tasks are.
+    pub(super) rows: &'w mut Rows,
+    hot: HotStatements<'w>,
     /// Microseconds since 1970.
     pub(super) now: i64,
     /// What is to be rung once it is committed.
@@ -34,7 +41,30 @@ pub(super) struct Place {
 // Pending → cancelled. Inside the one write transaction nobody else can have claimed it since it was read.
 const END: &str = "UPDATE evertask_tasks SET state = ?2, error = ?3, finished_at = ?4, prune_at = ?5 WHERE seq = ?1";
 
-impl Transaction<'_> {
+impl<'w> Transaction<'w> {
+    pub(super) fn new(
+        conn: &'w Connection,
+        lanes: &'w mut Lanes,
+        rows: &'w mut Rows,
+        now: i64,
+        alone: bool,
+    ) -> Self {
+        Self {
+            conn,
+            lanes,
+            rows,
+            hot: HotStatements::new(conn),
+            now,
+            rings: Rings::default(),
+            alone,
+        }
+    }
+
+    /// A statement that is run for every task.
+    pub(super) fn hot(&self, hot: Hot) -> rusqlite::Result<RefMut<'_, CachedStatement<'w>>> {
+        self.hot.get(hot)
+    }
+
     /// A statement that stays prepared.
     pub(super) fn prepare(&self, sql: &str) -> rusqlite::Result<CachedStatement<'_>> {
         self.conn.prepare_cached(sql)

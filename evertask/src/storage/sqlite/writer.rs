@@ -26,6 +26,7 @@ use super::{
     crowd::{self, Batch, Crowd, REQUESTS_MAX},
     error::{closed, concerns_all, moved, storage_error},
     filesystem::identity,
+    held::Rows,
     lane::Lanes,
     request::{Ask, Label, Request, Turn},
     transaction::{Rings, Transaction},
@@ -176,6 +177,7 @@ struct Desk {
     lanes: Lanes,
     /// What is remembered of the lanes holds for the database as it was last seen.
     lanes_hold: bool,
+    rows: Rows,
     /// What `PRAGMA data_version` said last: it changes when another connection has committed.
     version: Option<i64>,
     /// Another process has written, and this has not been told yet.
@@ -204,6 +206,7 @@ impl Desk {
             commits,
             lanes: Lanes::default(),
             lanes_hold: false,
+            rows: Rows::default(),
             version: None,
             others_wrote: false,
             written: true,
@@ -327,9 +330,8 @@ impl Desk {
             self.lanes_hold = true;
         }
         let now = self.clock.micros();
-        let (conn, lanes) = (&self.conn, &mut self.lanes);
         let alone = inbox.is_none();
-        let mut tx = Transaction { conn, lanes, now, rings: Rings::default(), alone };
+        let mut tx = Transaction::new(&self.conn, &mut self.lanes, &mut self.rows, now, alone);
         let mut done = 0;
         loop {
             batch[done..].sort_by_key(|request| request.label().turn);

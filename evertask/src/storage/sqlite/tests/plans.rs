@@ -69,6 +69,7 @@ async fn the_hot_path_only_searches() {
     check(&sqlite, settle::FIND, "sqlite_autoindex_evertask_tasks_1").await;
     check(&sqlite, settle::BACK, "INTEGER PRIMARY KEY").await;
     check(&sqlite, settle::END, "INTEGER PRIMARY KEY").await;
+    check(&sqlite, settle::COMPLETE, "INTEGER PRIMARY KEY").await;
     check(&sqlite, settle::WRITTEN, "PRIMARY KEY").await;
     check(&sqlite, enqueue::HOLDER, "evertask_live_keys").await;
     check(&sqlite, enqueue::REPLACED, "evertask_requests").await;
