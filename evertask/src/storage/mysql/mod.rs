@@ -1,9 +1,9 @@
 //! Tasks in MariaDB or MySQL, shared by any number of processes and machines.
 //!
-//! One thread holds all connections ([`thread`]). Those that are hot belong to an [`actor`] each, which puts what waits for it
-//! into one transaction; what is asked now and then goes over a [`pool`]. Both stand on a [`line`] that is made again when it
-//! breaks. Statements are made as texts ([`script`], [`literal`]) and sent many at a time. What a transition does is in the file
-//! of its name: [`enqueue`], [`claim`], [`settle`] and [`complete`], [`outside`], [`node`], [`schedules`].
+//! One thread holds all connections but the heart's ([`thread`]). Those that are hot belong to an [`actor`] each, which puts what
+//! waits for it into one transaction; what is asked now and then goes over a [`pool`]. Both stand on a [`line`] that is made
+//! again when it breaks. Statements are made as texts ([`script`], [`literal`]) and sent many at a time. What a transition does is
+//! in the file of its name: [`enqueue`], [`claim`], [`settle`] and [`complete`], [`outside`], [`node`], [`schedules`].
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -77,7 +77,7 @@ struct Inner {
     heart: Arc<Heart>,
     /// Taken when it is closed.
     lines: Mutex<Option<Arc<Lines>>>,
-    ended: Mutex<watch::Receiver<()>>,
+    ended: Mutex<[watch::Receiver<()>; 2]>,
 }
 
 /// The ways to the server.
@@ -127,9 +127,11 @@ impl MySql {
     /// Nodes of this storage give no signs of life any more.
     pub async fn close(&self) {
         self.0.lines.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let mut ended = self.0.ended.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // Nothing is ever sent: it ends when the thread does.
-        while ended.changed().await.is_ok() {}
+        let ended = self.0.ended.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for mut ended in ended {
+            // Nothing is ever sent: it ends when the thread does.
+            while ended.changed().await.is_ok() {}
+        }
     }
 
     async fn open(
@@ -139,6 +141,8 @@ impl MySql {
         look_every: Duration,
     ) -> Result<Self, StorageError> {
         let (thread, ended) = Thread::start("evertask-mysql")?;
+        // Of its own: however much there is to be read and written, a sign of life is not late.
+        let (pulse, pulse_ended) = Thread::start("evertask-heart")?;
         let thread = Arc::new(thread);
         let heart = Arc::new(Heart::default());
         let between = Pool::new(&thread, &site, Purpose::Write, 1);
@@ -146,7 +150,7 @@ impl MySql {
         let (_open, is_open) = watch::channel(());
         let look = look::run(Arc::clone(&site), Arc::clone(&heart), look_every, is_open.clone());
         thread.spawn(look);
-        thread.spawn(beat(Arc::clone(&site), Arc::clone(&heart), node::Beats, is_open));
+        pulse.spawn(beat(Arc::clone(&site), Arc::clone(&heart), node::Beats, is_open));
         let lines = Lines {
             enqueue: Actor::start(&thread, &site),
             claim: Actor::start(&thread, &site),
@@ -156,7 +160,8 @@ impl MySql {
             readers: Pool::new(&thread, &site, Purpose::Read, readers as usize),
             _open,
         };
-        let (lines, ended) = (Mutex::new(Some(Arc::new(lines))), Mutex::new(ended));
+        let lines = Mutex::new(Some(Arc::new(lines)));
+        let ended = Mutex::new([ended, pulse_ended]);
         Ok(Self(Arc::new(Inner { site, heart, lines, ended })))
     }
 

@@ -1,8 +1,9 @@
 //! Tasks in PostgreSQL, shared by any number of processes and machines.
 //!
-//! One thread holds all connections ([`thread`]). Those that are hot belong to an [`actor`] each, which puts what waits for it
-//! into one transaction; what is asked now and then goes over a [`pool`]. Both stand on a [`line`] that is made again when it
-//! breaks. What a transition does is in the file of its name: [`enqueue`], [`claim`], [`settle`], [`outside`], [`node`].
+//! One thread holds all connections but the heart's ([`thread`]). Those that are hot belong to an [`actor`] each, which puts what
+//! waits for it into one transaction; what is asked now and then goes over a [`pool`]. Both stand on a [`line`] that is made
+//! again when it breaks. What a transition does is in the file of its name: [`enqueue`], [`claim`], [`settle`], [`outside`],
+//! [`node`].
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -76,7 +77,7 @@ struct Inner {
     heart: Arc<Heart>,
     /// Taken when it is closed.
     lines: Mutex<Option<Arc<Lines>>>,
-    ended: Mutex<watch::Receiver<()>>,
+    ended: Mutex<[watch::Receiver<()>; 2]>,
     /// For the transactions of handlers.
     #[cfg(feature = "sqlx")]
     idle: tx::Idle,
@@ -129,20 +130,24 @@ impl Postgres {
         self.0.lines.lock().unwrap_or_else(PoisonError::into_inner).take();
         #[cfg(feature = "sqlx")]
         self.0.idle.clear();
-        let mut ended = self.0.ended.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // Nothing is ever sent: it ends when the thread does.
-        while ended.changed().await.is_ok() {}
+        let ended = self.0.ended.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for mut ended in ended {
+            // Nothing is ever sent: it ends when the thread does.
+            while ended.changed().await.is_ok() {}
+        }
     }
 
     async fn open(site: Arc<Site>, open: Open, readers: u32) -> Result<Self, StorageError> {
         let (thread, ended) = Thread::start("evertask-postgres")?;
+        // Of its own: however much there is to be read and written, a sign of life is not late.
+        let (pulse, pulse_ended) = Thread::start("evertask-heart")?;
         let thread = Arc::new(thread);
         let heart = Arc::new(Heart::default());
         let between = Pool::new(&thread, &site, Purpose::Write, 1);
         between.run(open).await?;
         let (_open, is_open) = watch::channel(());
         thread.spawn(crier::run(Arc::clone(&site), is_open.clone()));
-        thread.spawn(beat(Arc::clone(&site), Arc::clone(&heart), node::Beats, is_open));
+        pulse.spawn(beat(Arc::clone(&site), Arc::clone(&heart), node::Beats, is_open));
         let lines = Lines {
             enqueue: Actor::start(&thread, &site),
             claim: Actor::start(&thread, &site),
@@ -152,7 +157,8 @@ impl Postgres {
             readers: Pool::new(&thread, &site, Purpose::Read, readers as usize),
             _open,
         };
-        let (lines, ended) = (Mutex::new(Some(Arc::new(lines))), Mutex::new(ended));
+        let lines = Mutex::new(Some(Arc::new(lines)));
+        let ended = Mutex::new([ended, pulse_ended]);
         Ok(Self(Arc::new(Inner {
             site,
             heart,
