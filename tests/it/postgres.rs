@@ -7,11 +7,12 @@
 //! |---|---|
 //! | stored means stored | `a_server_that_crashes_…` here; `opening::a_server_that_does_not_sync_its_commits_…`, `commits_are_waited_for_…` inside the library; `chaos::database`, `chaos::disk` |
 //! | at least once, never lost | `chaos::processes`, `chaos::database`, `chaos::disk` |
-//! | fenced | laws `fence`; `chaos::processes`, which counts the refusals |
-//! | rescued in seconds, nobody alive robbed | `chaos::processes`, `chaos::database`, `chaos::blocked`; `runtime::watch` inside the library |
+//! | fenced | laws `fence`; `chaos::processes`, which counts the refusals; `chaos::alone`, whose handlers stop before others begin |
+//! | rescued in seconds, nobody alive robbed | `chaos::processes`, `chaos::database`, `chaos::blocked`, `chaos::alone`; `runtime::watch` inside the library |
 //! | stopped means stopped | `a_cancel_from_elsewhere_…` here, laws `cancel` |
 //! | interrupted is not failed | `a_shutdown_spends_no_attempt_…`, `a_killed_process_…` here, laws `rescue` and `settle` |
-//! | idle is silent | `a_dispatch_wakes_…` here (no look would find it in time), laws `waking`; `chaos::database::a_node_that_has_become_deaf_…` |
+//! | a tick fires once | laws `schedules`; `chaos::ticks` |
+//! | idle is silent | `idle` beside this, `a_dispatch_wakes_…` here (no look would find it in time), laws `waking`; `chaos::database::a_node_that_has_become_deaf_…` |
 //! | a waiting task costs nothing | `plans` inside the library |
 //! | wrong is told early, loops never die in silence | `chaos::database::an_outage_of_any_length_…`, `chaos::disk`, `opening` inside the library |
 //! | rolling deploys | `a_node_works_on_while_a_newer_program_changes_the_tables` here, `opening` inside the library, laws `claim` |

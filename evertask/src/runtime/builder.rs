@@ -75,7 +75,8 @@ impl Builder {
     }
 
     /// Where tasks are stored, as text: `sqlite://tasks.db` (a path from here) or `sqlite:///var/lib/app/tasks.db` (an absolute
-    /// one), `memory:`. Without `storage` and `url` the environment variable `EVERTASK_URL` decides.
+    /// one), `memory:`, `postgres://user:password@host/database` (feature `postgres`), `mysql://user:password@host/database`
+    /// (feature `mysql`; MariaDB, too). Without `storage` and `url` the environment variable `EVERTASK_URL` decides.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.storage = Some(Source::Url(url.into()));
         self
