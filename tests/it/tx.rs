@@ -15,6 +15,7 @@ use evertask::{
     storage::{Memory, Postgres},
 };
 use evertask_servers::Cluster;
+use sqlx::Connection as _;
 use tokio_postgres::{Client, NoTls};
 
 /// Writes a row, and then does as it is told.
@@ -30,7 +31,35 @@ async fn write(
     // Behind a proxy a statement that stays prepared would be there for the next transaction's owner.
     let insert = sqlx::query(insert).persistent(false);
     insert.bind(id).bind(attempt).execute(tx.get().await?).await?;
+    let again = |then: &str| {
+        let row =
+            format!("INSERT INTO {table} VALUES ('{}', {}) -- {then}", ctx.id(), ctx.attempt());
+        sqlx::raw_sql(sqlx::AssertSqlSafe(row))
+    };
     match (then.as_str(), ctx.attempt()) {
+        ("nest and commit" | "nest and roll back" | "nest and drop", attempt) => {
+            let mut inner = tx.get().await?.begin().await?;
+            again("inside").execute(&mut *inner).await?;
+            match then.as_str() {
+                "nest and commit" => inner.commit().await?,
+                "nest and roll back" => inner.rollback().await?,
+                _ => drop(inner),
+            }
+            if attempt == 1 {
+                return Err("as it was told".into());
+            }
+        }
+        ("commit once", 1) => drop(sqlx::raw_sql("COMMIT").execute(tx.get().await?).await?),
+        ("commit and go on once", 1) => {
+            sqlx::raw_sql("COMMIT; BEGIN").execute(tx.get().await?).await?;
+            again("in another one").execute(tx.get().await?).await?;
+        }
+        ("roll back once", 1) => drop(sqlx::raw_sql("ROLLBACK").execute(tx.get().await?).await?),
+        ("go on after all failed once", 1) => {
+            sqlx::raw_sql("SELECT 1 / 0").execute(tx.get().await?).await.unwrap_err();
+            drop(tx.get().await?.begin().await.unwrap_err());
+            again("outside").execute(tx.get().await?).await?;
+        }
         ("fail once", 1) => return Err("as it was told".into()),
         ("panic once", 1) => panic!("as it was told"),
         ("time out once", 1) => {
@@ -189,6 +218,44 @@ async fn of_an_attempt_that_does_not_complete_nothing_remains() {
     let cut_off = site.write("time out once").timeout(Duration::from_millis(300)).await.unwrap();
     cut_off.output().await.unwrap();
     assert_eq!(site.rows(cut_off.id()).await, [2]);
+    site.runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_handler_begins_inside_of_it_is_a_part_of_it() {
+    let Some(server) = evertask_servers::postgres() else { return };
+    let site = Site::start(server).await;
+    // Twice, so that sessions are used again.
+    for _ in 0..2 {
+        for (then, rows) in [
+            ("nest and commit", &[2, 2][..]),
+            ("nest and roll back", &[2]),
+            ("nest and drop", &[2]),
+        ] {
+            let task = site.write(then).await.unwrap();
+            task.output().await.unwrap();
+            assert_eq!(site.rows(task.id()).await, rows, "{then}");
+        }
+    }
+    site.runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_ends_it_does_not_complete_its_task_and_is_told_so() {
+    let Some(server) = evertask_servers::postgres() else { return };
+    let site = Site::start(server).await;
+    for (then, rows) in [
+        ("commit once", &[1, 2][..]),
+        ("commit and go on once", &[1, 2]),
+        ("roll back once", &[2]),
+        ("go on after all failed once", &[1, 2]),
+    ] {
+        let task = site.write(then).await.unwrap();
+        task.output().await.unwrap();
+        assert_eq!(site.rows(task.id()).await, rows, "{then}");
+        let first = task.info().await.unwrap().unwrap().attempts.remove(0).error.unwrap();
+        assert!(first.contains("the handler has ended it"), "{then}: {first}");
+    }
     site.runtime.shutdown().await.unwrap();
 }
 

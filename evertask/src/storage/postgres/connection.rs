@@ -36,6 +36,14 @@ pub(super) type Step<'a> = (&'static Sql, &'a [&'a (dyn ToSql + Sync)]);
 
 type Sending<'a> = Pin<Box<dyn Future<Output = Result<Vec<Row>, Fault>> + Send + 'a>>;
 
+/// By these the server notices within half a minute that the machine of a client is gone, and lets go of what it has locked.
+pub(super) const NOTICED: &[(&str, &str)] = &[
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "'25s'"),
+];
+
 /// How a database is reached, and how sessions on it are set.
 #[derive(Clone)]
 pub(super) struct Settings {
@@ -56,7 +64,8 @@ impl Settings {
     /// What makes a session ours, as parameters and their values.
     fn session(&self, purpose: Purpose) -> Vec<(&'static str, String)> {
         let mut session = vec![
-            ("search_path", quoted(&self.schema)),
+            // Behind a proxy somebody else's temporary tables may be in the session; named last, they are not taken for ours.
+            ("search_path", format!("{}, pg_temp", quoted(&self.schema))),
             ("default_transaction_isolation", "'read committed'".to_owned()),
             ("client_min_messages", "warning".to_owned()),
             ("jit", "off".to_owned()),
@@ -81,7 +90,10 @@ impl Settings {
                 &[("statement_timeout", "'20s'"), ("default_transaction_read_only", "on")]
             }
         };
-        session.extend(limits.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        // Behind a proxy it is the proxy that would be noticed.
+        let noticed = if self.pooled_proxy { &[] } else { NOTICED };
+        let settings = limits.iter().chain(noticed);
+        session.extend(settings.map(|(name, value)| (*name, (*value).to_owned())));
         if !self.durable {
             session.push(("synchronous_commit", "off".to_owned()));
         }

@@ -41,6 +41,8 @@ mod rings;
 mod row;
 mod safety;
 mod schedules;
+#[cfg(feature = "sqlx")]
+mod sessions;
 mod settle;
 mod site;
 #[cfg(feature = "sqlx")]
@@ -49,6 +51,8 @@ mod sqlx;
 mod tests;
 #[cfg_attr(not(feature = "postgres-tls"), path = "no_tls.rs")]
 mod tls;
+#[cfg(feature = "sqlx")]
+mod transaction;
 #[cfg(feature = "sqlx")]
 mod tx;
 mod verdicts;
@@ -76,7 +80,7 @@ struct Inner {
     ended: Mutex<watch::Receiver<()>>,
     /// For the transactions of handlers.
     #[cfg(feature = "sqlx")]
-    idle: tx::Idle,
+    sessions: sessions::Sessions,
 }
 
 /// The ways to the server.
@@ -125,13 +129,18 @@ impl Postgres {
     pub async fn close(&self) {
         self.0.lines.lock().unwrap_or_else(PoisonError::into_inner).take();
         #[cfg(feature = "sqlx")]
-        self.0.idle.clear();
+        self.0.sessions.close();
         let mut ended = self.0.ended.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // Nothing is ever sent: it ends when the thread does.
         while ended.changed().await.is_ok() {}
     }
 
-    async fn open(site: Arc<Site>, open: Open, readers: u32) -> Result<Self, StorageError> {
+    async fn open(
+        site: Arc<Site>,
+        open: Open,
+        readers: u32,
+        #[cfg(feature = "sqlx")] sessions: sessions::Sessions,
+    ) -> Result<Self, StorageError> {
         let (thread, ended) = Thread::start("evertask-postgres")?;
         let thread = Arc::new(thread);
         let heart = Arc::new(Heart::default());
@@ -156,7 +165,7 @@ impl Postgres {
             lines,
             ended,
             #[cfg(feature = "sqlx")]
-            idle: tx::Idle::default(),
+            sessions,
         })))
     }
 
