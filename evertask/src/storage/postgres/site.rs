@@ -56,7 +56,11 @@ impl Server for Site {
     }
 
     async fn open(&self, purpose: Purpose) -> Result<Connection, Fault> {
-        Connection::open(&self.settings, purpose).await
+        let conn = Connection::open(&self.settings, purpose).await?;
+        if purpose == Purpose::Write {
+            self.recall(&conn).await?;
+        }
+        Ok(conn)
     }
 }
 
@@ -120,6 +124,22 @@ impl Site {
             }
         }
         missing
+    }
+
+    /// Looks whether what is known of lanes is still so, before anything is written by it.
+    async fn recall(&self, conn: &Connection) -> Result<(), Fault> {
+        let last = self.lanes().last();
+        if last > 0 {
+            let all = conn.one((&lane::NEW, &[&0_i64])).await?;
+            if !self.lanes().recall(&all, last)? {
+                tracing::warn!(
+                    "{} has lost lanes that were made: it was restored, or took over too early",
+                    self.settings.place
+                );
+                self.bookmarks().forget();
+            }
+        }
+        Ok(())
     }
 
     /// Learns of lanes that others have made. Not to be called inside a transaction.
