@@ -90,7 +90,7 @@ impl Crier {
 
 /// Goes on until `open` is closed, and tells what is left then.
 pub(super) async fn run(site: Arc<Site>, mut open: watch::Receiver<()>) {
-    let mut wait = FIRST;
+    let (mut wait, mut heard_before) = (FIRST, false);
     while open.has_changed().is_ok() {
         let spoke = if site.settings.pooled_proxy {
             look(&site, &mut open).await;
@@ -99,6 +99,10 @@ pub(super) async fn run(site: Arc<Site>, mut open: watch::Receiver<()>) {
             match within_limit(Ear::open(&site)).await {
                 Ok(ear) => {
                     wait = FIRST;
+                    if std::mem::replace(&mut heard_before, true) {
+                        // It may have been told meanwhile that something has come back to its place.
+                        site.bookmarks().forget();
+                    }
                     ear.speak(&site, &mut open).await
                 }
                 Err(fault) => Err(fault),
@@ -167,8 +171,7 @@ impl Ear {
 
     /// Hears and tells until the connection breaks, or has become deaf.
     async fn speak(mut self, site: &Site, open: &mut watch::Receiver<()>) -> Result<(), Fault> {
-        // Nobody knows what was told before: that something has come back to its place, perhaps.
-        site.bookmarks().forget();
+        // Nobody knows what was told before.
         site.bell.all();
         let mut ask_at = Instant::now() + jittered(ASK_EVERY);
         loop {

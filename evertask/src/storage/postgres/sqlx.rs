@@ -146,3 +146,39 @@ pub(super) fn tell(error: sqlx::Error, place: &str, doing: &str) -> StorageError
     let message = format!("{doing}: {place}: {error}{}", advice.unwrap_or_default());
     StorageError::new(kind, message).caused_by(error)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::postgres::{address::Address, tls::tls};
+
+    fn settings(url: &str) -> Settings {
+        let address = Address::read(url).unwrap();
+        Settings {
+            tls: tls(&address).unwrap(),
+            proof: (address.proof, address.authorities.clone()),
+            config: address.config,
+            schema: "evertask".to_owned(),
+            durable: true,
+            pooled_proxy: false,
+            place: address.place,
+        }
+    }
+
+    #[test]
+    fn what_a_url_says_is_said_to_the_other_driver_as_well() {
+        let url = "postgres://ada@a,b:7/db?hostaddr=10.0.0.1,10.0.0.2&options=-c%20work_mem%3D1MB%20--x.y%3Da%5C%20b&application_name=x";
+        let all = settings(url).for_sqlx();
+        let host = |at: usize| (all[at].get_host(), all[at].get_port());
+        assert_eq!((host(0), host(1)), (("10.0.0.1", 5432), ("10.0.0.2", 7)));
+        for one in &all {
+            assert_eq!(one.get_options(), Some("-c work_mem=1MB --x.y=a\\ b"));
+            let told = (one.get_username(), one.get_database(), one.get_application_name());
+            assert_eq!(told, ("ada", Some("db"), Some("x")));
+        }
+        let only = settings("hostaddr=10.0.0.1 user=ada").for_sqlx();
+        assert_eq!((only.len(), only[0].get_host()), (1, "10.0.0.1"));
+        let named = settings("postgres://ada@a/db").for_sqlx();
+        assert_eq!((named[0].get_host(), named[0].get_port()), ("a", 5432));
+    }
+}
