@@ -7,6 +7,7 @@
 mod blocked;
 mod database;
 mod disk;
+mod effects;
 mod inquest;
 mod journal;
 mod load;

@@ -62,7 +62,19 @@ impl PostgresOptions {
     }
 
     /// False: the tables are not made or changed, only looked at, and an error says what SQL is to be run. The default is true.
-    /// See [`Postgres::migrations_sql`].
+    /// See [`Postgres::migrations_sql`]; `cargo run -p evertask --example migrations --features postgres,mysql -- postgres` in a
+    /// copy of evertask prints it.
+    ///
+    /// Who makes the tables must be allowed to make the schema (`GRANT CREATE ON DATABASE …`), or own it. Who only uses them needs
+    /// this, again after each step that makes a table:
+    ///
+    /// ```sql
+    /// GRANT USAGE ON SCHEMA evertask TO app;
+    /// GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA evertask TO app;
+    /// ```
+    ///
+    /// Functions may be called by everyone, unless that was taken away from `PUBLIC`; then it needs `EXECUTE` on those of the
+    /// schema, and on `pg_control_system()` if tasks are stored in transactions of the caller.
     pub fn auto_migrate(mut self, auto_migrate: bool) -> Self {
         self.auto_migrate = auto_migrate;
         self
