@@ -66,8 +66,7 @@ async fn temporary_tables_of_the_caller_are_not_taken_for_ours() {
 async fn where_nobody_reads_notifications_none_is_added_and_no_transaction_fails_for_it() {
     let Some(server) = evertask_servers::own_postgres() else { return };
     let storage = Postgres::connect(server.url()).await.unwrap();
-    let (mut listener, mut connection) =
-        tokio_postgres::connect(&server.url(), NoTls).await.unwrap();
+    let (listener, mut connection) = tokio_postgres::connect(&server.url(), NoTls).await.unwrap();
     let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Some(Ok(said)) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
@@ -77,13 +76,16 @@ async fn where_nobody_reads_notifications_none_is_added_and_no_transaction_fails
         }
     });
     listener.batch_execute("LISTEN \"evertask.evertask\"").await.unwrap();
-    let store = async |client: &mut Client| {
+    // Each time in a session that has never looked.
+    let store = async || {
+        let (mut client, connection) = tokio_postgres::connect(&server.url(), NoTls).await.unwrap();
+        tokio::spawn(connection);
         let tx = client.transaction().await.unwrap();
         tx.batch_execute("SELECT evertask.evertask_enqueue('shout')").await.unwrap();
         tx.batch_execute("NOTIFY \"evertask.evertask\", 'the end'").await.unwrap();
         tx.commit().await.unwrap();
     };
-    store(&mut listener).await;
+    store().await;
     assert_eq!(hears.recv().await.unwrap().trim(), "due");
     assert_eq!(hears.recv().await.unwrap(), "the end");
     // It takes gigabytes to fill it, so the server is made to believe that it is.
@@ -92,7 +94,7 @@ async fn where_nobody_reads_notifications_none_is_added_and_no_transaction_fails
         CREATE FUNCTION pg_catalog.pg_notification_queue_usage() RETURNS float8
             LANGUAGE sql AS 'SELECT 0.9::float8'";
     listener.batch_execute(full).await.unwrap();
-    store(&mut listener).await;
+    store().await;
     assert_eq!(hears.recv().await.unwrap(), "the end");
     storage.close().await;
 }

@@ -126,12 +126,42 @@ impl Connection {
         Self::open_and_hear(settings, purpose, |_| {}).await
     }
 
+    /// Opens a session and asks something at once, which costs no round trip of its own.
+    pub(super) async fn open_and_ask(
+        settings: &Settings,
+        purpose: Purpose,
+        step: Step<'_>,
+    ) -> Result<(Self, Vec<Row>), Fault> {
+        let (this, first) = Self::connect(settings, purpose, |_| {}).await?;
+        let rows = match &first {
+            Some(set) => {
+                let both = [this.send_script(set), this.send_step(step, None)];
+                try_join_all(both).await?.pop().unwrap_or_default()
+            }
+            None => this.one(step).await?,
+        };
+        Ok((this, rows))
+    }
+
     /// Opens a session and gives away what the server says by itself.
     pub(super) async fn open_and_hear(
         settings: &Settings,
         purpose: Purpose,
-        mut hear: impl FnMut(AsyncMessage) + Send + 'static,
+        hear: impl FnMut(AsyncMessage) + Send + 'static,
     ) -> Result<Self, Fault> {
+        let (this, first) = Self::connect(settings, purpose, hear).await?;
+        if let Some(set) = first {
+            this.script(&set).await?;
+        }
+        Ok(this)
+    }
+
+    /// A session, and what is to be said first on it, if its settings do not go with each transaction.
+    async fn connect(
+        settings: &Settings,
+        purpose: Purpose,
+        mut hear: impl FnMut(AsyncMessage) + Send + 'static,
+    ) -> Result<(Self, Option<String>), Fault> {
         #[allow(clippy::clone_on_copy, reason = "it is `Copy` only where there is no TLS")]
         let (client, mut connection) = settings.config.connect(settings.tls.clone()).await?;
         let pump = move |cx: &mut Context<'_>| {
@@ -150,15 +180,13 @@ impl Connection {
             session.iter().map(set).collect::<String>()
         };
         let mut begin = "BEGIN;".to_owned();
-        let mut prepared = None;
         if settings.pooled_proxy {
             begin.push_str(&set("LOCAL"));
             begin.push_str(&set_durable(settings, "true"));
-        } else {
-            client.batch_execute(&(set("SESSION") + &set_durable(settings, "false"))).await?;
-            prepared = Some(Mutex::default());
+            return Ok((Self { client, prepared: None, begin }, None));
         }
-        Ok(Self { client, prepared, begin })
+        let first = set("SESSION") + &set_durable(settings, "false");
+        Ok((Self { client, prepared: Some(Mutex::default()), begin }, Some(first)))
     }
 
     /// One statement, which is a transaction by itself.

@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio_postgres::types::Type;
+use tokio_postgres::{Row, types::Type};
 
 use super::{
     bookmark::Bookmarks,
     columns::only,
-    connection::{Connection, Settings, Sql},
+    connection::{Connection, Settings, Sql, Step},
     crier::Crier,
     error::Fault,
     lane::{self, Lane, LaneId, Lanes},
@@ -56,10 +56,14 @@ impl Server for Site {
     }
 
     async fn open(&self, purpose: Purpose) -> Result<Connection, Fault> {
-        let conn = Connection::open(&self.settings, purpose).await?;
-        if purpose == Purpose::Write {
-            self.recall(&conn).await?;
+        let last = self.lanes().last();
+        if purpose == Purpose::Read || last == 0 {
+            return Connection::open(&self.settings, purpose).await;
         }
+        // What is known of lanes is looked at again before anything is written by it.
+        let all: Step<'_> = (&lane::NEW, &[&0_i64]);
+        let (conn, all) = Connection::open_and_ask(&self.settings, purpose, all).await?;
+        self.recall(&all, last)?;
         Ok(conn)
     }
 }
@@ -126,18 +130,14 @@ impl Site {
         missing
     }
 
-    /// Looks whether what is known of lanes is still so, before anything is written by it.
-    async fn recall(&self, conn: &Connection) -> Result<(), Fault> {
-        let last = self.lanes().last();
-        if last > 0 {
-            let all = conn.one((&lane::NEW, &[&0_i64])).await?;
-            if !self.lanes().recall(&all, last)? {
-                tracing::warn!(
-                    "{} has lost lanes that were made: it was restored, or took over too early",
-                    self.settings.place
-                );
-                self.bookmarks().forget();
-            }
+    /// Knows that these are all lanes there are, when those up to `last` were known before.
+    fn recall(&self, all: &[Row], last: LaneId) -> Result<(), Fault> {
+        if !self.lanes().recall(all, last)? {
+            tracing::warn!(
+                "{} has lost lanes that were made: it was restored, or took over too early",
+                self.settings.place
+            );
+            self.bookmarks().forget();
         }
         Ok(())
     }
