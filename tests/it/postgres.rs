@@ -208,22 +208,30 @@ async fn a_server_that_has_lost_its_last_lanes_is_not_believed_to_have_them() {
         let done = async || state(&node, task.id()).await == Some(TaskState::Completed);
         let soon = tokio::time::timeout(Duration::from_secs(60), crate::until(done)).await;
         soon.expect("it is in a lane that is looked into");
+        task.id()
     };
     run(1).await;
+    // Other nodes, which remember nothing, find it as well.
+    let lane_of =
+        format!("SELECT name FROM {schema}.tasks JOIN {schema}.lanes USING (lane) WHERE id = $1");
     // As a server has it that took over without the last commits, or was restored: the number is another's, or nobody's.
     for lose in ["UPDATE lanes SET name = 'of another' WHERE name = 'count'", "DELETE FROM lanes"] {
-        let lose = format!("SET search_path = {schema}; {lose}");
-        hand.batch_execute(&lose).await.unwrap();
-        // Who comes with a transaction may be there before any of our connections.
-        let mut tx = hand.transaction().await.unwrap();
-        let within = count::dispatch(2).on(&node).within(&mut tx).await.unwrap();
-        tx.commit().await.unwrap();
+        hand.batch_execute(&format!("SET search_path = {schema}; {lose}")).await.unwrap();
         let cut =
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
         hand.query(cut, &[&schema]).await.unwrap();
-        run(3).await;
-        crate::until(async || state(&node, within.id()).await == Some(TaskState::Completed)).await;
+        let after = run(2).await;
+        let lane = hand.query_opt(&lane_of, &[after.as_uuid()]).await.unwrap();
+        assert_eq!(lane.expect("its lane exists").get::<_, &str>(0), "count", "{lose}");
     }
+    // Who comes with a transaction may be there before any of our connections.
+    hand.batch_execute("UPDATE lanes SET name = 'of a third' WHERE name = 'count'").await.unwrap();
+    let mut tx = hand.transaction().await.unwrap();
+    let within = count::dispatch(3).on(&node).within(&mut tx).await.unwrap();
+    tx.commit().await.unwrap();
+    let lane = hand.query_one(&lane_of, &[within.id().as_uuid()]).await.unwrap();
+    assert_eq!(lane.get::<_, &str>(0), "count");
+    crate::until(async || state(&node, within.id()).await == Some(TaskState::Completed)).await;
     node.shutdown().await.unwrap();
 }
 
