@@ -14,7 +14,7 @@ use crate::{
     event::EventKind,
     extract::{FromContext, MissingState, States},
     storage::{
-        BoxFuture, Completion, FullStorage, Settlement, StorageError, StorageErrorKind,
+        BoxFuture, Completion, FullStorage, Lent, Settlement, StorageError, StorageErrorKind,
         Transactional,
     },
 };
@@ -30,9 +30,14 @@ const LONG: Duration = Duration::from_secs(5);
 /// for each completed task, however often it was tried. What it does elsewhere, a request to some service for instance, may still
 /// happen more than once.
 ///
-/// It is the handler's own: it has to be dropped when the handler returns, and its end is evertask's business, so no `COMMIT`.
+/// It is the handler's own: it has to be dropped when the handler returns, and its end is evertask's business, so no `COMMIT`:
+/// the attempt of a handler that ends it fails. Parts of it may be undone: `tx.get().await?.begin()` of `sqlx` is a savepoint in
+/// it. Connections go from one handler to the next, so what is set is set by `SET LOCAL`.
+///
 /// While it is open it holds locks and keeps the database from tidying up, so do what is slow before the first `get`; one that
-/// is open for more than 5 s is warned of.
+/// is open for more than 5 s is warned of, and one on which nothing happens for a minute is ended by the server, as its process
+/// may be stopped or gone. Not more than 16 are open at the same time in one process. Both can be set, by
+/// [`transaction_idle_limit`](crate::storage::PostgresOptions) and [`transactions`](crate::storage::PostgresOptions).
 ///
 /// `Tx<Postgres>` (feature `sqlx`) is for tasks in PostgreSQL, and another storage is refused at start. In a unit test,
 /// [`Tx::from_connection`] makes one in which the test says what is committed.
@@ -55,42 +60,43 @@ async fn book(order: i64, amount: i64, #[extract] mut tx: Tx<Postgres>) -> Resul
 "#
 )]
 pub struct Tx<S: Transactional> {
-    conn: Option<S::Connection>,
+    lent: Option<Lent<S::Connection>>,
     ctx: Context,
     /// `None` where there is no attempt that could complete.
     slot: Option<Arc<Slot<S>>>,
 }
 
 impl<S: Transactional> Tx<S> {
-    /// The connection on which the transaction is open; the first time, it is begun.
+    /// The connection on which the transaction is open; the first time, it is begun. While as many others are open as there may
+    /// be, this waits for one of them to end.
     ///
     /// # Errors
-    /// The database cannot be reached.
+    /// The database cannot be reached, or gives no more connections for half a minute.
     pub async fn get(&mut self) -> Result<&mut S::Connection, StorageError> {
-        if let Some(ref mut conn) = self.conn {
-            return Ok(conn);
+        if let Some(ref mut lent) = self.lent {
+            return Ok(&mut lent.conn);
         }
         let Some(slot) = &self.slot else {
             return Err(refuse(
                 "a context made by `Context::test` has no transaction; give the handler `Tx::from_connection(..)`",
             ));
         };
-        let conn = slot.storage.begin().await?;
+        let lent = slot.storage.begin().await?;
         slot.lend(&self.ctx)?;
-        Ok(self.conn.insert(conn))
+        Ok(&mut self.lent.insert(lent).conn)
     }
 
     /// One on a connection of the caller, who says what becomes of its transaction: for calling a handler in a unit test.
     #[must_use]
     pub fn from_connection(conn: S::Connection) -> Self {
-        Self { conn: Some(conn), ctx: Context::test(), slot: None }
+        Self { lent: Some(Lent::new(conn, None)), ctx: Context::test(), slot: None }
     }
 }
 
 impl<S: Transactional> Drop for Tx<S> {
     fn drop(&mut self) {
-        if let (Some(conn), Some(slot)) = (self.conn.take(), &self.slot) {
-            slot.give_back(conn);
+        if let (Some(lent), Some(slot)) = (self.lent.take(), &self.slot) {
+            slot.give_back(lent);
         }
     }
 }
@@ -107,7 +113,7 @@ impl<S: Transactional> FromContext for Tx<S> {
         {
             return Err(refuse("a handler has one transaction; take one `Tx` and pass it on"));
         }
-        Ok(Self { conn: None, ctx: ctx.clone(), slot })
+        Ok(Self { lent: None, ctx: ctx.clone(), slot })
     }
 
     fn check(states: &States) -> Result<(), MissingState> {
@@ -130,7 +136,7 @@ impl<S: Transactional> FromContext for Tx<S> {
 
 impl<S: Transactional> fmt::Debug for Tx<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tx").field("open", &self.conn.is_some()).finish_non_exhaustive()
+        f.debug_struct("Tx").field("open", &self.lent.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -160,7 +166,7 @@ enum State<C> {
     /// The handler has it, and somebody looks at the clock.
     Lent(AbortHandle),
     /// The handler has let it go.
-    Back(C),
+    Back(Lent<C>),
     /// The attempt has ended.
     Over,
 }
@@ -190,11 +196,11 @@ impl<S: Transactional> Slot<S> {
         Ok(())
     }
 
-    fn give_back(&self, conn: S::Connection) {
+    fn give_back(&self, lent: Lent<S::Connection>) {
         let mut state = self.state();
         if let State::Lent(watch) = &*state {
             watch.abort();
-            *state = State::Back(conn);
+            *state = State::Back(lent);
         }
         // Otherwise it is too late for it: dropped here, it is closed, and the server rolls back.
     }
@@ -222,7 +228,7 @@ impl<S: Transactional> OwnTransaction for Slot<S> {
     fn complete<'s>(&'s self, settlement: &'s Settlement) -> BoxFuture<'s, Option<Completion>> {
         Box::pin(async move {
             match self.end() {
-                State::Back(conn) => Some(self.storage.complete(conn, settlement).await),
+                State::Back(lent) => Some(self.storage.complete(lent, settlement).await),
                 State::Lent(_) => Some(Completion::Failed(refuse(
                     "the handler returned while its transaction is still in use elsewhere, so nothing of it is committed; drop the \
                      `Tx` before",
@@ -234,8 +240,8 @@ impl<S: Transactional> OwnTransaction for Slot<S> {
 
     fn roll_back(&self, returned: bool) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            if let State::Back(conn) = self.end() {
-                self.storage.roll_back(conn, returned).await;
+            if let State::Back(lent) = self.end() {
+                self.storage.roll_back(lent, returned).await;
             }
         })
     }

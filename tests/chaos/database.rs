@@ -10,7 +10,7 @@ use std::{
 use evertask::{Health, Runtime, TaskHandle};
 
 use crate::{
-    LEASE,
+    LEASE, effects,
     inquest::Inquest,
     journal::{self, Journal},
     load::{self, work},
@@ -35,6 +35,8 @@ struct Scene {
     nodes: Vec<Node>,
     own: Runtime,
     client: Runtime,
+    /// Where handlers write with the ends of their tasks, if they can.
+    effects: Option<String>,
 }
 
 /// A task that runs until it is cancelled, and under which lease it does.
@@ -48,13 +50,18 @@ impl Scene {
         let place = tempfile::tempdir().unwrap();
         let wires: Vec<_> = (0..3).map(|_| Wire::to(server.target())).collect();
         let url = |n: usize| server.url_at(wires[n].port());
+        let effects = Some(server.url()).filter(|url| effects::are_on(url));
+        if let Some(url) = &effects {
+            effects::prepare(url).await;
+        }
         let (directory, journal) = (place.path(), Journal::open(place.path()));
         let nodes = (0..2).map(|n| Node::spawn(&url(n), directory, seed + n as u64, 0)).collect();
         let own = load::builder(&url(2), &journal).start().await.unwrap();
         tokio::spawn(load::tell_events(own.clone(), journal.clone()));
-        tokio::spawn(load::dispatch(own.clone(), journal.clone(), directory.to_owned(), seed));
+        let (dispatcher, to) = (own.clone(), directory.to_owned());
+        tokio::spawn(load::dispatch(dispatcher, journal.clone(), to, seed, effects.is_some()));
         let client = load::builder(&server.url(), &journal).client().await.unwrap();
-        let scene = Self { wires, nodes, own, client, place };
+        let scene = Self { wires, nodes, own, client, effects, place };
         until("all nodes live", async || {
             journal::read(scene.directory())
                 .iter()
@@ -108,12 +115,15 @@ impl Scene {
         self.wires.iter().for_each(|wire| wire.set(Weather::Clear));
         load::finish(self.directory(), &living(&self.nodes), &self.client).await;
         until("the node is well", async || self.own.health().await.ok).await;
-        let Self { place, nodes, own, client, .. } = self;
+        let Self { place, nodes, own, client, effects, .. } = self;
         let inquest = Inquest::hold(place.path(), &client).await;
         own.shutdown().await.unwrap();
         drop(nodes);
         inquest.nothing_is_lost();
         inquest.nothing_stale_was_accepted();
+        if let Some(url) = effects {
+            inquest.effects_happened_once(&effects::read(&url).await);
+        }
         inquest
     }
 }

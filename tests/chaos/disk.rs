@@ -9,7 +9,7 @@ use evertask::{DispatchError, TaskState, storage::StorageErrorKind};
 use evertask_servers::SmallDisk;
 
 use crate::{
-    LEASE,
+    LEASE, effects,
     inquest::Inquest,
     journal::Journal,
     load::{self, work},
@@ -46,10 +46,14 @@ async fn a_full_disk_is_told_and_survived(server: Arc<(impl Server, SmallDisk)>)
     let (server, disk) = &*server;
     let place = tempfile::tempdir().unwrap();
     let (directory, journal) = (place.path(), Journal::open(place.path()));
+    if effects::are_on(&server.url()) {
+        effects::prepare(&server.url()).await;
+    }
     let nodes = [Node::spawn(&server.url(), directory, 1, 0)];
     let own = load::builder(&server.url(), &journal).start().await.unwrap();
     tokio::spawn(load::tell_events(own.clone(), journal.clone()));
-    tokio::spawn(load::dispatch(own.clone(), journal.clone(), directory.to_owned(), 3));
+    let effects = effects::are_on(&server.url());
+    tokio::spawn(load::dispatch(own.clone(), journal.clone(), directory.to_owned(), 3, effects));
     let held = work::dispatch("held").on(&own).await.unwrap();
     until("the task runs", async || {
         held.info().await.unwrap().unwrap().state == TaskState::Running
@@ -97,6 +101,9 @@ async fn a_full_disk_is_told_and_survived(server: Arc<(impl Server, SmallDisk)>)
     );
     inquest.nothing_is_lost();
     inquest.nothing_stale_was_accepted();
+    if effects {
+        inquest.effects_happened_once(&effects::read(&server.url()).await);
+    }
     assert!(inquest.robbed().is_empty(), "nobody died");
     assert!(!inquest.troubles.is_empty(), "nobody said a word");
     assert!(ended || told.is_some_and(|told| told.contains("make room")));

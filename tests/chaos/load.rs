@@ -6,18 +6,19 @@ use std::{
 };
 
 use evertask::{
-    Cancel, Context, DispatchError, EventKind, Page, Retention, Runtime, State, TaskFilter, TaskId,
-    TaskState,
+    Cancel, Context, DispatchError, EventKind, Page, Retention, Runtime, State, TaskFilter,
+    TaskHandle, TaskId, TaskState,
 };
 
 use crate::{
     LEASE,
+    effects::{self, book},
     journal::{self, Journal},
     until,
 };
 
 /// One run of a handler, from its first poll to the drop of its future.
-struct Run {
+pub(crate) struct Run {
     id: TaskId,
     /// Names this run among all: whatever the storage took of it says so.
     name: String,
@@ -25,10 +26,14 @@ struct Run {
 }
 
 impl Run {
-    fn begin(ctx: &Context, journal: &Journal) -> Self {
+    pub(crate) fn begin(ctx: &Context, journal: &Journal) -> Self {
         let (id, name) = (ctx.id(), format!("run-{:016x}", fastrand::u64(..)));
         journal.say(&format!("begin {id} {name}"));
         Self { id, name, journal: journal.clone() }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 }
 
@@ -66,6 +71,7 @@ pub(crate) async fn work(
 pub(crate) fn builder(url: &str, journal: &Journal) -> evertask::Builder {
     let builder = Runtime::builder().url(url).discover(false).lease(LEASE);
     let builder = builder.handler::<work>().handler::<crate::ticks::beat>();
+    let builder = if effects::are_on(url) { builder.handler::<book>() } else { builder };
     let builder = builder.state(journal.clone());
     // What is on trial is not whether a task is to blame for its nodes' deaths.
     builder.retention(Retention::forever()).max_losses(1_000).concurrency(12)
@@ -113,8 +119,14 @@ pub(crate) async fn finish(directory: &Path, living: &[u32], runtime: &Runtime) 
 const KINDS: [&str; 9] =
     ["quick", "quick", "quick", "flaky", "slow", "slow", "slow", "long", "doomed"];
 
-/// Dispatches at random until it is told to stop.
-pub(crate) async fn dispatch(runtime: Runtime, journal: Journal, directory: PathBuf, seed: u64) {
+/// Dispatches at random until it is told to stop; with `effects` also what writes with the end of its task.
+pub(crate) async fn dispatch(
+    runtime: Runtime,
+    journal: Journal,
+    directory: PathBuf,
+    seed: u64,
+    effects: bool,
+) {
     let mut random = fastrand::Rng::with_seed(seed);
     let (drain, pid) = (drain(&directory), std::process::id());
     journal.say(&format!("dispatching {pid}"));
@@ -130,23 +142,34 @@ pub(crate) async fn dispatch(runtime: Runtime, journal: Journal, directory: Path
             }
             _ => {}
         }
-        match dispatch.await {
-            Ok(task) => {
-                journal.say(&format!("stored {}", task.id()));
-                if random.u32(0..20) == 0 {
-                    journal.say(&format!("cancelling {}", task.id()));
-                    if let Ok(Cancel::Done | Cancel::Asked) = task.cancel().await {
-                        journal.say(&format!("cancelled {}", task.id()));
-                    }
-                }
+        if let Some(task) = note(dispatch.await, &journal)
+            && random.u32(0..20) == 0
+        {
+            journal.say(&format!("cancelling {}", task.id()));
+            if let Ok(Cancel::Done | Cancel::Asked) = task.cancel().await {
+                journal.say(&format!("cancelled {}", task.id()));
             }
-            // Whether it was stored is not known, and not promised.
-            Err(DispatchError::Unknown { id, .. }) => journal.say(&format!("unknown {id}")),
-            Err(error) => journal.say(&format!("undispatched {error}")),
+        }
+        if effects && random.u32(0..4) == 0 {
+            note(book::dispatch().on(&runtime).await, &journal);
         }
         tokio::time::sleep(Duration::from_millis(random.u64(5..60))).await;
     }
     journal.say(&format!("drained {pid}"));
+}
+
+/// Writes down what was said of a dispatch.
+fn note<H: evertask::Handler>(
+    told: Result<TaskHandle<H>, DispatchError>,
+    journal: &Journal,
+) -> Option<TaskHandle<H>> {
+    match &told {
+        Ok(task) => journal.say(&format!("stored {}", task.id())),
+        // Whether it was stored is not known, and not promised.
+        Err(DispatchError::Unknown { id, .. }) => journal.say(&format!("unknown {id}")),
+        Err(error) => journal.say(&format!("undispatched {error}")),
+    }
+    told.ok()
 }
 
 /// All that is stored has ended.

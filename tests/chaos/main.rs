@@ -8,6 +8,7 @@ mod alone;
 mod blocked;
 mod database;
 mod disk;
+mod effects;
 mod inquest;
 mod journal;
 mod load;

@@ -10,7 +10,7 @@ use std::{
 use evertask::Runtime;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{journal::Journal, load};
+use crate::{effects, journal::Journal, load};
 
 const URL: &str = "EVERTASK_CHAOS_URL";
 const DIRECTORY: &str = "EVERTASK_CHAOS_DIRECTORY";
@@ -29,7 +29,9 @@ async fn child() {
     tokio::spawn(load::tell_events(runtime.clone(), journal.clone()));
     let seed: u64 = seed.parse().unwrap();
     for n in 0..2 {
-        tokio::spawn(load::dispatch(runtime.clone(), journal.clone(), directory.clone(), seed + n));
+        let (runtime, journal, directory) = (runtime.clone(), journal.clone(), directory.clone());
+        let effects = effects::are_on(&url);
+        tokio::spawn(load::dispatch(runtime, journal, directory, seed + n, effects));
     }
     // Ends with its parent, however that ends.
     let parent = std::os::unix::process::parent_id();

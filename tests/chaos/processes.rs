@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    LEASE,
+    LEASE, effects,
     inquest::Inquest,
     journal::Journal,
     load,
@@ -52,10 +52,15 @@ async fn chaos(url: &str, seconds: u64, hours: i32) {
     let directory = place.path();
     let journal = Journal::open(directory);
     let mut random = fastrand::Rng::with_seed(crate::seed());
+    let effects = effects::are_on(url);
+    if effects {
+        effects::prepare(url).await;
+    }
     // One that is neither killed nor stopped, so that there always is somebody to notice.
     let witness = load::builder(url, &journal).start().await.unwrap();
     tokio::spawn(load::tell_events(witness.clone(), journal.clone()));
-    tokio::spawn(load::dispatch(witness.clone(), journal, directory.to_owned(), random.u64(..)));
+    let seed = random.u64(..);
+    tokio::spawn(load::dispatch(witness.clone(), journal, directory.to_owned(), seed, effects));
     let lag = Lag::measure();
     let mut nodes: Vec<_> =
         (0..NODES).map(|n| spawn(url, directory, &mut random, hours * (n as i32 - 1))).collect();
@@ -101,6 +106,9 @@ async fn chaos(url: &str, seconds: u64, hours: i32) {
     witness.shutdown().await.unwrap();
     println!("the last task ended {:?} after the last kill", end.elapsed());
     judge(&inquest, &deaths, &stops, worst_lag, hours);
+    if effects {
+        inquest.effects_happened_once(&effects::read(url).await);
+    }
 }
 
 /// A process, and whether it was ever stopped.

@@ -11,7 +11,7 @@ use std::{
 use evertask::{Missed, Overlap, Page, Runtime, TaskFilter, TaskInfo, schedule::every_second};
 
 use crate::{
-    LEASE,
+    LEASE, effects,
     journal::Journal,
     load,
     node::{Node, living},
@@ -42,6 +42,9 @@ async fn chaos(url: &str, seconds: u64, hours: i32) {
     let place = tempfile::tempdir().unwrap();
     let (directory, journal) = (place.path(), Journal::open(place.path()));
     let mut random = fastrand::Rng::with_seed(crate::seed());
+    if effects::are_on(url) {
+        effects::prepare(url).await;
+    }
     // It stores the schedules and looks; the ticks are the others' to take.
     let client = load::builder(url, &journal).client().await.unwrap();
     // One that comes up often enough to be hit by every kill, and one that comes to hundreds at once behind a pause.

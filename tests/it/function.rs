@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use evertask::{Runtime, TaskId, TaskInfo, storage::Postgres};
 use evertask_servers::Cluster;
-use tokio_postgres::{Client, NoTls, error::SqlState};
+use tokio_postgres::{AsyncMessage, Client, NoTls, error::SqlState};
 use uuid::Uuid;
 
 #[evertask::handler(retries = 0)]
@@ -44,6 +44,59 @@ async fn a_task_stored_by_plain_sql_runs_at_once() {
         assert_eq!(output.read::<String>().unwrap(), "HÉ");
     }
     runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn temporary_tables_of_the_caller_are_not_taken_for_ours() {
+    let Some(server) = evertask_servers::postgres() else { return };
+    let (runtime, client, schema) = start(server).await;
+    for table in ["tasks", "lanes", "tags"] {
+        let shadow =
+            format!("CREATE TEMPORARY TABLE {table} (LIKE {schema}.{table} INCLUDING ALL)");
+        client.batch_execute(&shadow).await.unwrap();
+    }
+    let id = call(&client, &schema, r#"'shout', '{"text": "a"}', tags => '{"a": "b"}'"#).await;
+    assert_eq!(info(&runtime, id).await.name, "shout");
+    let left = "SELECT count(*) FROM pg_temp.tasks";
+    assert_eq!(client.query_one(left, &[]).await.unwrap().get::<_, i64>(0), 0);
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nobody_reads_notifications_none_is_added_and_no_transaction_fails_for_it() {
+    let Some(server) = evertask_servers::own_postgres() else { return };
+    let storage = Postgres::connect(server.url()).await.unwrap();
+    let (listener, mut connection) = tokio_postgres::connect(&server.url(), NoTls).await.unwrap();
+    let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(Ok(said)) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
+            if let AsyncMessage::Notification(said) = said {
+                heard.send(said.payload().to_owned()).unwrap();
+            }
+        }
+    });
+    listener.batch_execute("LISTEN \"evertask.evertask\"").await.unwrap();
+    // Each time in a session that has never looked.
+    let store = async || {
+        let (mut client, connection) = tokio_postgres::connect(&server.url(), NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let tx = client.transaction().await.unwrap();
+        tx.batch_execute("SELECT evertask.evertask_enqueue('shout')").await.unwrap();
+        tx.batch_execute("NOTIFY \"evertask.evertask\", 'the end'").await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    store().await;
+    assert_eq!(hears.recv().await.unwrap().trim(), "due");
+    assert_eq!(hears.recv().await.unwrap(), "the end");
+    // It takes gigabytes to fill it, so the server is made to believe that it is.
+    let full = "SET allow_system_table_mods = on;
+        ALTER FUNCTION pg_catalog.pg_notification_queue_usage RENAME TO pg_notification_queue_usage_before;
+        CREATE FUNCTION pg_catalog.pg_notification_queue_usage() RETURNS float8
+            LANGUAGE sql AS 'SELECT 0.9::float8'";
+    listener.batch_execute(full).await.unwrap();
+    store().await;
+    assert_eq!(hears.recv().await.unwrap(), "the end");
+    storage.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -254,6 +254,76 @@ async fn connections_that_are_cut_lose_nothing_and_stop_no_loop() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_has_lost_its_last_lanes_is_not_believed_to_have_them() {
+    let Some(server) = evertask_servers::mariadb() else { return };
+    let database = evertask_servers::schema();
+    let mut hand = sql(server).await;
+    // Connections of this test are those to a database of its own.
+    hand.query_drop(format!("CREATE DATABASE {database}")).await.unwrap();
+    let storage = options("").connect(server.url_of(&database)).await.unwrap();
+    let node = builder(storage).start().await.unwrap();
+    let run = async |n: u64| {
+        let task = count::dispatch(n).on(&node).await.unwrap();
+        let done = async || state(&node, task.id()).await == Some(TaskState::Completed);
+        let soon = tokio::time::timeout(Duration::from_secs(60), crate::until(done)).await;
+        soon.expect("it is in a lane that is looked into");
+    };
+    run(1).await;
+    // As a server has it that took over without the last commits, or was restored: the number is another's, or nobody's.
+    for lose in [
+        format!("UPDATE {database}.lanes SET name = 'of another' WHERE name = 'count'"),
+        format!("DELETE FROM {database}.lanes"),
+    ] {
+        hand.query_drop(lose).await.unwrap();
+        let ids = format!("SELECT id FROM information_schema.processlist WHERE db = '{database}'");
+        let ids: Vec<u64> = hand.query(ids).await.unwrap();
+        for id in ids {
+            // It may have ended meanwhile.
+            let _cut = hand.query_drop(format!("KILL CONNECTION {id}")).await;
+        }
+        run(2).await;
+    }
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_with_the_grants_that_are_documented_can_run_a_node() {
+    let Some(server) = evertask_servers::mariadb() else { return };
+    let (database, mut hand) = (evertask_servers::schema(), sql(server).await);
+    // As `MySqlOptions::auto_migrate` has it: one user for the tables, another for what is in them.
+    for prepare in [
+        format!("CREATE DATABASE {database}"),
+        format!("CREATE USER {database}_dba@localhost"),
+        format!(
+            "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX ON {database}.* TO {database}_dba@localhost"
+        ),
+        format!("CREATE USER {database}_app@localhost"),
+        format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {database}.* TO {database}_app@localhost"),
+    ] {
+        hand.query_drop(prepare).await.unwrap();
+    }
+    let url =
+        |user: &str| server.url_of(&database).replace("root@", &format!("{database}_{user}@"));
+    options("").auto_migrate(false).connect(url("app")).await.unwrap_err();
+    options("").connect(url("dba")).await.unwrap();
+    let storage = options("").auto_migrate(false).connect(url("app")).await.unwrap();
+    let node = builder(storage).start().await.unwrap();
+    let task = count::dispatch(7).tag("a", "b").on(&node).await.unwrap();
+    assert_eq!(task.output().await.unwrap(), 7);
+    node.retry(task.id()).await.unwrap();
+    task.output().await.unwrap();
+    let keyed = count::dispatch(7).key("x").after(Duration::from_secs(600)).on(&node);
+    assert_eq!(keyed.await.unwrap().cancel().await.unwrap(), Cancel::Done);
+    let held = hold::dispatch().on(&node).await.unwrap();
+    crate::until(async || state(&node, held.id()).await == Some(TaskState::Running)).await;
+    assert_eq!(held.cancel().await.unwrap(), Cancel::Asked);
+    crate::until(async || state(&node, held.id()).await == Some(TaskState::Cancelled)).await;
+    let health = node.health().await;
+    assert!(health.ok, "{health:?}");
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_crashes_keeps_what_was_stored_and_is_found_again() {
     let Some(server) = evertask_servers::own_mariadb() else { return };
     // With every commit synced, as it is meant to be.

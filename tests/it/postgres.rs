@@ -197,6 +197,91 @@ async fn connections_that_are_cut_lose_nothing_and_stop_no_loop() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_has_lost_its_last_lanes_is_not_believed_to_have_them() {
+    let Some(server) = evertask_servers::postgres() else { return };
+    let schema = evertask_servers::schema();
+    let mut hand = sql(server).await;
+    let options = Postgres::options().schema(&schema).durable(false);
+    let url = format!("{}&application_name={schema}", server.url());
+    let node = builder(options.connect(url).await.unwrap()).start().await.unwrap();
+    let run = async |n: u64| {
+        let task = count::dispatch(n).on(&node).await.unwrap();
+        let done = async || state(&node, task.id()).await == Some(TaskState::Completed);
+        let soon = tokio::time::timeout(Duration::from_secs(60), crate::until(done)).await;
+        soon.expect("it is in a lane that is looked into");
+        task.id()
+    };
+    run(1).await;
+    // Other nodes, which remember nothing, find it as well.
+    let lane_of =
+        format!("SELECT name FROM {schema}.tasks JOIN {schema}.lanes USING (lane) WHERE id = $1");
+    // As a server has it that took over without the last commits, or was restored: the number is another's, or nobody's.
+    for lose in ["UPDATE lanes SET name = 'of another' WHERE name = 'count'", "DELETE FROM lanes"] {
+        hand.batch_execute(&format!("SET search_path = {schema}; {lose}")).await.unwrap();
+        let cut =
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
+        hand.query(cut, &[&schema]).await.unwrap();
+        let after = run(2).await;
+        let lane = hand.query_opt(&lane_of, &[after.as_uuid()]).await.unwrap();
+        assert_eq!(lane.expect("its lane exists").get::<_, &str>(0), "count", "{lose}");
+    }
+    // Who comes with a transaction may be there before any of our connections.
+    hand.batch_execute("UPDATE lanes SET name = 'of a third' WHERE name = 'count'").await.unwrap();
+    let mut tx = hand.transaction().await.unwrap();
+    let within = count::dispatch(3).on(&node).within(&mut tx).await.unwrap();
+    tx.commit().await.unwrap();
+    let lane = hand.query_one(&lane_of, &[within.id().as_uuid()]).await.unwrap();
+    assert_eq!(lane.get::<_, &str>(0), "count");
+    crate::until(async || state(&node, within.id()).await == Some(TaskState::Completed)).await;
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_with_the_grants_that_are_documented_can_run_a_node() {
+    let Some(server) = evertask_servers::postgres() else { return };
+    let (schema, hand) = (evertask_servers::schema(), sql(server).await);
+    // As `PostgresOptions::auto_migrate` has it.
+    let prepare = format!(
+        "CREATE ROLE {schema}_app LOGIN; {}
+        GRANT USAGE ON SCHEMA {schema} TO {schema}_app;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {schema}_app;",
+        Postgres::migrations_sql(&schema)
+    );
+    hand.batch_execute(&prepare).await.unwrap();
+    let url = server.url().replace("postgres@", &format!("{schema}_app@"));
+    let options = Postgres::options().schema(&schema).durable(false).auto_migrate(false);
+    let storage = options.connect(&url).await.unwrap();
+    let node = builder(storage).start().await.unwrap();
+    do_everything(&node).await;
+    let (mut own, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let mut tx = own.transaction().await.unwrap();
+    let within = count::dispatch(8).key("k").on(&node).within(&mut tx).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(within.output().await.unwrap(), 8);
+    node.shutdown().await.unwrap();
+    hand.batch_execute(&format!("DROP SCHEMA {schema} CASCADE; DROP ROLE {schema}_app"))
+        .await
+        .unwrap();
+}
+
+/// What a node and people do with tasks.
+async fn do_everything(node: &Runtime) {
+    let task = count::dispatch(7).tag("a", "b").on(node).await.unwrap();
+    assert_eq!(task.output().await.unwrap(), 7);
+    node.retry(task.id()).await.unwrap();
+    task.output().await.unwrap();
+    let keyed = count::dispatch(7).key("x").after(Duration::from_secs(600)).on(node);
+    assert_eq!(keyed.await.unwrap().cancel().await.unwrap(), Cancel::Done);
+    let held = hold::dispatch().on(node).await.unwrap();
+    crate::until(async || state(node, held.id()).await == Some(TaskState::Running)).await;
+    assert_eq!(held.cancel().await.unwrap(), Cancel::Asked);
+    crate::until(async || state(node, held.id()).await == Some(TaskState::Cancelled)).await;
+    let health = node.health().await;
+    assert!(health.ok, "{health:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_crashes_keeps_what_was_stored_and_is_found_again() {
     let Some(server) = evertask_servers::own_postgres() else { return };
     // With every commit synced, as it is meant to be.

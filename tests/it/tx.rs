@@ -5,16 +5,17 @@ use std::{
     process::{Command, Stdio},
     sync::{
         Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering},
     },
     time::Duration,
 };
 
 use evertask::{
     Context, EventKind, Runtime, TaskId, TaskState, Tx,
-    storage::{Memory, Postgres},
+    storage::{Memory, Postgres, PostgresOptions},
 };
 use evertask_servers::Cluster;
+use sqlx::Connection as _;
 use tokio_postgres::{Client, NoTls};
 
 /// Writes a row, and then does as it is told.
@@ -30,7 +31,35 @@ async fn write(
     // Behind a proxy a statement that stays prepared would be there for the next transaction's owner.
     let insert = sqlx::query(insert).persistent(false);
     insert.bind(id).bind(attempt).execute(tx.get().await?).await?;
+    let again = |then: &str| {
+        let row =
+            format!("INSERT INTO {table} VALUES ('{}', {}) -- {then}", ctx.id(), ctx.attempt());
+        sqlx::raw_sql(sqlx::AssertSqlSafe(row))
+    };
     match (then.as_str(), ctx.attempt()) {
+        ("nest and commit" | "nest and roll back" | "nest and drop", attempt) => {
+            let mut inner = tx.get().await?.begin().await?;
+            again("inside").execute(&mut *inner).await?;
+            match then.as_str() {
+                "nest and commit" => inner.commit().await?,
+                "nest and roll back" => inner.rollback().await?,
+                _ => drop(inner),
+            }
+            if attempt == 1 {
+                return Err("as it was told".into());
+            }
+        }
+        ("commit once", 1) => drop(sqlx::raw_sql("COMMIT").execute(tx.get().await?).await?),
+        ("commit and go on once", 1) => {
+            sqlx::raw_sql("COMMIT; BEGIN").execute(tx.get().await?).await?;
+            again("in another one").execute(tx.get().await?).await?;
+        }
+        ("roll back once", 1) => drop(sqlx::raw_sql("ROLLBACK").execute(tx.get().await?).await?),
+        ("go on after all failed once", 1) => {
+            sqlx::raw_sql("SELECT 1 / 0").execute(tx.get().await?).await.unwrap_err();
+            drop(tx.get().await?.begin().await.unwrap_err());
+            again("outside").execute(tx.get().await?).await?;
+        }
         ("fail once", 1) => return Err("as it was told".into()),
         ("panic once", 1) => panic!("as it was told"),
         ("time out once", 1) => {
@@ -51,6 +80,15 @@ async fn write(
             // It is asked for, but this goes on to its end.
             ctx.cancelled().await;
         }
+        ("lock", _) => {
+            let lock = sqlx::query("SELECT pg_advisory_xact_lock(hashtext($1))");
+            lock.bind(ctx.id().to_string()).execute(tx.get().await?).await?;
+            if STOPS.load(Ordering::SeqCst) {
+                // What it holds the others want.
+                let this = rustix::process::getpid();
+                rustix::process::kill_process(this, rustix::process::Signal::STOP)?;
+            }
+        }
         ("dispatch", _) => {
             let next = write::dispatch(table, "nothing").on(&ctx.runtime());
             ctx.dispatch_on_success(next)?;
@@ -69,6 +107,8 @@ async fn write(
 
 /// How many rows this process may still write before it kills itself.
 static UNTIL_DEATH: AtomicU32 = AtomicU32::new(u32::MAX);
+/// This process stops where a handler holds a lock.
+static STOPS: AtomicBool = AtomicBool::new(false);
 static KEPT: Mutex<Vec<Tx<Postgres>>> = Mutex::new(Vec::new());
 static WAITING: AtomicU32 = AtomicU32::new(0);
 
@@ -96,15 +136,23 @@ async fn client(server: &Cluster) -> Client {
 
 impl Site {
     async fn start(server: &Cluster) -> Self {
+        Self::start_with(server, |options| options).await
+    }
+
+    async fn start_with(
+        server: &Cluster,
+        set: impl FnOnce(PostgresOptions) -> PostgresOptions,
+    ) -> Self {
         let schema = evertask_servers::schema();
-        let options = Postgres::options().schema(&schema).durable(false);
+        let options = set(Postgres::options().schema(&schema).durable(false));
         let storage = options.connect(server.url()).await.unwrap();
         let (client, table) = (client(server).await, format!("{schema}_rows"));
         client
             .batch_execute(&format!("CREATE TABLE {table} (task text, attempt bigint)"))
             .await
             .unwrap();
-        Self { runtime: builder().storage(storage).start().await.unwrap(), client, table }
+        let builder = builder().handler::<count_open>().storage(storage).concurrency(20);
+        Self { runtime: builder.start().await.unwrap(), client, table }
     }
 
     fn write(&self, then: &str) -> evertask::Dispatch<write> {
@@ -190,6 +238,140 @@ async fn of_an_attempt_that_does_not_complete_nothing_remains() {
     cut_off.output().await.unwrap();
     assert_eq!(site.rows(cut_off.id()).await, [2]);
     site.runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_handler_begins_inside_of_it_is_a_part_of_it() {
+    let Some(server) = evertask_servers::postgres() else { return };
+    let site = Site::start(server).await;
+    // Twice, so that sessions are used again.
+    for _ in 0..2 {
+        for (then, rows) in [
+            ("nest and commit", &[2, 2][..]),
+            ("nest and roll back", &[2]),
+            ("nest and drop", &[2]),
+        ] {
+            let task = site.write(then).await.unwrap();
+            task.output().await.unwrap();
+            assert_eq!(site.rows(task.id()).await, rows, "{then}");
+        }
+    }
+    site.runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_ends_it_does_not_complete_its_task_and_is_told_so() {
+    let Some(server) = evertask_servers::postgres() else { return };
+    let site = Site::start(server).await;
+    for (then, rows) in [
+        ("commit once", &[1, 2][..]),
+        ("commit and go on once", &[1, 2]),
+        ("roll back once", &[2]),
+        ("go on after all failed once", &[1, 2]),
+    ] {
+        let task = site.write(then).await.unwrap();
+        task.output().await.unwrap();
+        assert_eq!(site.rows(task.id()).await, rows, "{then}");
+        let first = task.info().await.unwrap().unwrap().attempts.remove(0).error.unwrap();
+        assert!(first.contains("the handler has ended it"), "{then}: {first}");
+    }
+    site.runtime.shutdown().await.unwrap();
+}
+
+/// How many transactions of `count_open` are open, and the most there were.
+static OPEN: [AtomicI64; 2] = [AtomicI64::new(0), AtomicI64::new(0)];
+
+#[evertask::handler(retries = 0)]
+async fn count_open(
+    #[extract] mut tx: Tx<Postgres>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let conn = tx.get().await?;
+    let open = OPEN[0].fetch_add(1, Ordering::SeqCst) + 1;
+    OPEN[1].fetch_max(open, Ordering::SeqCst);
+    // Long enough for all others to come meanwhile.
+    sqlx::query("SELECT pg_sleep(0.05)").execute(conn).await?;
+    OPEN[0].fetch_sub(1, Ordering::SeqCst);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_are_open_than_there_may_be_and_the_others_wait() {
+    let Some(server) = evertask_servers::postgres() else { return };
+    let site = Site::start_with(server, |options| options.transactions(3)).await;
+    let tasks = evertask::dispatch_all((0..30).map(|_| count_open::new())).on(&site.runtime);
+    for task in tasks.await.unwrap() {
+        task.output().await.unwrap();
+    }
+    assert_eq!(OPEN[1].load(Ordering::SeqCst), 3);
+    site.runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_one_can_be_cancelled() {
+    let Some(server) = evertask_servers::postgres() else { return };
+    let site = Site::start_with(server, |options| options.transactions(1)).await;
+    let holds = site.write("wait").await.unwrap();
+    crate::until(async || site.rows_locked().await).await;
+    let waits = site.write("nothing").await.unwrap();
+    for task in [waits, holds] {
+        crate::until(async || site.state(task.id()).await == Some(TaskState::Running)).await;
+        task.cancel().await.unwrap();
+        crate::until(async || site.state(task.id()).await == Some(TaskState::Cancelled)).await;
+    }
+    let next = site.write("nothing").await.unwrap();
+    next.output().await.unwrap();
+    assert_eq!(site.rows(next.id()).await, [1]);
+    site.runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_has_no_connection_left_is_asked_again_and_no_attempt_is_spent() {
+    let Some(server) = evertask_servers::own_postgres() else { return };
+    let client = client(&server).await;
+    let prepare = "CREATE ROLE app LOGIN; GRANT CREATE ON DATABASE postgres TO app;
+        CREATE TABLE rows (task text, attempt bigint); GRANT ALL ON rows TO app";
+    client.batch_execute(prepare).await.unwrap();
+    let url = server.url().replace("postgres@", "app@");
+    let storage = Postgres::connect(url).await.unwrap();
+    let runtime = builder().storage(storage).start().await.unwrap();
+    // All that it needs besides.
+    never_writes::dispatch().on(&runtime).await.unwrap().output().await.unwrap();
+    client.batch_execute("ALTER ROLE app CONNECTION LIMIT 1").await.unwrap();
+    let task = write::dispatch("rows", "nothing").on(&runtime).await.unwrap();
+    crate::until(async || server.log().contains("too many connections for role \"app\"")).await;
+    client.batch_execute("ALTER ROLE app CONNECTION LIMIT -1").await.unwrap();
+    task.output().await.unwrap();
+    assert_eq!(task.info().await.unwrap().unwrap().attempts.len(), 0);
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_begun_where_it_may_write() {
+    let Some(server) = evertask_servers::postgres() else { return };
+    let Some(standby) = evertask_servers::own_postgres() else { return };
+    let only_read = "ALTER SYSTEM SET default_transaction_read_only = on";
+    client(&standby).await.batch_execute(only_read).await.unwrap();
+    client(&standby).await.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    let reads = async || {
+        let row = client(&standby).await.query_one("SHOW transaction_read_only", &[]).await;
+        row.unwrap().get::<_, &str>(0) == "on"
+    };
+    crate::until(reads).await;
+    let site = Site::start(server).await;
+    let schema = site.table.strip_suffix("_rows").unwrap();
+    let place = |server: &Cluster| server.socket().parent().unwrap().display().to_string();
+    let url = format!(
+        "host={},{} user=postgres dbname=postgres target_session_attrs=read-write",
+        place(&standby),
+        place(server)
+    );
+    site.runtime.shutdown().await.unwrap();
+    let storage = Postgres::options().schema(schema).durable(false).connect(url).await.unwrap();
+    let runtime = builder().storage(storage).start().await.unwrap();
+    let task = write::dispatch(&*site.table, "nothing").on(&runtime).await.unwrap();
+    task.output().await.unwrap();
+    assert_eq!(site.rows(task.id()).await, [1]);
+    runtime.shutdown().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -279,7 +461,52 @@ async fn in_a_plain_call_the_test_says_what_becomes_of_the_transaction() {
 }
 
 const VICTIM: &str = "EVERTASK_TX_VICTIM";
+const STOPPED: &str = "EVERTASK_TX_STOPPED";
 const UNTIL: &str = "EVERTASK_TX_UNTIL_DEATH";
+
+/// Not a test by itself: a process that stops where a handler holds a lock.
+#[tokio::test(flavor = "multi_thread")]
+async fn stopped() {
+    let Ok(schema) = std::env::var(STOPPED) else { return };
+    STOPS.store(true, Ordering::SeqCst);
+    let server = evertask_servers::postgres().unwrap();
+    let storage = Postgres::options().schema(schema).durable(false);
+    let storage = storage.transaction_idle_limit(Duration::from_secs(1));
+    let storage = storage.connect(server.url()).await.unwrap();
+    let _node = builder().storage(storage).lease(Duration::from_secs(1)).start().await.unwrap();
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stopped_process_has_locked_is_let_go_of_and_its_task_runs_elsewhere() {
+    let Some(server) = evertask_servers::postgres() else { return };
+    let site = Site::start(server).await;
+    site.runtime.shutdown().await.unwrap();
+    let schema = site.table.strip_suffix("_rows").unwrap().to_owned();
+    let connect = async || {
+        let storage = Postgres::options().schema(&schema).durable(false);
+        storage.connect(server.url()).await.unwrap()
+    };
+    let client = builder().storage(connect().await).client().await.unwrap();
+    let task = write::dispatch(&*site.table, "lock").on(&client).await.unwrap();
+    let mut stopped = Command::new(std::env::current_exe().unwrap())
+        .args(["tx::stopped", "--exact", "--test-threads=1"])
+        .env(STOPPED, &schema)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    crate::until(async || site.rows_locked().await).await;
+    let lease = Duration::from_secs(1);
+    let node = builder().storage(connect().await).lease(lease).start().await.unwrap();
+    let done = tokio::time::timeout(Duration::from_secs(60), task.output()).await;
+    stopped.kill().unwrap();
+    stopped.wait().unwrap();
+    done.expect("the server ends what the stopped process has begun").unwrap();
+    assert_eq!(site.rows(task.id()).await, [1]);
+    assert_eq!(task.info().await.unwrap().unwrap().losses, 1);
+    node.shutdown().await.unwrap();
+}
 
 /// Not a test by itself: a process that completes tasks until it is killed.
 #[tokio::test(flavor = "multi_thread")]

@@ -79,7 +79,7 @@ pub use self::{
 };
 pub(crate) use self::{
     join::{Join, JoinError, Joined},
-    transactional::Completion,
+    transactional::{Completion, Lent},
 };
 
 /// A boxed future, as the methods of these traits return it.

@@ -1,5 +1,9 @@
 //! What a handler writes in one transaction with the end of its task: stored effects that happen exactly once.
 
+use std::fmt;
+
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::{BoxFuture, FullStorage, Reply, Settlement, StorageError};
 
 /// A storage whose database a handler can write to in the transaction that completes its task: see `Tx`.
@@ -18,17 +22,36 @@ pub trait Begin {
     type Connection: Send + 'static;
 
     /// A connection with a transaction on it. Nothing is left open if the future is dropped.
-    fn begin(&self) -> Reply<'_, Self::Connection>;
+    fn begin(&self) -> Reply<'_, Lent<Self::Connection>>;
 
     /// Completes the task in this transaction, if it is still ours to complete, and commits both.
     fn complete<'s>(
         &'s self,
-        conn: Self::Connection,
+        lent: Lent<Self::Connection>,
         settlement: &'s Settlement,
     ) -> BoxFuture<'s, Completion>;
 
     /// Ends the transaction without a trace. `idle`: nothing is under way on the connection, so that it can be used again.
-    fn roll_back(&self, conn: Self::Connection, idle: bool) -> BoxFuture<'_, ()>;
+    fn roll_back(&self, lent: Lent<Self::Connection>, idle: bool) -> BoxFuture<'_, ()>;
+}
+
+/// A connection with a transaction on it, and the place that it takes among all that may be open at the same time.
+pub struct Lent<C> {
+    pub(crate) conn: C,
+    /// `None` for one that a caller brought. Given back when this is dropped.
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl<C> Lent<C> {
+    pub(crate) fn new(conn: C, place: Option<OwnedSemaphorePermit>) -> Self {
+        Self { conn, _place: place }
+    }
+}
+
+impl<C> fmt::Debug for Lent<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lent").finish_non_exhaustive()
+    }
 }
 
 /// What became of a transaction that was to complete its task.

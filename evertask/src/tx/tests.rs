@@ -24,12 +24,17 @@ impl Transactional for Memory {}
 impl Begin for Memory {
     type Connection = Fate;
 
-    fn begin(&self) -> Reply<'_, Fate> {
-        Box::pin(async { Ok(Fate::default()) })
+    fn begin(&self) -> Reply<'_, Lent<Fate>> {
+        Box::pin(async { Ok(Lent::new(Fate::default(), None)) })
     }
 
-    fn complete<'s>(&'s self, fate: Fate, settlement: &'s Settlement) -> BoxFuture<'s, Completion> {
+    fn complete<'s>(
+        &'s self,
+        lent: Lent<Fate>,
+        settlement: &'s Settlement,
+    ) -> BoxFuture<'s, Completion> {
         Box::pin(async move {
+            let fate = lent.conn;
             if fate != Fate::LostUnheard {
                 self.settle(vec![settlement.clone()]).await.unwrap();
             }
@@ -40,7 +45,7 @@ impl Begin for Memory {
         })
     }
 
-    fn roll_back(&self, _: Fate, _: bool) -> BoxFuture<'_, ()> {
+    fn roll_back(&self, _: Lent<Fate>, _: bool) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
 }

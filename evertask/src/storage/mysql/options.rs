@@ -52,7 +52,14 @@ impl MySqlOptions {
     }
 
     /// False: the tables are not made or changed, only looked at, and an error says what SQL is to be run. The default is true.
-    /// See [`MySql::migrations_sql`].
+    /// See [`MySql::migrations_sql`]; `cargo run -p evertask --example migrations --features postgres,mysql -- mysql` in a copy of
+    /// evertask prints it.
+    ///
+    /// Who makes the tables needs `CREATE`, `ALTER` and `INDEX` on them besides what who uses them needs:
+    ///
+    /// ```sql
+    /// GRANT SELECT, INSERT, UPDATE, DELETE ON tasks.* TO app@'%';
+    /// ```
     pub fn auto_migrate(mut self, auto_migrate: bool) -> Self {
         self.auto_migrate = auto_migrate;
         self

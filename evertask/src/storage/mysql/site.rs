@@ -53,7 +53,11 @@ impl Server for Site {
     }
 
     async fn open(&self, purpose: Purpose) -> Result<Connection, Fault> {
-        Connection::open(&self.settings, purpose).await
+        let mut conn = Connection::open(&self.settings, purpose).await?;
+        if purpose == Purpose::Write {
+            self.recall(&mut conn).await?;
+        }
+        Ok(conn)
     }
 }
 
@@ -118,6 +122,23 @@ impl Site {
             }
         }
         missing
+    }
+
+    /// Looks whether what is known of lanes is still so, before anything is written by it.
+    async fn recall(&self, conn: &mut Connection) -> Result<(), Fault> {
+        let last = self.lanes().last();
+        if last > 0 {
+            let mut script = self.script();
+            let all = script.add(lane::NEW, &[&0_i64]);
+            let answers = conn.run(script).await?;
+            if !self.lanes().recall(answers.rows(all)?, last)? {
+                tracing::warn!(
+                    "{} has lost lanes that were made: it was restored, or took over too early",
+                    self.settings.place
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Learns of lanes that others have made.

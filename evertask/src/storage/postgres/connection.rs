@@ -36,6 +36,14 @@ pub(super) type Step<'a> = (&'static Sql, &'a [&'a (dyn ToSql + Sync)]);
 
 type Sending<'a> = Pin<Box<dyn Future<Output = Result<Vec<Row>, Fault>> + Send + 'a>>;
 
+/// By these the server notices within half a minute that the machine of a client is gone, and lets go of what it has locked.
+pub(super) const NOTICED: &[(&str, &str)] = &[
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "'25s'"),
+];
+
 /// How a database is reached, and how sessions on it are set.
 #[derive(Clone)]
 pub(super) struct Settings {
@@ -56,7 +64,8 @@ impl Settings {
     /// What makes a session ours, as parameters and their values.
     fn session(&self, purpose: Purpose) -> Vec<(&'static str, String)> {
         let mut session = vec![
-            ("search_path", quoted(&self.schema)),
+            // Behind a proxy somebody else's temporary tables may be in the session; named last, they are not taken for ours.
+            ("search_path", format!("{}, pg_temp", quoted(&self.schema))),
             ("default_transaction_isolation", "'read committed'".to_owned()),
             ("client_min_messages", "warning".to_owned()),
             ("jit", "off".to_owned()),
@@ -81,7 +90,10 @@ impl Settings {
                 &[("statement_timeout", "'20s'"), ("default_transaction_read_only", "on")]
             }
         };
-        session.extend(limits.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        // Behind a proxy it is the proxy that would be noticed.
+        let noticed = if self.pooled_proxy { &[] } else { NOTICED };
+        let settings = limits.iter().chain(noticed);
+        session.extend(settings.map(|(name, value)| (*name, (*value).to_owned())));
         if !self.durable {
             session.push(("synchronous_commit", "off".to_owned()));
         }
@@ -114,12 +126,42 @@ impl Connection {
         Self::open_and_hear(settings, purpose, |_| {}).await
     }
 
+    /// Opens a session and asks something at once, which costs no round trip of its own.
+    pub(super) async fn open_and_ask(
+        settings: &Settings,
+        purpose: Purpose,
+        step: Step<'_>,
+    ) -> Result<(Self, Vec<Row>), Fault> {
+        let (this, first) = Self::connect(settings, purpose, |_| {}).await?;
+        let rows = match &first {
+            Some(set) => {
+                let both = [this.send_script(set), this.send_step(step, None)];
+                try_join_all(both).await?.pop().unwrap_or_default()
+            }
+            None => this.one(step).await?,
+        };
+        Ok((this, rows))
+    }
+
     /// Opens a session and gives away what the server says by itself.
     pub(super) async fn open_and_hear(
         settings: &Settings,
         purpose: Purpose,
-        mut hear: impl FnMut(AsyncMessage) + Send + 'static,
+        hear: impl FnMut(AsyncMessage) + Send + 'static,
     ) -> Result<Self, Fault> {
+        let (this, first) = Self::connect(settings, purpose, hear).await?;
+        if let Some(set) = first {
+            this.script(&set).await?;
+        }
+        Ok(this)
+    }
+
+    /// A session, and what is to be said first on it, if its settings do not go with each transaction.
+    async fn connect(
+        settings: &Settings,
+        purpose: Purpose,
+        mut hear: impl FnMut(AsyncMessage) + Send + 'static,
+    ) -> Result<(Self, Option<String>), Fault> {
         #[allow(clippy::clone_on_copy, reason = "it is `Copy` only where there is no TLS")]
         let (client, mut connection) = settings.config.connect(settings.tls.clone()).await?;
         let pump = move |cx: &mut Context<'_>| {
@@ -138,15 +180,13 @@ impl Connection {
             session.iter().map(set).collect::<String>()
         };
         let mut begin = "BEGIN;".to_owned();
-        let mut prepared = None;
         if settings.pooled_proxy {
             begin.push_str(&set("LOCAL"));
             begin.push_str(&set_durable(settings, "true"));
-        } else {
-            client.batch_execute(&(set("SESSION") + &set_durable(settings, "false"))).await?;
-            prepared = Some(Mutex::default());
+            return Ok((Self { client, prepared: None, begin }, None));
         }
-        Ok(Self { client, prepared, begin })
+        let first = set("SESSION") + &set_durable(settings, "false");
+        Ok((Self { client, prepared: Some(Mutex::default()), begin }, Some(first)))
     }
 
     /// One statement, which is a transaction by itself.

@@ -43,8 +43,9 @@ const ASK_EVERY: Duration = Duration::from_secs(60);
 
 const WHO: Sql = Sql { text: "SELECT pg_backend_pid()", types: &[] };
 
+// What the server keeps for those who listen and do not read must not become full: nobody's transaction could tell anything then.
 const TELL: Sql = Sql {
-    text: "SELECT pg_notify($1, said) FROM unnest($2) AS said",
+    text: "SELECT pg_notify($1, said) FROM unnest($2) AS said WHERE (SELECT pg_notification_queue_usage()) < 0.5",
     types: &[Type::TEXT, Type::TEXT_ARRAY],
 };
 
@@ -89,7 +90,7 @@ impl Crier {
 
 /// Goes on until `open` is closed, and tells what is left then.
 pub(super) async fn run(site: Arc<Site>, mut open: watch::Receiver<()>) {
-    let mut wait = FIRST;
+    let (mut wait, mut heard_before) = (FIRST, false);
     while open.has_changed().is_ok() {
         let spoke = if site.settings.pooled_proxy {
             look(&site, &mut open).await;
@@ -98,6 +99,10 @@ pub(super) async fn run(site: Arc<Site>, mut open: watch::Receiver<()>) {
             match within_limit(Ear::open(&site)).await {
                 Ok(ear) => {
                     wait = FIRST;
+                    if std::mem::replace(&mut heard_before, true) {
+                        // It may have been told meanwhile that something has come back to its place.
+                        site.bookmarks().forget();
+                    }
                     ear.speak(&site, &mut open).await
                 }
                 Err(fault) => Err(fault),
@@ -114,6 +119,9 @@ pub(super) async fn run(site: Arc<Site>, mut open: watch::Receiver<()>) {
 }
 
 /// Looks in place of hearing.
+///
+/// That something came back to its place elsewhere is not heard either. It is not looked for each time, since where looks take long
+/// that would be all that is done; it is found by the next whole look, which comes after twenty times as long as the last one took.
 async fn look(site: &Site, open: &mut watch::Receiver<()>) {
     loop {
         tokio::select! {
@@ -132,6 +140,8 @@ struct Ear {
     conn: Connection,
     channel: String,
     broken: watch::Receiver<()>,
+    /// What was told last was taken.
+    heard: bool,
 }
 
 impl Ear {
@@ -156,7 +166,7 @@ impl Ear {
         // A hint need not survive a crash of the server, which it would wake nobody from.
         let listen = format!("SET synchronous_commit = off; LISTEN {}", quoted(&channel));
         conn.script(&listen).await?;
-        Ok(Self { conn, channel, broken })
+        Ok(Self { conn, channel, broken, heard: true })
     }
 
     /// Hears and tells until the connection breaks, or has become deaf.
@@ -180,10 +190,21 @@ impl Ear {
             let rings = site.crier.take();
             if !rings.is_empty() {
                 let told = async { self.conn.one((&TELL, &[&self.channel, &rings.write()])).await };
-                if let Err(fault) = within_limit(told).await {
-                    site.crier.tell(&rings);
-                    return Err(fault);
+                let told = match within_limit(told).await {
+                    Ok(told) => !told.is_empty(),
+                    Err(fault) => {
+                        site.crier.tell(&rings);
+                        return Err(fault);
+                    }
+                };
+                if !told && self.heard {
+                    tracing::warn!(
+                        "{} keeps so many notifications that nothing more is told: a session listens and stands still in a \
+                         transaction; other nodes find tasks only by looking now and then",
+                        site.settings.place
+                    );
                 }
+                self.heard = told;
             }
             if closed {
                 return Ok(());

@@ -15,7 +15,9 @@ impl DriverError for Error {
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The driver's own text leaves out what the server said.
         if let Some(said) = self.as_db_error() {
-            return write!(f, "{} ({})", said.message(), said.code().code());
+            let code = said.code().code();
+            write!(f, "{} ({code})", said.message())?;
+            return advice(code).map_or(Ok(()), |advice| write!(f, "; {advice}"));
         }
         write!(f, "{self}")?;
         let mut source = self.source();
@@ -53,6 +55,23 @@ impl DriverError for Error {
         })
     }
 }
+
+/// What to do about it, where the server's words do not tell.
+pub(super) fn advice(code: &str) -> Option<&'static str> {
+    match code {
+        "26000" | "42P05" | "08P01" => Some(POOLED),
+        #[cfg(feature = "sqlx")]
+        "25P03" => Some(
+            "nothing happened in the transaction for as long as `transaction_idle_limit` says: do what is slow before its first \
+             statement",
+        ),
+        _ => None,
+    }
+}
+
+/// What to do about a proxy that we have not been told of.
+pub(super) const POOLED: &str = "a proxy like pgbouncer seems to give each transaction another session: say so by \
+    `Postgres::options().pooled_proxy(true)`, connect to the server itself, or let the proxy pool sessions";
 
 pub(super) fn kind_of(code: &SqlState) -> StorageErrorKind {
     match code.code() {

@@ -12,7 +12,7 @@ use super::{
     connection::{Connection, quoted},
     enqueue::lane_of,
     error::Fault,
-    lane::{Lane, LaneId},
+    lane::Lane,
     row::{self, get},
     site::Site,
 };
@@ -77,7 +77,8 @@ pub(super) async fn join(
             storage: format!("in {}", site.settings.place),
         });
     }
-    let lanes = postgres.lane_numbers(tasks.iter().map(lane_of).collect()).await?;
+    let lanes: Vec<Lane> = tasks.iter().map(lane_of).collect();
+    postgres.make_lanes(&lanes).await?;
     let call = Call {
         sql: format!(
             "SELECT place, stored::text, how FROM {}.evertask_store($1::text::jsonb, $2, $3)",
@@ -97,9 +98,10 @@ pub(super) async fn join(
     Ok(Joined { enqueued, wakes })
 }
 
-/// The tasks as the function takes them, payloads aside.
-fn given(tasks: &[NewTask], lanes: &[LaneId]) -> String {
-    let one = |(task, lane): (&NewTask, &LaneId)| {
+/// The tasks as the function takes them, payloads aside. Their lanes are given in words: numbers that are known here may be those
+/// of a server from which another has taken over, which the caller's session notices before ours do.
+fn given(tasks: &[NewTask], lanes: &[Lane]) -> String {
+    let one = |(task, lane): (&NewTask, &Lane)| {
         let (at, delay) = match task.due {
             Due::Now => (None, None),
             Due::After(delay) => (None, Some(duration_micros(delay))),
@@ -107,8 +109,10 @@ fn given(tasks: &[NewTask], lanes: &[LaneId]) -> String {
         };
         serde_json::json!({
             "id": task.id.to_string(),
-            "lane": lane,
-            "name": &*task.name,
+            "queue": &*lane.queue,
+            "name": &*lane.name,
+            "version": lane.version,
+            "priority": lane.priority,
             "at": at,
             "delay": delay,
             "expires": task.expires.map(duration_micros),
@@ -143,16 +147,16 @@ impl Postgres {
         }
     }
 
-    /// The numbers of these lanes. Those that are missing are made now and by us, so that no transaction of a caller holds the
-    /// lock that this takes.
-    async fn lane_numbers(&self, lanes: Vec<Lane>) -> Result<Vec<LaneId>, StorageError> {
-        let known: Option<Vec<LaneId>> = {
+    /// Makes those of these lanes that there are not yet: now and by us, so that no transaction of a caller holds the lock that this
+    /// takes.
+    async fn make_lanes(&self, lanes: &[Lane]) -> Result<(), StorageError> {
+        let known = {
             let known = self.0.site.lanes();
-            lanes.iter().map(|lane| known.number(lane)).collect()
+            lanes.iter().all(|lane| known.number(lane).is_some())
         };
         match known {
-            Some(known) => Ok(known),
-            None => self.lines()?.between.run(Number(lanes)).await,
+            true => Ok(()),
+            false => self.lines()?.between.run(Make(lanes.to_vec())).await,
         }
     }
 }
@@ -175,15 +179,15 @@ impl Transition<Site> for Identify {
 }
 
 #[derive(Debug)]
-struct Number(Vec<Lane>);
+struct Make(Vec<Lane>);
 
-impl Transition<Site> for Number {
-    type Answer = Vec<LaneId>;
+impl Transition<Site> for Make {
+    type Answer = ();
 
     const DOING: &'static str = DOING;
 
-    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<Vec<LaneId>, Fault> {
-        site.numbers(conn, self.0.clone()).await
+    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<(), Fault> {
+        site.numbers(conn, self.0.clone()).await.map(drop)
     }
 }
 

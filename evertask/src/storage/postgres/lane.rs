@@ -42,7 +42,9 @@ const MAKE: Sql = Sql {
     types: &[Type::TEXT, Type::TEXT, Type::INT8, Type::INT2, Type::BOOL],
 };
 
-/// All lanes that are known. They are never deleted or changed, so what is known stays true.
+/// All lanes that are known. They are never deleted or changed, so what is known stays true, for as long as the server keeps
+/// what was committed. One that was restored, or took over from another, may have lost the last ones: see
+/// [`recall`](Lanes::recall).
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     known: HashMap<LaneId, Arc<Lane>>,
@@ -80,6 +82,20 @@ impl Lanes {
             self.last = self.last.max(id);
         }
         Ok(())
+    }
+
+    /// Learns what all lanes are on a connection that was made anew, when those up to `last` were known. False if some of these are
+    /// gone or others have their numbers; then nothing is known but what is there now.
+    pub(super) fn recall(&mut self, rows: &[Row], last: LaneId) -> Result<bool, Fault> {
+        let mut there = Self::default();
+        there.learn(rows)?;
+        let still = |(id, lane): (&LaneId, &Arc<Lane>)| *id > last || there.get(*id) == Some(lane);
+        if self.known.iter().all(still) {
+            self.learn(rows)?;
+            return Ok(true);
+        }
+        *self = there;
+        Ok(false)
     }
 
     /// The lanes of a queue that hold tasks of these handlers: those of the highest priority first, each priority together.

@@ -25,6 +25,7 @@ const STEPS: &[Step] = &[
     Step { version: 1, oldest: 1, sql: include_str!("migrations/0001_tasks.sql") },
     Step { version: 2, oldest: 1, sql: include_str!("migrations/0002_schedules.sql") },
     Step { version: 3, oldest: 1, sql: include_str!("migrations/0003_enqueue.sql") },
+    Step { version: 4, oldest: 1, sql: include_str!("migrations/0004_store.sql") },
 ];
 
 /// The last step this program knows.
@@ -54,7 +55,7 @@ fn first(schema: &str) -> String {
     format!(
         "SELECT pg_advisory_xact_lock(hashtextextended('evertask.{literal}', 0));\n\
          CREATE SCHEMA IF NOT EXISTS {name};\n\
-         SET LOCAL search_path = {name};\n\
+         SET LOCAL search_path = {name}, pg_temp;\n\
          CREATE TABLE IF NOT EXISTS migrations (version bigint PRIMARY KEY, oldest bigint NOT NULL, \
          at timestamptz NOT NULL DEFAULT now());\n"
     )

@@ -45,6 +45,8 @@ mod rings;
 mod row;
 mod safety;
 mod schedules;
+#[cfg(feature = "sqlx")]
+mod sessions;
 mod settle;
 mod site;
 #[cfg(feature = "sqlx")]
@@ -53,6 +55,8 @@ mod sqlx;
 mod tests;
 #[cfg_attr(not(feature = "postgres-tls"), path = "no_tls.rs")]
 mod tls;
+#[cfg(feature = "sqlx")]
+mod transaction;
 #[cfg(feature = "sqlx")]
 mod tx;
 mod verdicts;
@@ -80,7 +84,7 @@ struct Inner {
     ended: Mutex<[watch::Receiver<()>; 2]>,
     /// For the transactions of handlers.
     #[cfg(feature = "sqlx")]
-    idle: tx::Idle,
+    sessions: sessions::Sessions,
 }
 
 /// The ways to the server.
@@ -129,7 +133,7 @@ impl Postgres {
     pub async fn close(&self) {
         self.0.lines.lock().unwrap_or_else(PoisonError::into_inner).take();
         #[cfg(feature = "sqlx")]
-        self.0.idle.clear();
+        self.0.sessions.close();
         let ended = self.0.ended.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for mut ended in ended {
             // Nothing is ever sent: it ends when the thread does.
@@ -137,7 +141,12 @@ impl Postgres {
         }
     }
 
-    async fn open(site: Arc<Site>, open: Open, readers: u32) -> Result<Self, StorageError> {
+    async fn open(
+        site: Arc<Site>,
+        open: Open,
+        readers: u32,
+        #[cfg(feature = "sqlx")] sessions: sessions::Sessions,
+    ) -> Result<Self, StorageError> {
         let (thread, ended) = Thread::start("evertask-postgres")?;
         // Of its own: however much there is to be read and written, a sign of life is not late.
         let (pulse, pulse_ended) = Thread::start("evertask-heart")?;
@@ -165,7 +174,7 @@ impl Postgres {
             lines,
             ended,
             #[cfg(feature = "sqlx")]
-            idle: tx::Idle::default(),
+            sessions,
         })))
     }
 

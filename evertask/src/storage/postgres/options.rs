@@ -1,7 +1,11 @@
 //! How a database is to be used.
 
 use std::sync::Arc;
+#[cfg(feature = "sqlx")]
+use std::time::Duration;
 
+#[cfg(feature = "sqlx")]
+use super::sessions::Sessions;
 use super::{
     Postgres,
     address::Address,
@@ -25,6 +29,10 @@ pub struct PostgresOptions {
     durable: bool,
     pooled_proxy: bool,
     readers: u32,
+    #[cfg(feature = "sqlx")]
+    transactions: u32,
+    #[cfg(feature = "sqlx")]
+    transaction_idle_limit: Duration,
     clock: Option<Clock>,
 }
 
@@ -36,6 +44,10 @@ impl Default for PostgresOptions {
             durable: true,
             pooled_proxy: false,
             readers: 4,
+            #[cfg(feature = "sqlx")]
+            transactions: 16,
+            #[cfg(feature = "sqlx")]
+            transaction_idle_limit: Duration::from_secs(60),
             clock: None,
         }
     }
@@ -50,7 +62,19 @@ impl PostgresOptions {
     }
 
     /// False: the tables are not made or changed, only looked at, and an error says what SQL is to be run. The default is true.
-    /// See [`Postgres::migrations_sql`].
+    /// See [`Postgres::migrations_sql`]; `cargo run -p evertask --example migrations --features postgres,mysql -- postgres` in a
+    /// copy of evertask prints it.
+    ///
+    /// Who makes the tables must be allowed to make the schema (`GRANT CREATE ON DATABASE …`), or own it. Who only uses them needs
+    /// this, again after each step that makes a table:
+    ///
+    /// ```sql
+    /// GRANT USAGE ON SCHEMA evertask TO app;
+    /// GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA evertask TO app;
+    /// ```
+    ///
+    /// Functions may be called by everyone, unless that was taken away from `PUBLIC`; then it needs `EXECUTE` on those of the
+    /// schema, and on `pg_control_system()` if tasks are stored in transactions of the caller.
     pub fn auto_migrate(mut self, auto_migrate: bool) -> Self {
         self.auto_migrate = auto_migrate;
         self
@@ -78,9 +102,29 @@ impl PostgresOptions {
     /// How many connections read for people at the same time, 1 to 64. The default is 4; they are opened when needed.
     ///
     /// Besides them there are up to seven: one each to store, to claim and to settle tasks, one for what is between, one for
-    /// cancels and pruning, one for signs of life and one for notifications.
+    /// cancels and pruning, one for signs of life and one for notifications; and those of handlers that take a
+    /// [`Tx`](crate::Tx), see `transactions`.
     pub fn readers(mut self, readers: u32) -> Self {
         self.readers = readers;
+        self
+    }
+
+    /// How many handlers of this process may have a transaction of their own ([`Tx`](crate::Tx)) open at the same time. Each has
+    /// a connection, of which up to eight are kept for the next ones. The default is 16; a handler that asks for one more waits
+    /// until another has ended. Where processes are many, see that all of them together stay below `max_connections` of the
+    /// server.
+    #[cfg(feature = "sqlx")]
+    pub fn transactions(mut self, transactions: u32) -> Self {
+        self.transactions = transactions;
+        self
+    }
+
+    /// How long nothing may happen in the transaction of a handler ([`Tx`](crate::Tx)) before the server ends it, with the
+    /// attempt. The default is a minute. By this a node that is stopped, or cut off, lets go of what it has locked, so that its
+    /// tasks can run elsewhere. What is slow comes before the first `get`, or happens in the database.
+    #[cfg(feature = "sqlx")]
+    pub fn transaction_idle_limit(mut self, limit: Duration) -> Self {
+        self.transaction_idle_limit = limit;
         self
     }
 
@@ -125,7 +169,17 @@ impl PostgresOptions {
             place,
         });
         let site = Arc::new(Site::new(settings, self.clock));
-        Postgres::open(site, Open { auto_migrate: self.auto_migrate }, self.readers).await
+        let open = Open { auto_migrate: self.auto_migrate };
+        #[cfg(feature = "sqlx")]
+        let sessions = Sessions::new(self.transactions, self.transaction_idle_limit);
+        Postgres::open(
+            site,
+            open,
+            self.readers,
+            #[cfg(feature = "sqlx")]
+            sessions,
+        )
+        .await
     }
 }
 

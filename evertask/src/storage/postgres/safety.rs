@@ -2,10 +2,10 @@
 
 use super::{
     connection::{Connection, Settings, Sql},
-    error::Fault,
+    error::{Fault, POOLED},
     row::get,
 };
-use crate::storage::{StorageError, StorageErrorKind};
+use crate::storage::{StorageError, StorageErrorKind, server::Purpose};
 
 /// The oldest version that is supported: PostgreSQL 13.
 const OLDEST: i32 = 130_000;
@@ -17,8 +17,17 @@ const LOOK: Sql = Sql {
     types: &[],
 };
 
+/// One session among all there have been.
+const WHICH: &str = "SELECT pg_backend_pid() || ' ' || pg_postmaster_start_time()";
+
 /// Refuses a server on which tasks could be lost, or that lacks what we need.
 pub(super) async fn check(conn: &Connection, settings: &Settings) -> Result<(), Fault> {
+    if !settings.pooled_proxy && is_shared(conn, settings).await? {
+        // What was set on sessions of others.
+        conn.script("RESET ALL").await?;
+        let why = format!("{} gives its sessions to others as well: {POOLED}", settings.place);
+        return Err(StorageError::new(StorageErrorKind::Other, why).into());
+    }
     let rows = conn.one((&LOOK, &[])).await?;
     let row = rows.first().ok_or(Fault::Damaged("the server does not say what it is"))?;
     let place = &settings.place;
@@ -57,4 +66,21 @@ pub(super) async fn check(conn: &Connection, settings: &Settings) -> Result<(), 
         );
     }
     Ok(())
+}
+
+/// True if a session is another one from one transaction to the next, or that of two connections at the same time.
+async fn is_shared(conn: &Connection, settings: &Settings) -> Result<bool, Fault> {
+    let (first, second) = (which(conn).await?, which(conn).await?);
+    if first != second {
+        return Ok(true);
+    }
+    // Without a second connection it cannot be told, and is told by the first statement that is not found.
+    let Ok(other) = Connection::open(settings, Purpose::Write).await else { return Ok(false) };
+    Ok(which(&other).await? == second)
+}
+
+async fn which(conn: &Connection) -> Result<String, Fault> {
+    let rows = conn.ask(WHICH, &[]).await?;
+    rows.first()
+        .map_or(Err(Fault::Damaged("the server does not say what it is")), |row| get(row, 0))
 }

@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio_postgres::types::Type;
+use tokio_postgres::{Row, types::Type};
 
 use super::{
     bookmark::Bookmarks,
     columns::only,
-    connection::{Connection, Settings, Sql},
+    connection::{Connection, Settings, Sql, Step},
     crier::Crier,
     error::Fault,
     lane::{self, Lane, LaneId, Lanes},
@@ -56,7 +56,15 @@ impl Server for Site {
     }
 
     async fn open(&self, purpose: Purpose) -> Result<Connection, Fault> {
-        Connection::open(&self.settings, purpose).await
+        let last = self.lanes().last();
+        if purpose == Purpose::Read || last == 0 {
+            return Connection::open(&self.settings, purpose).await;
+        }
+        // What is known of lanes is looked at again before anything is written by it.
+        let all: Step<'_> = (&lane::NEW, &[&0_i64]);
+        let (conn, all) = Connection::open_and_ask(&self.settings, purpose, all).await?;
+        self.recall(&all, last)?;
+        Ok(conn)
     }
 }
 
@@ -120,6 +128,18 @@ impl Site {
             }
         }
         missing
+    }
+
+    /// Knows that these are all lanes there are, when those up to `last` were known before.
+    fn recall(&self, all: &[Row], last: LaneId) -> Result<(), Fault> {
+        if !self.lanes().recall(all, last)? {
+            tracing::warn!(
+                "{} has lost lanes that were made: it was restored, or took over too early",
+                self.settings.place
+            );
+            self.bookmarks().forget();
+        }
+        Ok(())
     }
 
     /// Learns of lanes that others have made. Not to be called inside a transaction.

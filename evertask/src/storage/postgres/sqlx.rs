@@ -1,6 +1,6 @@
 //! `sqlx` on the same database: its transactions, in which tasks can be stored, how it connects, and what its errors are.
 
-use std::sync::Arc;
+use std::{fmt::Write, net::IpAddr, sync::Arc};
 
 use sqlx::{
     AssertSqlSafe, PgConnection, Row,
@@ -14,7 +14,7 @@ use tokio_postgres::{
 use super::{
     address::Proof,
     connection::Settings,
-    error::kind_of,
+    error::{advice, kind_of},
     join::{self, Answer, Call, DOING, Place, Session, WHERE},
     site::Site,
 };
@@ -76,7 +76,7 @@ impl Session for PgConnection {
 }
 
 impl Settings {
-    /// The same database for `sqlx`, one for each host that may have it.
+    /// The same database for `sqlx`, one for each host that may have it. Whether one may be written to is asked there.
     pub(super) fn for_sqlx(&self) -> Vec<PgConnectOptions> {
         let config = &self.config;
         let mode = match (config.get_ssl_mode(), self.proof.0) {
@@ -86,7 +86,8 @@ impl Settings {
             (SslMode::Require, Proof::None) => PgSslMode::Require,
             (_, Proof::None) => PgSslMode::Prefer,
         };
-        let mut common = PgConnectOptions::new_without_pgpass().ssl_mode(mode);
+        let asked = config.get_options().and_then(asked_at_start);
+        let mut common = asked.unwrap_or_else(PgConnectOptions::new_without_pgpass).ssl_mode(mode);
         if let Some(authorities) = &self.proof.1 {
             common = common.ssl_root_cert(authorities);
         }
@@ -106,23 +107,78 @@ impl Settings {
             // Proxies refuse settings that they do not know; this one is as it should be in every server since version 12.
             common = common.statement_cache_capacity(0).extra_float_digits(None);
         }
-        let (hosts, ports) = (config.get_hosts(), config.get_ports());
-        let port = |at: usize| ports.get(at).or(ports.first()).copied().unwrap_or(5432);
-        let at = |(at, host): (usize, &Host)| match host {
-            Host::Tcp(name) => common.clone().host(name).port(port(at)),
-            #[cfg(unix)]
-            Host::Unix(path) => common.clone().socket(path).port(port(at)),
+        let (hosts, addresses) = (config.get_hosts(), config.get_hostaddrs());
+        let ports = config.get_ports();
+        let at = |at: usize| {
+            let port = ports.get(at).or(ports.first()).copied().unwrap_or(5432);
+            let options = common.clone().port(port);
+            match (hosts.get(at), addresses.get(at)) {
+                #[cfg(unix)]
+                (Some(Host::Unix(path)), _) => options.socket(path),
+                // A certificate is for the name, and there is no telling this driver both.
+                (Some(Host::Tcp(name)), _) if self.proof.0 == Proof::Host => options.host(name),
+                (_, Some(address)) => options.host(&IpAddr::to_string(address)),
+                (Some(Host::Tcp(name)), None) => options.host(name),
+                (None, None) => options,
+            }
         };
-        hosts.iter().enumerate().map(at).collect()
+        (0..hosts.len().max(addresses.len())).map(at).collect()
     }
+}
+
+/// Nothing but what is asked of a server at the start of a session: as it stands in a url, since only there it is taken whole.
+fn asked_at_start(options: &str) -> Option<PgConnectOptions> {
+    let mut url = "postgres:///?options=".to_owned();
+    for byte in options.bytes() {
+        let _infallible = write!(url, "%{byte:02x}");
+    }
+    url.parse().ok()
 }
 
 /// The driver met this error.
 pub(super) fn tell(error: sqlx::Error, place: &str, doing: &str) -> StorageError {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    let kind = match code {
-        Some(code) => kind_of(&SqlState::from_code(&code)),
+    let kind = match &code {
+        Some(code) => kind_of(&SqlState::from_code(code)),
         None => StorageErrorKind::Unavailable,
     };
-    StorageError::new(kind, format!("{doing}: {place}: {error}")).caused_by(error)
+    let advice = code.as_deref().and_then(advice).map(|advice| format!("; {advice}"));
+    let message = format!("{doing}: {place}: {error}{}", advice.unwrap_or_default());
+    StorageError::new(kind, message).caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::postgres::{address::Address, tls::tls};
+
+    fn settings(url: &str) -> Settings {
+        let address = Address::read(url).unwrap();
+        Settings {
+            tls: tls(&address).unwrap(),
+            proof: (address.proof, address.authorities.clone()),
+            config: address.config,
+            schema: "evertask".to_owned(),
+            durable: true,
+            pooled_proxy: false,
+            place: address.place,
+        }
+    }
+
+    #[test]
+    fn what_a_url_says_is_said_to_the_other_driver_as_well() {
+        let url = "postgres://ada@a,b:7/db?hostaddr=10.0.0.1,10.0.0.2&options=-c%20work_mem%3D1MB%20--x.y%3Da%5C%20b&application_name=x";
+        let all = settings(url).for_sqlx();
+        let host = |at: usize| (all[at].get_host(), all[at].get_port());
+        assert_eq!((host(0), host(1)), (("10.0.0.1", 5432), ("10.0.0.2", 7)));
+        for one in &all {
+            assert_eq!(one.get_options(), Some("-c work_mem=1MB --x.y=a\\ b"));
+            let told = (one.get_username(), one.get_database(), one.get_application_name());
+            assert_eq!(told, ("ada", Some("db"), Some("x")));
+        }
+        let only = settings("hostaddr=10.0.0.1 user=ada").for_sqlx();
+        assert_eq!((only.len(), only[0].get_host()), (1, "10.0.0.1"));
+        let named = settings("postgres://ada@a/db").for_sqlx();
+        assert_eq!((named[0].get_host(), named[0].get_port()), ("a", 5432));
+    }
 }

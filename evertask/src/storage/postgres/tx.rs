@@ -1,21 +1,17 @@
 //! Running → completed in the transaction in which the handler has written.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use sqlx::{AssertSqlSafe, ConnectOptions, Executor, PgConnection, error::DatabaseError};
+use sqlx::{AssertSqlSafe, PgConnection, error::DatabaseError};
 use tokio::time::timeout;
 
 use super::{
     Postgres,
-    address::CONNECT,
-    connection::{quoted, set_durable},
+    connection::quoted,
     rings::Rings,
     settle::{COMPLETE, kept},
-    site::Site,
     sqlx::tell,
+    transaction::{self, IS_OURS},
 };
 use crate::storage::{
     BoxFuture, Effect, FullStorage, Reply, Settlement, StorageError, StorageErrorKind,
@@ -23,96 +19,55 @@ use crate::storage::{
     clock::duration_micros,
     join::{Join, JoinError},
     rules,
-    server::closed,
-    transactional::{Begin, Completion},
+    transactional::{Begin, Completion, Lent},
 };
 
 /// The longest that an end of a transaction may take before its connection is given up.
 const LIMIT: Duration = Duration::from_secs(25);
 /// The longest that a rollback is waited for. It writes nothing.
 const SOON: Duration = Duration::from_secs(2);
-/// How many connections are kept while no transaction needs them.
-const IDLE_MAX: usize = 8;
 
-const BEGINNING: &str = "cannot begin the transaction of a task";
 const ENDING: &str = "cannot complete a task in its transaction";
-
-// A server that is busy for its client notices only so that the client is gone, and lets go of what it has locked.
-const CHECK: &str = "SELECT set_config('client_connection_check_interval', '1s', false)
-    WHERE current_setting('server_version_num')::int >= 140000";
-
-/// Connections on which no transaction is open.
-///
-/// One comes back only once the server has said that the transaction on it has ended. All others are closed: so none is ever given
-/// out with somebody else's transaction on it, wherever a future was dropped.
-#[derive(Debug, Default)]
-pub(super) struct Idle(Mutex<Option<Vec<PgConnection>>>);
-
-impl Idle {
-    fn take(&self) -> Option<PgConnection> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut().and_then(Vec::pop)
-    }
-
-    fn put(&self, conn: PgConnection) {
-        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = idle.get_or_insert_default();
-        if idle.len() < IDLE_MAX {
-            idle.push(conn);
-        }
-    }
-
-    /// Closes them.
-    pub(super) fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-}
+const ENDED: &str = "cannot complete a task in its transaction: the handler has ended it, by a `COMMIT` or `ROLLBACK` of its own or by \
+    going on after a savepoint had failed, so what it wrote before or since may be committed without its task; leave the end to \
+    evertask, and put what may be undone into `tx.get().await?.begin()`";
 
 impl Transactional for Postgres {}
 
 impl Begin for Postgres {
     type Connection = PgConnection;
 
-    fn begin(&self) -> Reply<'_, PgConnection> {
+    fn begin(&self) -> Reply<'_, Lent<PgConnection>> {
         Box::pin(async move {
-            let site = &self.0.site;
             // Open, as everything else must be.
             drop(self.lines()?);
-            let begin = || AssertSqlSafe(beginning(site));
-            if let Some(mut conn) = self.0.idle.take()
-                && conn.execute(begin()).await.is_ok()
-            {
-                return Ok(conn);
-            }
-            let mut conn = connect(site).await?;
-            let begun = conn.execute(begin()).await;
-            begun.map_err(|error| tell(error, &site.settings.place, BEGINNING))?;
-            Ok(conn)
+            self.0.sessions.begin(&self.0.site).await
         })
     }
 
     fn complete<'s>(
         &'s self,
-        mut conn: PgConnection,
+        mut lent: Lent<PgConnection>,
         settlement: &'s Settlement,
     ) -> BoxFuture<'s, Completion> {
         Box::pin(async move {
             let place = &self.0.site.settings.place;
             // From here on it concerns nobody whether the future is dropped: an attempt does not drop it.
-            match timeout(LIMIT, self.write(&mut conn, settlement)).await {
+            match timeout(LIMIT, self.write(&mut lent.conn, settlement)).await {
                 Ok(Ok(true)) => {}
                 Ok(Ok(false)) => {
-                    self.roll_back(conn, true).await;
+                    self.roll_back(lent, true).await;
                     return Completion::Refused;
                 }
                 Ok(Err(error)) => {
-                    self.roll_back(conn, true).await;
+                    self.roll_back(lent, true).await;
                     return Completion::Failed(error);
                 }
                 Err(_) => return Completion::Failed(silence(place)),
             }
-            match timeout(LIMIT, conn.execute("COMMIT")).await {
-                Ok(Ok(_)) => {
-                    self.0.idle.put(conn);
+            match timeout(LIMIT, transaction::commit(&mut lent.conn)).await {
+                Ok(Ok(())) => {
+                    self.0.sessions.keep(&self.0.site, lent.conn);
                     let mut rings = Rings::default();
                     rings.ended.insert(settlement.id);
                     self.0.site.ring(rings);
@@ -127,11 +82,12 @@ impl Begin for Postgres {
         })
     }
 
-    fn roll_back(&self, mut conn: PgConnection, idle: bool) -> BoxFuture<'_, ()> {
+    fn roll_back(&self, mut lent: Lent<PgConnection>, idle: bool) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             // Where something is under way on it, it is closed, and the server rolls back.
-            if idle && matches!(timeout(SOON, conn.execute("ROLLBACK")).await, Ok(Ok(_))) {
-                self.0.idle.put(conn);
+            let rolled_back = timeout(SOON, transaction::roll_back(&mut lent.conn));
+            if idle && matches!(rolled_back.await, Ok(Ok(true))) {
+                self.0.sessions.keep(&self.0.site, lent.conn);
             }
         })
     }
@@ -146,11 +102,12 @@ impl Postgres {
     ) -> Result<bool, StorageError> {
         let site = &self.0.site;
         let output = settlement.output.as_ref();
-        // The session is the handler's, and so is its search path.
+        // The session is the handler's, and so is its search path. Outside of our transaction nothing is completed.
         let text = COMPLETE
             .text
             .replacen("UPDATE tasks", &format!("UPDATE {}.tasks", quoted(&site.settings.schema)), 1)
-            .replacen("$2", "$2::text[]::uuid[]", 1);
+            .replacen("$2", "$2::text[]::uuid[]", 1)
+            .replacen("WHERE ", &format!("WHERE {IS_OURS} AND "), 1);
         let complete = sqlx::query(AssertSqlSafe(text))
             .persistent(!site.settings.pooled_proxy)
             .bind(site.injected())
@@ -164,7 +121,11 @@ impl Postgres {
         let done = complete.execute(&mut *conn).await;
         let done = done.map_err(|error| tell(error, &site.settings.place, ENDING))?;
         if done.rows_affected() == 0 {
-            return Ok(false);
+            let open = transaction::is_open(conn).await;
+            return match open.map_err(|error| tell(error, &site.settings.place, ENDING))? {
+                true => Ok(false),
+                false => Err(StorageError::new(StorageErrorKind::Other, ENDED)),
+            };
         }
         let effects = settlement.effects.iter().map(|effect| match effect {
             Effect::Enqueue(task) => (**task).clone(),
@@ -179,38 +140,6 @@ impl Postgres {
             }
         }
     }
-}
-
-/// How a transaction begins. Behind a proxy its session is another one each time, and the settings go with the transaction.
-fn beginning(site: &Site) -> String {
-    match site.settings.pooled_proxy {
-        true => format!("BEGIN; {}", set_durable(&site.settings, "true")),
-        false => "BEGIN".to_owned(),
-    }
-}
-
-async fn connect(site: &Site) -> Result<PgConnection, StorageError> {
-    let place = &site.settings.place;
-    let mut last = closed(place);
-    for options in site.settings.for_sqlx() {
-        let open = async {
-            let mut conn = options.connect().await?;
-            if !site.settings.pooled_proxy {
-                let set = format!("{CHECK}; {}", set_durable(&site.settings, "false"));
-                conn.execute(AssertSqlSafe(set)).await?;
-            }
-            Ok(conn)
-        };
-        match timeout(CONNECT, open).await {
-            Ok(Ok(conn)) => return Ok(conn),
-            Ok(Err(error)) => last = tell(error, place, BEGINNING),
-            Err(_) => {
-                let message = format!("{BEGINNING}: {place} does not answer within {CONNECT:?}");
-                last = StorageError::new(StorageErrorKind::Unavailable, message);
-            }
-        }
-    }
-    Err(last)
 }
 
 /// The server has said that it did not commit. What ends a session may also have come after the commit.

@@ -92,6 +92,11 @@ impl<D: DriverError> Fault<D> {
         !matches!(self.kind(), StorageErrorKind::Rejected | StorageErrorKind::Corrupt)
     }
 
+    /// True if the same may succeed a little later, and nobody knows whether it was carried out.
+    pub(super) fn is_transient(&self) -> bool {
+        self.kind() == StorageErrorKind::Unavailable
+    }
+
     fn kind(&self) -> StorageErrorKind {
         match self {
             Self::Driver(error) => error.kind(),

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::{sleep, timeout};
 
-use super::{Fault, Purpose, Server, Session};
+use super::{DriverError, Fault, Purpose, Server, Session};
 use crate::chance::jittered;
 
 /// The longest a transition may take before its connection is given up. Server-side limits come first.
@@ -64,23 +64,24 @@ impl<S: Server> Line<S> {
     ///
     /// What was under way when a connection broke may or may not have been carried out; it is for the caller to repeat it. Only
     /// what an old connection meets as soon as it is used again, and tells so at once, is repeated here: it is likely that it
-    /// was cut long ago, and anything may be repeated.
+    /// was cut long ago, and anything may be repeated. It may have been carried out all the same, so a refusal that the second try
+    /// meets is not told as the answer to both.
     pub(crate) async fn run<T: Transition<S>>(
         &mut self,
         transition: &T,
     ) -> Result<T::Answer, Fault<S::Driver>> {
-        let (start, mut old) = (Instant::now(), self.conn.is_some());
+        let (start, mut old, mut cut) = (Instant::now(), self.conn.is_some(), None);
         for collisions in 0..COLLISIONS {
             match self.once(transition).await {
-                Err(fault) if old && fault.is_cut() => old = false,
+                Err(fault) if old && fault.is_cut() => (old, cut) = (false, Some(fault)),
                 Err(fault) if fault.is_collision() && start.elapsed() < COLLIDING => {
                     // The first to come back finds the way clear, if not all come back at once.
                     sleep(jittered(Duration::from_millis(1 << collisions))).await;
                 }
-                done => return done,
+                done => return done.map_err(|fault| unless_unsure(fault, cut)),
             }
         }
-        self.once(transition).await
+        self.once(transition).await.map_err(|fault| unless_unsure(fault, cut))
     }
 
     async fn once<T: Transition<S>>(
@@ -135,5 +136,135 @@ impl<S: Server> Line<S> {
                 Err(fault)
             }
         }
+    }
+}
+
+/// What is told of a try that was preceded by one of which nobody knows what became of it.
+fn unless_unsure<D: DriverError>(fault: Fault<D>, before: Option<Fault<D>>) -> Fault<D> {
+    match before {
+        Some(cut) if !fault.is_transient() => {
+            tracing::debug!(error = %fault, "what may have been carried out before is refused now");
+            cut
+        }
+        _ => fault,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fmt, sync::Mutex};
+
+    use super::*;
+    use crate::storage::{StorageErrorKind, server::Doubt};
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Broken {
+        Cut,
+        ReadOnly,
+    }
+
+    impl fmt::Display for Broken {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{self:?}")
+        }
+    }
+
+    impl std::error::Error for Broken {}
+
+    impl DriverError for Broken {
+        const MIGRATIONS: &'static str = "";
+
+        fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            fmt::Display::fmt(self, f)
+        }
+
+        fn kind(&self) -> StorageErrorKind {
+            match self {
+                Self::Cut => StorageErrorKind::Unavailable,
+                Self::ReadOnly => StorageErrorKind::ReadOnly,
+            }
+        }
+
+        fn ends_session(&self) -> bool {
+            *self == Self::Cut
+        }
+
+        fn is_collision(&self) -> bool {
+            false
+        }
+
+        fn lacks_tables(&self) -> bool {
+            false
+        }
+    }
+
+    #[derive(Debug)]
+    struct Wire;
+
+    impl Session for Wire {
+        type Driver = Broken;
+
+        fn is_over(&self) -> bool {
+            false
+        }
+
+        async fn roll_back(&mut self) -> Result<(), Fault<Broken>> {
+            Ok(())
+        }
+    }
+
+    #[derive(Debug, Default)]
+    struct Place(Doubt);
+
+    impl Server for Place {
+        type Connection = Wire;
+        type Driver = Broken;
+
+        fn place(&self) -> &'static str {
+            "a database"
+        }
+
+        fn doubt(&self) -> &Doubt {
+            &self.0
+        }
+
+        fn is_timed(&self) -> bool {
+            false
+        }
+
+        async fn open(&self, _: Purpose) -> Result<Wire, Fault<Broken>> {
+            Ok(Wire)
+        }
+    }
+
+    /// Meets these, one after the other, and then nothing.
+    struct Meets(Mutex<Vec<Broken>>);
+
+    impl Transition<Place> for Meets {
+        type Answer = ();
+
+        const DOING: &'static str = "cannot write";
+
+        async fn run(&self, _: &Place, _: &mut Wire) -> Result<(), Fault<Broken>> {
+            let next = self.0.lock().unwrap().pop();
+            next.map_or(Ok(()), |broken| Err(broken.into()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_after_a_try_that_may_have_been_carried_out_is_not_told_as_the_answer() {
+        let mut line = Line::new(Arc::new(Place::default()), Purpose::Write);
+        let meets = |mut broken: Vec<Broken>| {
+            broken.reverse();
+            Meets(Mutex::new(broken))
+        };
+        let kind = |ran: Result<(), Fault<Broken>>| {
+            ran.map_err(|fault| fault.tell("a database", "cannot write").kind())
+        };
+        let refused = line.run(&meets(vec![Broken::ReadOnly])).await;
+        assert_eq!(kind(refused), Err(StorageErrorKind::ReadOnly));
+        line.run(&meets(vec![Broken::Cut])).await.expect("an old connection is made again");
+        let unsure = line.run(&meets(vec![Broken::Cut, Broken::ReadOnly])).await;
+        assert_eq!(kind(unsure), Err(StorageErrorKind::Unavailable));
     }
 }

@@ -118,3 +118,26 @@ async fn a_look_from_a_bookmark_does_not_wade_through_what_a_held_snapshot_keeps
     assert!(marked <= untouched + 10, "{marked} pages instead of {untouched}");
     assert!(waded > marked * 5, "{waded} pages without a bookmark: nothing is proved");
 }
+
+#[tokio::test]
+async fn what_may_have_been_told_while_nobody_listened_is_looked_for_from_the_start() {
+    let Some((options, url)) = fresh() else { return };
+    let name = evertask_servers::schema();
+    let ours = options.clone().connect(format!("{url}&application_name={name}")).await.unwrap();
+    let theirs = session(&options.connect(&url).await.unwrap()).await;
+    let listens = format!(
+        "SELECT pid FROM pg_stat_activity WHERE application_name = '{name}' AND query LIKE '%LISTEN%'"
+    );
+    while theirs.ask(&listens, &[]).await.unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    waded(&ours);
+    theirs
+        .ask(&format!("SELECT pg_terminate_backend(pid) FROM ({listens}) AS l"), &[])
+        .await
+        .unwrap();
+    let marks = || ours.0.site.bookmarks().held_for();
+    while marks().is_some() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

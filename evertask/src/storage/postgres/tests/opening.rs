@@ -103,6 +103,23 @@ async fn what_cannot_be_reached_is_unavailable_and_the_password_is_not_told() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_pools_transactions_is_refused_and_told_what_to_do() {
+    let Some(proxy) = evertask_servers::pgbouncer() else { return };
+    let options = fresh().expect("the server behind it").0;
+    let error = options.clone().connect(proxy.url()).await.unwrap_err();
+    assert!(error.to_string().contains("`Postgres::options().pooled_proxy(true)`"), "{error}");
+    options.pooled_proxy(true).connect(proxy.url()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_such_a_proxy_makes_of_statements_is_told_with_what_to_do() {
+    let Some((options, url)) = fresh() else { return };
+    let conn = session(&options.connect(&url).await.unwrap()).await;
+    let fault = conn.script("EXECUTE what_was_prepared_elsewhere").await.unwrap_err();
+    assert!(fault.to_string().contains("`Postgres::options().pooled_proxy(true)`"), "{fault}");
+}
+
+#[tokio::test]
 async fn a_closed_storage_says_so_and_leaves_nothing_behind() {
     let Some((options, url)) = fresh() else { return };
     let postgres = options.clone().connect(&url).await.unwrap();
