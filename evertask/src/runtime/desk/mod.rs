@@ -146,6 +146,7 @@ impl Desk {
             let Some(&index) = state.by_name.get(&task.queue) else { continue };
             state.lose(task.id);
             let queue = &mut state.queues[index];
+            queue.pace.brought(task.payload.bytes.len());
             let fits = task.begun || (state.used < state.limit && queue.used < queue.limit);
             let (id, lease, name) = (task.id, task.lease, Arc::clone(&task.name));
             let phase = if state.draining {
