@@ -55,7 +55,7 @@ async fn rescue(shared: &Arc<Shared>, dead: NodeId) -> Result<(), StorageError> 
                 }
                 Settled::Applied(TaskState::Cancelled) => EventKind::Cancelled,
                 Settled::Applied(_) => EventKind::Rescued,
-                Settled::Refused | Settled::Unstorable(_) => continue,
+                Settled::Gone(_) | Settled::Refused | Settled::Unstorable(_) => continue,
             };
             let ended =
                 Ended { id: lost.id, name: lost.name, queue: lost.queue, attempt: lost.attempt };

@@ -22,6 +22,7 @@ use crate::{
 };
 
 mod address;
+mod batch;
 mod bookmark;
 mod claim;
 mod columns;
