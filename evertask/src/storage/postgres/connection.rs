@@ -107,6 +107,9 @@ pub(super) struct Connection {
     /// `None` where statements cannot stay prepared.
     prepared: Option<Mutex<HashMap<&'static str, Statement>>>,
     begin: String,
+    /// How often answers were waited for, apart from preparing.
+    #[cfg(test)]
+    trips: std::sync::atomic::AtomicUsize,
 }
 
 impl Connection {
@@ -146,7 +149,13 @@ impl Connection {
             client.batch_execute(&(set("SESSION") + &set_durable(settings, "false"))).await?;
             prepared = Some(Mutex::default());
         }
-        Ok(Self { client, prepared, begin })
+        Ok(Self {
+            client,
+            prepared,
+            begin,
+            #[cfg(test)]
+            trips: Default::default(),
+        })
     }
 
     /// One statement, which is a transaction by itself.
@@ -229,6 +238,8 @@ impl Connection {
             sending.push(self.send_step(*step, statement));
         }
         sending.extend(after.map(|text| self.send_script(text)));
+        #[cfg(test)]
+        self.trips.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         // Each is sent when it is polled first, which is in this order.
         let mut answers = try_join_all(sending).await?;
         if before.is_some() {
@@ -236,6 +247,11 @@ impl Connection {
         }
         answers.truncate(steps.len());
         Ok(answers)
+    }
+
+    #[cfg(test)]
+    pub(super) fn trips(&self) -> usize {
+        self.trips.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     fn send_script<'a>(&'a self, text: &'a str) -> Sending<'a> {
