@@ -11,14 +11,15 @@ use std::{
 };
 
 use evertask::{
-    Context, Dispatched, Keep, Runtime, State, StorageError, StorageErrorKind, TaskId, TaskInfo,
-    TaskState,
+    Context, Dispatched, EventKind, Keep, Retention, Runtime, State, StorageError,
+    StorageErrorKind, TaskId, TaskInfo, TaskState,
     storage::{
         Backlog, Beat, Bell, Cancel, Claim, Claimed, Count, DueSchedules, Enqueued, Held, Inspect,
-        Known, Lost, Memory, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive,
+        KeepBy, Known, Lost, Memory, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive,
         ScheduleChange, ScheduleChanged, SchedulePage, Settled, Settlement, Storage,
         StoredSchedule, TaskFilter,
     },
+    verdict::Verdict,
 };
 
 use crate::log::Log;
@@ -531,4 +532,118 @@ async fn a_seizure_whose_answer_is_lost_is_taken_up() {
     let ends: Vec<_> = info.attempts.iter().map(|attempt| attempt.end).collect();
     assert!(ends.contains(&evertask::AttemptEnd::Lost), "{info:?}");
     drop((first, second));
+}
+
+/// A node that keeps no completed tasks, and all that it tells of them until it is shut down.
+async fn ephemeral(storage: &Faulty, name: &str) -> (Runtime, TaskId, Vec<EventKind>) {
+    let builder = Runtime::builder().storage(storage.clone()).discover(false).state(Log::default());
+    let builder = builder.retention(Retention::default().ephemeral()).handler::<step>();
+    let runtime = builder.start().await.unwrap();
+    let mut events = runtime.events();
+    let id = step::dispatch(name, false).on(&runtime).await.unwrap().id();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    runtime.shutdown().await.unwrap();
+    let mut told = Vec::new();
+    while let Some(event) = events.next().await {
+        told.push(event.kind);
+    }
+    (runtime, id, told)
+}
+
+/// Another node takes the task over, completes it and keeps nothing of it.
+fn completed_elsewhere(memory: &Memory, id: TaskId) {
+    let other: NodeId = *TaskId::new().as_uuid();
+    for peer in now(memory.peers(other)) {
+        for lost in now(memory.seize(peer.node, other, 10)).into_iter().filter(|it| it.id == id) {
+            let mut done = Settlement::new(lost.id, lost.lease, Verdict::Complete);
+            done.keep = KeepBy { completed: Keep::No, ..done.keep };
+            let _settled = now(memory.settle(vec![done]));
+        }
+    }
+}
+
+fn now<T>(mut reply: Reply<'_, T>) -> T {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match reply.as_mut().poll(&mut context) {
+        std::task::Poll::Ready(answer) => answer.unwrap(),
+        std::task::Poll::Pending => unreachable!("memory answers at once"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_node_completed_and_deleted_is_not_told_as_ours() {
+    let memory = Arc::new(std::sync::OnceLock::<Memory>::new());
+    let inner = Arc::clone(&memory);
+    let storage = Faulty::when(move |name, about| {
+        if let ("settle", Some(memory), Some(id)) = (name, inner.get(), about.first()) {
+            completed_elsewhere(memory, *id);
+        }
+        None
+    });
+    memory.set(storage.inner.clone()).unwrap();
+    let (_runtime, id, told) = ephemeral(&storage, "parent").await;
+    assert!(storage.task(id).await.unwrap().is_none(), "it was deleted");
+    assert!(told.contains(&EventKind::LeaseLost), "{told:?}");
+    assert!(!told.contains(&EventKind::Completed), "{told:?}");
+    let dispatched = told.iter().filter(|kind| **kind == EventKind::Dispatched).count();
+    assert!(dispatched <= 1, "an effect is announced that was never stored: {told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_we_completed_and_deleted_is_told_although_the_answer_was_lost() {
+    let first = AtomicBool::new(true);
+    let storage = Faulty::when(move |name, _| {
+        (name == "settle" && first.swap(false, Ordering::SeqCst)).then_some(Fault::LosesReply)
+    });
+    let (_runtime, id, told) = ephemeral(&storage, "a").await;
+    assert!(storage.task(id).await.unwrap().is_none(), "it was deleted");
+    assert_eq!(told.iter().filter(|kind| **kind == EventKind::Completed).count(), 1, "{told:?}");
+    assert!(!told.contains(&EventKind::LeaseLost), "{told:?}");
+}
+
+#[evertask::handler]
+async fn large(bytes: usize) -> String {
+    "x".repeat(bytes)
+}
+
+/// The sizes of the batches in which so many tasks are settled that end while one settlement is under way.
+async fn settled_in(
+    bytes: usize,
+    fault: impl Fn(usize) -> Option<Fault> + Send + Sync + 'static,
+) -> Vec<usize> {
+    let sizes = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = Arc::clone(&sizes);
+    let storage = Faulty::when(move |name, about| {
+        if name != "settle" {
+            return None;
+        }
+        let mut seen = seen.lock().unwrap();
+        seen.push(about.len());
+        if seen.len() == 1 { Some(Fault::Late) } else { fault(about.len()) }
+    });
+    let builder = Runtime::builder().storage(storage.clone()).discover(false).concurrency(64);
+    let runtime = builder.handler::<large>().start().await.unwrap();
+    let tasks =
+        evertask::dispatch_all((0..33).map(|_| large::new(bytes))).on(&runtime).await.unwrap();
+    for task in tasks {
+        let output = tokio::time::timeout(Duration::from_secs(300), task.output()).await;
+        assert_eq!(output.expect("it is never settled").unwrap().len(), bytes);
+    }
+    runtime.shutdown().await.unwrap();
+    let sizes = sizes.lock().unwrap();
+    sizes.clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_outputs_are_settled_in_small_batches() {
+    let small = settled_in(10, |_| None).await;
+    assert!(small.len() <= 3, "{small:?}");
+    let large = settled_in(1_000_000, |_| None).await;
+    assert!(large.iter().all(|batch| *batch <= 8) && large.len() >= 4, "{large:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_takes_too_long_is_not_repeated_as_it_is() {
+    let sizes = settled_in(10, |batch| (batch > 4).then_some(Fault::Stalls)).await;
+    assert!(sizes.len() < 20, "{sizes:?}");
 }

@@ -112,12 +112,14 @@ pub(crate) async fn take_up(shared: &Arc<Shared>, id: TaskId, lease: u64) -> boo
 /// unless the node leaves, for then somebody takes it over in turn.
 async fn settle(shared: &Arc<Shared>, lost: Vec<Lost>) {
     let settlements: Vec<_> = lost.iter().map(|lost| judge_lost(shared, lost)).collect();
-    let mut patience = Patience::new();
-    let settled = loop {
+    let (mut patience, mut before) = (Patience::new(), false);
+    let settled: Vec<Settled> = loop {
         match shared.calls.peers.make(shared.storage.settle(settlements.clone())).await {
+            Ok(settled) if before => break settled.into_iter().map(Settled::sent_before).collect(),
             Ok(settled) => break settled,
             Err(error) => shared.trouble(&shared.calls.peers, &error),
         }
+        before = true;
         tokio::select! {
             biased;
             () = shared.left.wait() => return,
@@ -137,7 +139,7 @@ async fn settle(shared: &Arc<Shared>, lost: Vec<Lost>) {
             }
             Settled::Applied(TaskState::Cancelled) => EventKind::Cancelled,
             Settled::Applied(_) => EventKind::Rescued,
-            Settled::Refused | Settled::Unstorable(_) => continue,
+            Settled::Gone(_) | Settled::Refused | Settled::Unstorable(_) => continue,
         };
         let ended =
             Ended { id: lost.id, name: lost.name, queue: lost.queue, attempt: lost.attempt };

@@ -25,6 +25,9 @@ use crate::{
 const BATCH: usize = 1024;
 const _: () = assert!(BATCH <= BATCH_MAX);
 
+/// How many bytes go in one write, unless a single settlement has more.
+const BYTES: usize = 8 << 20;
+
 /// An attempt's end on its way into storage, with what is to be told afterwards.
 #[derive(Debug)]
 pub(crate) struct Ending {
@@ -39,6 +42,8 @@ pub(crate) struct Ending {
     pub(crate) hooks: Option<(Arc<Entry>, Context, Body)>,
     /// How long to wait until it is tried again, should it be refused.
     patience: Patience,
+    /// The settlement was sent before, and nobody knows whether it was stored.
+    unanswered: bool,
 }
 
 impl Ending {
@@ -54,7 +59,17 @@ impl Ending {
             failure: None,
             hooks: None,
             patience,
+            unanswered: false,
         }
+    }
+
+    /// How much is to be sent for it.
+    fn bytes(&self) -> usize {
+        let Settlement { output, attempt, effects, .. } = &self.settlement;
+        let output = output.as_ref().map_or(0, |output| output.bytes.len());
+        let error = attempt.as_ref().and_then(|attempt| attempt.error.as_ref());
+        let stored = |Effect::Enqueue(task): &Effect| task.payload.bytes.len();
+        output + error.map_or(0, String::len) + effects.iter().map(stored).sum::<usize>()
     }
 }
 
@@ -95,7 +110,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 
 /// Stores them all, however long it takes, and tells what came of each.
 async fn settle(shared: &Arc<Shared>, endings: Vec<Ending>) {
-    let mut waiting = vec![endings];
+    let mut waiting = loads(endings);
     let mut patience = Patience::new();
     while let Some(mut batch) = waiting.pop() {
         let settlements: Vec<_> = batch.iter().map(|ending| ending.settlement.clone()).collect();
@@ -107,22 +122,47 @@ async fn settle(shared: &Arc<Shared>, endings: Vec<Ending>) {
                     waiting.push(again);
                 }
             }
-            Err(error) if guilty_inside(&error) && batch.len() > 1 => {
-                // One of them is to blame. Halves, until it stands alone.
-                waiting.push(batch.split_off(batch.len() / 2));
-                waiting.push(batch);
-            }
-            Err(error) if guilty_inside(&error) => {
-                shared.trouble(&shared.calls.settle, &error);
-                batch.into_iter().for_each(|ending| again_later(shared, ending, &error));
-            }
             Err(error) => {
-                shared.trouble(&shared.calls.settle, &error);
+                let (guilty, alone) = (guilty_inside(&error), batch.len() == 1);
+                if error.kind() != StorageErrorKind::Rejected {
+                    batch.iter_mut().for_each(|ending| ending.unanswered = true);
+                }
+                if guilty && alone {
+                    shared.trouble(&shared.calls.settle, &error);
+                    batch.into_iter().for_each(|ending| again_later(shared, ending, &error));
+                    continue;
+                }
+                // One of them is to blame, or all together take too long. Halves, until it stands alone or they pass.
+                if !alone && (guilty || error.is_transient()) {
+                    waiting.push(batch.split_off(batch.len() / 2));
+                }
                 waiting.push(batch);
-                tokio::time::sleep(patience.wait()).await;
+                if !guilty {
+                    shared.trouble(&shared.calls.settle, &error);
+                    tokio::time::sleep(patience.wait()).await;
+                }
             }
         }
     }
+}
+
+/// Endings in their order as they go in one write each, the first of these last.
+fn loads(endings: Vec<Ending>) -> Vec<Vec<Ending>> {
+    let mut loads = vec![Vec::new()];
+    let mut bytes = 0;
+    for ending in endings.into_iter().rev() {
+        let more = ending.bytes();
+        if bytes + more > BYTES && bytes > 0 {
+            loads.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += more;
+        if let Some(load) = loads.last_mut() {
+            load.push(ending);
+        }
+    }
+    loads.iter_mut().for_each(|load| load.reverse());
+    loads
 }
 
 /// One that stands alone and is to blame: it is tried again by and by, and holds up no other.
@@ -162,20 +202,23 @@ fn tell(shared: &Arc<Shared>, batch: Vec<Ending>, settled: Vec<Settled>) -> Vec<
     let mut again = Vec::new();
     let mut gone = Vec::with_capacity(batch.len());
     for (mut ending, settled) in batch.into_iter().zip(settled) {
-        match settled {
+        // If it may have been completed in another way, then it may also have been that which deleted it.
+        let by_us = ending.unanswered && ending.committed.is_none();
+        match if by_us { settled.sent_before() } else { settled } {
             Settled::Applied(state) => {
                 gone.push((ending.settlement.id, ending.settlement.lease));
                 applied(shared, ending, state);
             }
-            Settled::Refused if ending.committed.is_some() => {
+            Settled::Refused | Settled::Gone(_) if ending.committed.is_some() => {
                 // Its lease has ended, so this cannot complete it any more. It only tells whether it was completed.
                 if let Some(committed) = ending.committed.take() {
                     shared.storage.bell().ended([committed.id]);
                     (ending.settlement, ending.failure) = (*committed, None);
+                    ending.unanswered = true;
                     again.push(ending);
                 }
             }
-            Settled::Refused => {
+            Settled::Refused | Settled::Gone(_) => {
                 gone.push((ending.settlement.id, ending.settlement.lease));
                 tracing::warn!(
                     id = %ending.settlement.id, name = &*ending.name, lease = ending.settlement.lease,

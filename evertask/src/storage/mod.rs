@@ -120,7 +120,8 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// earlier one just so.
     ///
     /// A replacement may be repeated too: a task remembers the id that replaced it last, and a task with that id is reported
-    /// as a replacement and changes nothing, also once the replaced task has run.
+    /// as a replacement and changes nothing, also once the replaced task has run. Whatever is repeated rings again for those who
+    /// look for work: the first ring may have been lost with the answer.
     ///
     /// If one task of the batch cannot be stored (an empty, overlong or control-character-bearing name, queue, key or tag, too
     /// many tags), none is, and the error is [`Rejected`](StorageErrorKind::Rejected). All text is compared by bytes. The answers
@@ -165,8 +166,9 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     ///
     /// A settlement repeated is `Applied` with the state the task is in, and changes nothing. It is a repeated one if the
     /// attempt written down under its lease ended in the same way, or, where none is written down, if its lease is still the
-    /// latest and the task is in the state it leads to, or cancelled. If the task is gone, it is one if it would have deleted
-    /// it. All others are `Refused`.
+    /// latest and the task is in the state it leads to, or cancelled. It rings as the first one did, whose ring may have been lost
+    /// with its answer. If the task is gone, and it would have deleted it, it is `Gone`: only the caller knows whether he sent it
+    /// before. All others are `Refused`.
     ///
     /// An effect that stores a task meets keys as [`enqueue`](Self::enqueue) does; the key of the completed task is free by then.
     ///

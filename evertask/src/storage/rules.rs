@@ -11,8 +11,8 @@ use crate::{
     },
     policy::Keep,
     storage::{
-        AttemptRecord, Due, Effect, KeepBy, NewTask, ScheduleChange, Settlement, StorageError,
-        StorageErrorKind,
+        AttemptRecord, Due, Effect, KeepBy, NewTask, ScheduleChange, Settled, Settlement,
+        StorageError, StorageErrorKind,
         clock::{duration_micros, to_micros},
     },
     task::{AttemptEnd, TaskState},
@@ -188,10 +188,13 @@ pub(crate) fn repeated(
     }
 }
 
-/// The state in which a task ended that is no longer stored, if this settlement may well have been what deleted it.
-pub(crate) fn deleted_by(settlement: &Settlement) -> Option<TaskState> {
-    let state = state_after(&settlement.verdict);
-    (keep_for(&settlement.keep, state) == Keep::No).then_some(state)
+/// What is said of a settlement whose task is no longer stored: it may have been what deleted it. Whether it was, only those
+/// can say who know whether they sent it before.
+pub(crate) fn gone(settlement: &Settlement) -> Settled {
+    // A cancel that was asked for wins over any verdict.
+    let ends = [state_after(&settlement.verdict), TaskState::Cancelled];
+    let deletes = |state: &TaskState| keep_for(&settlement.keep, *state) == Keep::No;
+    ends.into_iter().find(deletes).map_or(Settled::Refused, Settled::Gone)
 }
 
 /// Refuses effects that cannot be stored, and says why.

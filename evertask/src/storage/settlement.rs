@@ -114,8 +114,21 @@ pub enum Effect {
 pub enum Settled {
     /// Stored, now or already before; the task is in this state. A cancel that won shows here.
     Applied(TaskState),
+    /// There is no such task, and this settlement deletes what it ends. If it was sent before and the answer was lost, it was that
+    /// which deleted the task, in this state. If it was not, it comes from a lease that was lost, and is as good as refused.
+    Gone(TaskState),
     /// The lease was not the current one; nothing was changed.
     Refused,
     /// This item cannot be stored as it is; nothing was changed. The text says why.
     Unstorable(String),
+}
+
+impl Settled {
+    /// What this means to those who had sent the settlement before, and had no answer.
+    pub(crate) fn sent_before(self) -> Self {
+        match self {
+            Self::Gone(state) => Self::Applied(state),
+            other => other,
+        }
+    }
 }

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use evertask::storage::{Beat, NodeId, Postgres, Storage};
 use evertask_servers::Cluster;
 
-use crate::{client, connect, fill, node, ran, until_ran};
+use crate::{client, connect, fill, node, ran, storage, until_ran};
 
 /// For so long the transaction is held.
 const HELD: Duration = Duration::from_secs(180);
@@ -28,6 +29,8 @@ pub(crate) async fn pinned(server: &Cluster) {
         free.push(round().await);
     }
     let free = crate::median(free);
+    let (signs, running) = (storage(server, &schema).await, held_by(server, &schema).await);
+    tell_signs(&signs, running).await;
     println!("stored and run in batches of {TASKS}: {free:.0}/s");
     let analyst = connect(server).await;
     analyst
@@ -44,6 +47,7 @@ pub(crate) async fn pinned(server: &Cluster) {
             start.elapsed().as_secs(),
             per_second / free
         );
+        tell_signs(&signs, running).await;
     }
     let tail = last.split_off(last.len().saturating_sub(5));
     println!(
@@ -56,4 +60,25 @@ pub(crate) async fn pinned(server: &Cluster) {
     }
     analyst.batch_execute("COMMIT").await.expect("the end of it");
     node.shutdown().await.expect("a shutdown");
+}
+
+/// The node that runs the tasks.
+async fn held_by(server: &Cluster, schema: &str) -> NodeId {
+    let sql = format!("SELECT id FROM \"{schema}\".nodes ORDER BY joined_at DESC LIMIT 1");
+    connect(server).await.query_one(&sql, &[]).await.expect("a node").get(0)
+}
+
+/// What a sign of life and a look at other nodes take, the median of seven each.
+async fn tell_signs(storage: &Postgres, running: NodeId) {
+    let (mut renew, mut peers) = (Vec::new(), Vec::new());
+    for _ in 0..7 {
+        let start = Instant::now();
+        storage.renew(Beat::new(running)).await.expect("a beat");
+        renew.push(start.elapsed().as_secs_f64() * 1_000.0);
+        let start = Instant::now();
+        storage.peers(running).await.expect("others");
+        peers.push(start.elapsed().as_secs_f64() * 1_000.0);
+    }
+    let (renew, peers) = (crate::median(renew), crate::median(peers));
+    println!("        renew {renew:.1} ms, peers {peers:.1} ms");
 }

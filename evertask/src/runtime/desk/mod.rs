@@ -150,6 +150,7 @@ impl Desk {
             state.lose(task.id);
             let shut = state.takes_none();
             let queue = &mut state.queues[index];
+            queue.pace.brought(task.payload.bytes.len());
             let fits = task.begun || (state.used < state.limit && queue.used < queue.limit);
             let (id, lease, name) = (task.id, task.lease, Arc::clone(&task.name));
             let phase = if shut {

@@ -167,7 +167,8 @@ macro_rules! storage_conformance {
                     a_settlement_may_be_repeated,
                     a_settlement_may_be_repeated_in_one_batch,
                     a_repeated_settlement_is_known_after_the_next_claim,
-                    a_repeated_settlement_is_known_after_it_deleted_the_task,
+                    a_repeated_settlement_that_deleted_its_task_is_told_that_it_is_gone,
+                    a_stale_lease_of_a_task_that_was_deleted_is_never_applied,
                     a_repeated_settlement_tells_again_that_a_cancel_won;
                 cancel:
                     a_pending_task_is_cancelled_at_once,
@@ -270,7 +271,9 @@ macro_rules! storage_conformance {
                     a_cancel_rings_for_the_node_that_runs_the_task,
                     every_end_rings_for_those_who_wait,
                     a_node_that_leaves_rings_for_its_peers,
-                    a_changed_schedule_rings;
+                    a_changed_schedule_rings,
+                    a_repeated_enqueue_rings_again,
+                    a_repeated_settlement_rings_again;
             }
         }
     };

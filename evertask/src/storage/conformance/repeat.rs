@@ -64,8 +64,10 @@ pub async fn a_repeated_settlement_is_known_after_the_next_claim(subject: &Subje
     }
 }
 
-/// A completion that deleted its task is known again by what it would have done.
-pub async fn a_repeated_settlement_is_known_after_it_deleted_the_task(subject: &Subject) {
+/// A settlement that deleted its task is told, when it is repeated, that the task is gone and as what it would have ended.
+pub async fn a_repeated_settlement_that_deleted_its_task_is_told_that_it_is_gone(
+    subject: &Subject,
+) {
     let node = subject.node().await;
     let keep = KeepBy { completed: Keep::No, failed: Keep::No, cancelled: Keep::No };
     let cancel = Verdict::Cancel { reason: "not wanted".to_owned() };
@@ -79,11 +81,37 @@ pub async fn a_repeated_settlement_is_known_after_it_deleted_the_task(subject: &
         let sent = Settlement { keep, ..settlement(&held, verdict) };
         assert_eq!(subject.settle(sent.clone()).await, Settled::Applied(state));
         assert!(subject.find(id).await.is_none());
-        assert_eq!(subject.settle(sent.clone()).await, Settled::Applied(state));
+        assert_eq!(subject.settle(sent.clone()).await, Settled::Gone(state));
         let kept = Settlement { keep: KeepBy::default(), ..sent };
         assert_eq!(subject.settle(kept).await, Settled::Refused, "that one deletes nothing");
     }
+    // Where a cancel won, it was that which deleted it.
+    let id = subject.store(task()).await;
+    let held = node.take_one().await;
+    subject.cancel(id).await;
+    let keep = KeepBy { cancelled: Keep::No, ..KeepBy::default() };
+    let sent = Settlement { keep, ..settlement(&held, Verdict::Complete) };
+    assert_eq!(subject.settle(sent.clone()).await, Settled::Applied(TaskState::Cancelled));
+    assert_eq!(subject.settle(sent).await, Settled::Gone(TaskState::Cancelled));
     assert!(subject.list(TaskFilter::default()).await.is_empty());
+}
+
+/// Who has lost the lease of a task that another one completed and deleted is not told that his word was stored.
+pub async fn a_stale_lease_of_a_task_that_was_deleted_is_never_applied(subject: &Subject) {
+    let node = subject.node().await;
+    let keep = KeepBy { completed: Keep::No, failed: Keep::No, cancelled: Keep::No };
+    for verdict in verdicts() {
+        let id = subject.store(task()).await;
+        let stale = node.take_one().await;
+        subject.end(&stale, Verdict::Release).await;
+        let current = node.take_one().await;
+        let done = Settlement { keep, ..settlement(&current, Verdict::Complete) };
+        assert_eq!(subject.settle(done).await, Settled::Applied(TaskState::Completed));
+        assert!(subject.find(id).await.is_none());
+        let stale = Settlement { keep, ..settlement(&stale, verdict.clone()) };
+        let settled = subject.settle(stale).await;
+        assert!(matches!(settled, Settled::Gone(_)), "{verdict:?}: {settled:?}");
+    }
 }
 
 /// Where a cancel won, repeating tells so again.

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tokio::{sync::watch, time::timeout};
 
-use super::subject::{NAME, QUEUE, Subject, seconds, task, text};
+use super::subject::{NAME, QUEUE, Subject, keyed, seconds, settlement, task, text, verdicts};
 use crate::{
     policy::Keep,
-    storage::{Claim, Due, NewTask, ScheduleChange, ScheduleRow},
+    storage::{Claim, Due, KeepBy, NewTask, ScheduleChange, ScheduleRow, Settled, Settlement},
     task::TaskId,
     verdict::Verdict,
 };
@@ -129,4 +129,50 @@ pub async fn a_changed_schedule_rings(subject: &Subject) {
     let remove = ScheduleChange::remove(&found);
     subject.storage().change_schedules(vec![remove]).await.expect("it is removed");
     rings(&mut heard, "a removal").await;
+}
+
+/// The answer to an enqueue may have been lost before anything rang, so whoever asks again is heard as well.
+pub async fn a_repeated_enqueue_rings_again(subject: &Subject) {
+    subject.stay_open();
+    let mut heard = subject.storage().bell().listen_work();
+    let tags = [("a".to_owned(), "1".to_owned())].into();
+    for (what, given) in [
+        ("a task", task()),
+        ("a task of the future", NewTask { due: Due::After(seconds(600)), ..task() }),
+        ("a task with a tag", NewTask { tags, ..task() }),
+        ("a key", keyed("k")),
+        ("a replacement", keyed("k")),
+    ] {
+        let first = subject.enqueue(given.clone()).await;
+        heard.mark_unchanged();
+        assert_eq!(subject.enqueue(given).await, first);
+        rings(&mut heard, &format!("{what} was said again")).await;
+    }
+}
+
+/// The answer to a settlement may have been lost as well. Said again, it rings as it did: for work where the task is pending, for
+/// those who wait where it has ended.
+pub async fn a_repeated_settlement_rings_again(subject: &Subject) {
+    subject.stay_open();
+    let node = subject.node().await;
+    let (storage, mut work) = (subject.storage(), subject.storage().bell().listen_work());
+    let none = KeepBy { completed: Keep::No, failed: Keep::No, cancelled: Keep::No };
+    for keep in [KeepBy::default(), none] {
+        for verdict in verdicts() {
+            let id = subject.store(task()).await;
+            let sent = Settlement { keep, ..settlement(&node.take_one().await, verdict.clone()) };
+            let first = subject.settle(sent.clone()).await;
+            let ended = storage.bell().listen_ended(id);
+            work.mark_unchanged();
+            subject.settle(sent).await;
+            match first {
+                Settled::Applied(state) if state.is_final() => {
+                    let rung = timeout(PATIENCE, ended).await;
+                    assert!(matches!(rung, Ok(())), "{verdict:?} was said again");
+                }
+                _ => rings(&mut work, &format!("{verdict:?} was said again")).await,
+            }
+            subject.cancel(id).await;
+        }
+    }
 }

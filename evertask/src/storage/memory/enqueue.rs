@@ -26,9 +26,11 @@ impl Table {
     /// Stores a task that has been checked.
     pub(super) fn enqueue_one(&mut self, task: NewTask, now: i64) -> Enqueued {
         if self.rows.contains_key(&task.id) {
+            self.rings.again();
             return Enqueued { id: task.id, how: Dispatched::Created };
         }
         if let Some(id) = self.index.replaced_by(task.id) {
+            self.rings.again();
             return Enqueued { id, how: Dispatched::Replaced };
         }
         let key = task.key.as_deref().map(Arc::from);

@@ -13,14 +13,22 @@ use crate::{
 impl Table {
     pub(super) fn settle(&mut self, settlement: Settlement, now: i64) -> Settled {
         let Some(row) = self.rows.get(&settlement.id) else {
-            return rules::deleted_by(&settlement).map_or(Settled::Refused, Settled::Applied);
+            self.rings.ended.push(settlement.id);
+            return rules::gone(&settlement);
         };
         if row.state != TaskState::Running || row.lease != settlement.lease {
-            let written = row.written(settlement.lease);
-            return match rules::repeated(&settlement, row.lease, row.state, written) {
-                true => Settled::Applied(row.state),
-                false => Settled::Refused,
-            };
+            let (state, written) = (row.state, row.written(settlement.lease));
+            if !rules::repeated(&settlement, row.lease, state, written) {
+                return Settled::Refused;
+            }
+            match state {
+                TaskState::Running => {}
+                TaskState::Pending => self.rings.again(),
+                TaskState::Completed | TaskState::Failed | TaskState::Cancelled => {
+                    self.rings.ended.push(settlement.id);
+                }
+            }
+            return Settled::Applied(state);
         }
         let to = Transition::of(&settlement, row.cancel_asked, row.counters);
         let completes = to.state == TaskState::Completed;

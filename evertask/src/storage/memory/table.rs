@@ -60,6 +60,11 @@ impl Rings {
     fn work(&mut self, due_in: Duration) {
         self.work = Some(self.work.map_or(due_in, |sooner| sooner.min(due_in)));
     }
+
+    /// What was asked for had been done before, and perhaps not been told, as its answer was not: all look.
+    pub(super) fn again(&mut self) {
+        self.work(Duration::ZERO);
+    }
 }
 
 impl Index {

@@ -16,7 +16,10 @@ use super::{
     written::{INSERT, INSERT_ONCE, Writes, push},
 };
 use crate::{
-    storage::{Dispatched, Enqueued, NewTask, server::Gathered},
+    storage::{
+        Dispatched, Enqueued, NewTask,
+        server::{Gathered, weight},
+    },
     task::{TaskId, TaskState},
 };
 
@@ -29,9 +32,6 @@ pub(super) const SEEN: &str = "SELECT id, id FROM {tasks} FORCE INDEX (PRIMARY) 
 // wait for each other's keys in the same order.
 pub(super) const HOLDERS: &str = "SELECT live_key, id, state FROM {tasks} FORCE INDEX (live_keys) WHERE live_key IN ? FOR UPDATE";
 
-/// How many bytes of payload count as much as one task.
-const LARGE: usize = 4 << 10;
-
 /// Stores tasks that have been checked, for many callers in one transaction.
 #[derive(Debug)]
 pub(super) struct Enqueue;
@@ -43,7 +43,7 @@ impl Gathered<Site> for Enqueue {
     const DOING: &'static str = "cannot store tasks";
 
     fn rows(request: &Self::Request) -> usize {
-        request.iter().map(|task| 1 + task.payload.bytes.len() / LARGE).sum()
+        request.iter().map(|task| weight(task.payload.bytes.len())).sum()
     }
 
     async fn run(
@@ -145,6 +145,9 @@ pub(super) async fn plan(
     let now = now(answers.row(time)?)?;
     let (known, held) = (known(answers.rows(seen)?)?, held(answers.rows(holders)?)?);
     let (told, writes) = weigh(tasks, lanes, &known, &held);
+    if !known.is_empty() {
+        rings.again();
+    }
     for due in &writes.due {
         rings.stored(*due, now);
     }

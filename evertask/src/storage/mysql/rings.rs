@@ -30,6 +30,11 @@ impl Rings {
         }
     }
 
+    /// What was asked for had been done before, and perhaps not been told, as its answer was not: all look.
+    pub(super) fn again(&mut self) {
+        self.work(Duration::ZERO);
+    }
+
     /// A task is stored that was to be due so.
     pub(super) fn stored(&mut self, due: Due, now: i64) {
         self.work(rules::between(now, rules::due_at(due, now)));

@@ -20,7 +20,7 @@ use crate::{
         Effect, NewTask, Settled, Settlement,
         clock::duration_micros,
         rules::{self, Counters, Transition},
-        server::{Gathered, Session},
+        server::{Gathered, Session, weight},
     },
     task::{AttemptEnd, TaskId, TaskState},
     verdict::Verdict,
@@ -37,9 +37,6 @@ pub(super) const LEASES: &str = "x'' AS id, 0 AS lease";
 /// The most that a row takes besides an output: error texts, in two digits for each byte.
 const OTHERS: usize = 5 * crate::bounds::ERROR_MAX;
 
-/// How many bytes of output count as much as one task.
-const LARGE: usize = 4 << 10;
-
 /// Settles attempts for many callers in one transaction.
 #[derive(Debug)]
 pub(super) struct Settle;
@@ -52,7 +49,11 @@ impl Gathered<Site> for Settle {
 
     fn rows(request: &Self::Request) -> usize {
         let size = |it: &Settlement| it.output.as_ref().map_or(0, |output| output.bytes.len());
-        request.iter().map(|it| 1 + size(it) / LARGE).sum()
+        request.iter().map(|it| weight(size(it))).sum()
+    }
+
+    fn asked_again(answer: Self::Answer) -> Self::Answer {
+        answer.into_iter().map(Settled::sent_before).collect()
     }
 
     async fn run(
@@ -245,7 +246,8 @@ impl<'s> Writes<'s> {
     ) -> Settled {
         let id = settlement.id;
         let Some(task) = tasks.get_mut(&id) else {
-            return rules::deleted_by(settlement).map_or(Settled::Refused, Settled::Applied);
+            self.rings.ended.insert(id);
+            return rules::gone(settlement);
         };
         if task.state != TaskState::Running || task.lease != settlement.lease {
             let written = outcomes.get(&(id, settlement.lease)).copied();
@@ -253,8 +255,12 @@ impl<'s> Writes<'s> {
                 return Settled::Refused;
             }
             // The first time may have been a moment ago, in the statement that does not say which ones it has met.
-            if task.state.is_final() {
-                self.rings.ended.insert(id);
+            match task.state {
+                TaskState::Running => {}
+                TaskState::Pending => self.rings.again(),
+                TaskState::Completed | TaskState::Failed | TaskState::Cancelled => {
+                    self.rings.ended.insert(id);
+                }
             }
             return Settled::Applied(task.state);
         }

@@ -3,22 +3,37 @@
 use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
 
-use super::{connection::Sql, lane::LaneId, row};
-use crate::{
-    storage::{
-        Due, NewTask,
-        clock::{duration_micros, to_micros},
-    },
-    task::TaskId,
+use super::{
+    connection::{Sql, Step},
+    lane::LaneId,
+    row,
+};
+use crate::storage::{
+    Due, NewTask,
+    clock::{duration_micros, to_micros},
 };
 
 /// A value for a statement.
 pub(super) type Value<'a> = &'a (dyn ToSql + Sync);
 
+/// Statements with the values they are sent with, for one transaction.
+#[derive(Default)]
+pub(super) struct Statements<'a>(Vec<(&'static Sql, Vec<Value<'a>>)>);
+
+impl<'a> Statements<'a> {
+    pub(super) fn add(&mut self, sql: &'static Sql, params: Vec<Value<'a>>) {
+        self.0.push((sql, params));
+    }
+
+    pub(super) fn steps(&self) -> Vec<Step<'_>> {
+        self.0.iter().map(|(sql, params)| (*sql, params.as_slice())).collect()
+    }
+}
+
 /// What is stored of tasks in their own rows.
 pub(super) struct Columns<'a> {
     pub(super) id: Vec<Uuid>,
-    lane: &'a [LaneId],
+    lane: Vec<LaneId>,
     at: Vec<Option<i64>>,
     delay: Vec<i64>,
     expires: Vec<Option<i64>>,
@@ -30,7 +45,7 @@ pub(super) struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    pub(super) fn of(tasks: &[&'a NewTask], lane: &'a [LaneId]) -> Self {
+    pub(super) fn of(tasks: &[&'a NewTask], lane: Vec<LaneId>) -> Self {
         let at = |due| match due {
             Due::Now | Due::After(_) => None,
             Due::At(instant) => Some(to_micros(instant)),
@@ -53,14 +68,10 @@ impl<'a> Columns<'a> {
         }
     }
 
-    /// A statement with these for its first parameters, after the injected time.
-    pub(super) fn with<'s>(
-        &'s self,
-        sql: &'static Sql,
-        now: &'s Option<i64>,
-    ) -> (&'static Sql, Vec<Value<'s>>) {
+    /// The first parameters of a statement: the injected time, and these.
+    pub(super) fn params<'s>(&'s self, now: &'s Option<i64>) -> Vec<Value<'s>> {
         let Self { id, lane, at, delay, expires, codec, payload, retries, timeout, tick } = self;
-        (sql, vec![now, id, lane, at, delay, expires, codec, payload, retries, timeout, tick])
+        vec![now, id, lane, at, delay, expires, codec, payload, retries, timeout, tick]
     }
 }
 
@@ -72,11 +83,11 @@ pub(super) struct Tags<'a> {
 }
 
 impl<'a> Tags<'a> {
-    pub(super) fn of(tasks: impl Iterator<Item = (TaskId, &'a NewTask)>) -> Self {
+    pub(super) fn of(tasks: impl Iterator<Item = (Uuid, &'a NewTask)>) -> Self {
         let mut tags = Self { id: Vec::new(), key: Vec::new(), value: Vec::new() };
         for (id, task) in tasks {
             for (key, value) in &task.tags {
-                tags.id.push(*id.as_uuid());
+                tags.id.push(id);
                 tags.key.push(key);
                 tags.value.push(value);
             }

@@ -119,6 +119,9 @@ pub(super) struct Connection {
     /// `None` where statements cannot stay prepared.
     prepared: Option<Mutex<HashMap<&'static str, Statement>>>,
     begin: String,
+    /// How often answers were waited for, apart from preparing.
+    #[cfg(test)]
+    trips: std::sync::atomic::AtomicUsize,
 }
 
 impl Connection {
@@ -179,14 +182,23 @@ impl Connection {
             let set = |(name, value): &(&str, String)| format!("SET {local} {name} = {value};");
             session.iter().map(set).collect::<String>()
         };
-        let mut begin = "BEGIN;".to_owned();
+        let (mut begin, mut prepared) = ("BEGIN;".to_owned(), None);
+        let mut first = None;
         if settings.pooled_proxy {
             begin.push_str(&set("LOCAL"));
             begin.push_str(&set_durable(settings, "true"));
-            return Ok((Self { client, prepared: None, begin }, None));
+        } else {
+            prepared = Some(Mutex::default());
+            first = Some(set("SESSION") + &set_durable(settings, "false"));
         }
-        let first = set("SESSION") + &set_durable(settings, "false");
-        Ok((Self { client, prepared: Some(Mutex::default()), begin }, Some(first)))
+        let connection = Self {
+            client,
+            prepared,
+            begin,
+            #[cfg(test)]
+            trips: Default::default(),
+        };
+        Ok((connection, first))
     }
 
     /// One statement, which is a transaction by itself.
@@ -269,6 +281,8 @@ impl Connection {
             sending.push(self.send_step(*step, statement));
         }
         sending.extend(after.map(|text| self.send_script(text)));
+        #[cfg(test)]
+        self.trips.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         // Each is sent when it is polled first, which is in this order.
         let mut answers = try_join_all(sending).await?;
         if before.is_some() {
@@ -276,6 +290,11 @@ impl Connection {
         }
         answers.truncate(steps.len());
         Ok(answers)
+    }
+
+    #[cfg(test)]
+    pub(super) fn trips(&self) -> usize {
+        self.trips.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     fn send_script<'a>(&'a self, text: &'a str) -> Sending<'a> {

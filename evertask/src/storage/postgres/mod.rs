@@ -26,6 +26,7 @@ use crate::{
 };
 
 mod address;
+mod batch;
 mod bookmark;
 mod claim;
 mod columns;

@@ -6,7 +6,6 @@ use uuid::Uuid;
 use super::{
     columns::only,
     connection::{Connection, Sql, Step},
-    enqueue::HOLDERS,
     error::Fault,
     lane::{Lane, LaneId},
     rings::Rings,
@@ -96,6 +95,12 @@ const FORGET: Sql = Sql {
     text: "DELETE FROM nodes AS n WHERE n.beat_at < $1
             AND NOT EXISTS (SELECT 1 FROM tasks AS t WHERE t.state = 1 AND t.node = n.id)",
     types: &[Type::INT8],
+};
+
+// The live task that holds a key.
+pub(super) const HOLDER: Sql = Sql {
+    text: "SELECT id FROM tasks WHERE key_name = $1 AND key = $2 AND key IS NOT NULL AND state < 2",
+    types: &[Type::TEXT, Type::TEXT],
 };
 
 /// Deletes tasks that were just cancelled.
@@ -225,7 +230,7 @@ async fn holder(
     key: Option<&(String, String)>,
 ) -> Result<Option<TaskId>, Fault> {
     let Some((name, key)) = key else { return Ok(None) };
-    let rows = only(conn.go_on(&[(&HOLDERS, &[&vec![name], &vec![key]])]).await?);
+    let rows = only(conn.go_on(&[(&HOLDER, &[name, key])]).await?);
     rows.first().map(|row| task_id(row, 0)).transpose()
 }
 

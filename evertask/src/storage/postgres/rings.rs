@@ -39,6 +39,11 @@ impl Rings {
         self.work(Duration::from_micros(u64::try_from(micros).unwrap_or(0)));
     }
 
+    /// What was asked for had been done before, and perhaps not been told, as its answer was not: all look.
+    pub(super) fn again(&mut self) {
+        self.work(Duration::ZERO);
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
     }

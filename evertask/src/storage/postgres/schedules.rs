@@ -9,9 +9,10 @@ use tokio_postgres::{Row, types::Type};
 use uuid::Uuid;
 
 use super::{
+    batch::{Batch, SEEN, keyed_ids},
     columns::Value,
     connection::{Connection, Sql, Step},
-    enqueue::{self, lane_of},
+    enqueue::lane_of,
     error::Fault,
     rings::Rings,
     row::{body, get, state},
@@ -179,7 +180,9 @@ impl Transition<Site> for Change {
             [name, key, was, revision, next_at, last, format, codec, bytes];
         let names: Vec<&str> = changes.iter().map(|change| &*change.name).collect();
         let keys: Vec<&str> = changes.iter().map(|change| &*change.key).collect();
-        let steps: [Step<'_>; 4] = [
+        let ids = keyed_ids(tasks.iter().copied());
+        let steps: [Step<'_>; 5] = [
+            (&SEEN, &[&ids]),
             (&SET, &values),
             (&ADD, &values),
             (&REMOVE, &[&removed.name, &removed.key, &removed.was]),
@@ -210,11 +213,10 @@ impl Transition<Site> for Change {
         }
         let mut rings = Rings::default();
         rings.schedules = true;
-        let told = match of_done.0.is_empty() {
-            true => Vec::new(),
-            false => enqueue::write(site, conn, &of_done.0, &of_done.1, &mut rings).await?,
-        };
-        conn.commit(&[]).await?;
+        let seen = answers.first().map_or(&[][..], Vec::as_slice);
+        let batch = Batch::of(of_done.0, &of_done.1, seen, site.injected())?;
+        let answers = conn.commit(&batch.statements().steps()).await?;
+        let told = batch.told(&answers, &mut rings)?;
         site.ring(rings);
         let mut told = told.into_iter();
         let answer = |change: &ScheduleChange| match done(change) {

@@ -2,13 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use tokio_postgres::types::Type;
+use tokio_postgres::{Row, types::Type};
 use uuid::Uuid;
 
 use super::{
-    columns::Value,
+    batch::{Batch, SEEN, keyed_ids},
+    columns::Statements,
     connection::{Connection, Sql, Step},
-    enqueue::{self, lane_of},
+    enqueue::lane_of,
     error::Fault,
     lane::{Lane, LaneId},
     outside,
@@ -23,7 +24,7 @@ use crate::{
         Effect, NewTask, Settled, Settlement,
         clock::duration_micros,
         rules::{self, Counters, Transition},
-        server::{Gathered, Session},
+        server::{Gathered, Session, weight},
     },
     task::{AttemptEnd, TaskId, TaskState},
     verdict::Verdict,
@@ -78,7 +79,12 @@ impl Gathered<Site> for Settle {
     const DOING: &'static str = "cannot settle tasks";
 
     fn rows(request: &Self::Request) -> usize {
-        request.len()
+        let size = |it: &Settlement| it.output.as_ref().map_or(0, |output| output.bytes.len());
+        request.iter().map(|it| weight(size(it))).sum()
+    }
+
+    fn asked_again(answer: Self::Answer) -> Self::Answer {
+        answer.into_iter().map(Settled::sent_before).collect()
     }
 
     async fn run(
@@ -213,9 +219,8 @@ async fn judge(
 ) -> Result<Vec<Settled>, Fault> {
     // What cannot be stored is told so further on, and needs no lane.
     let fine = all.iter().filter(|settlement| rules::check_effects(&settlement.effects).is_ok());
-    let wanted = fine.flat_map(|settlement| &settlement.effects).map(|effect| match effect {
-        Effect::Enqueue(task) => lane_of(task),
-    });
+    let effects = fine.flat_map(|settlement| &settlement.effects);
+    let wanted = effects.map(|Effect::Enqueue(task)| lane_of(task));
     site.numbers(conn, wanted.collect()).await?;
     loop {
         match try_judge(site, conn, all).await? {
@@ -239,9 +244,13 @@ async fn try_judge(site: &Site, conn: &Connection, all: &[&Settlement]) -> Resul
     let id: Vec<Uuid> = all.iter().map(|it| *it.id.as_uuid()).collect();
     let lease: Vec<i64> = all.iter().map(|it| it.lease.cast_signed()).collect();
     let injected = site.injected();
-    let looks: [Step<'_>; 3] = [(&NOW, &[&injected]), (&FIND, &[&id]), (&WRITTEN, &[&id, &lease])];
-    let answers = conn.begin(&looks).await?;
-    let [time, found, written] = answers.as_slice() else {
+    let effects = all.iter().flat_map(|it| &it.effects).map(|Effect::Enqueue(task)| &**task);
+    let keyed = keyed_ids(effects);
+    let looks: [Step<'_>; 4] =
+        [(&NOW, &[&injected]), (&FIND, &[&id]), (&WRITTEN, &[&id, &lease]), (&SEEN, &[&keyed])];
+    let looks = if keyed.is_empty() { &looks[..3] } else { &looks };
+    let answers = conn.begin(looks).await?;
+    let [time, found, written, seen @ ..] = answers.as_slice() else {
         return Err(Fault::Damaged("an answer is missing"));
     };
     let mut writes = Writes::new(now(time)?);
@@ -278,7 +287,7 @@ async fn try_judge(site: &Site, conn: &Connection, all: &[&Settlement]) -> Resul
     if !writes.missing.is_empty() {
         return Ok(Judged::Lanes(writes.missing));
     }
-    writes.commit(site, conn).await?;
+    writes.commit(site, conn, seen.first().map_or(&[], Vec::as_slice)).await?;
     Ok(Judged::Settled(told))
 }
 
@@ -318,14 +327,25 @@ impl<'s> Writes<'s> {
     ) -> Settled {
         let id = settlement.id;
         let Some(task) = tasks.get_mut(&id) else {
-            return rules::deleted_by(settlement).map_or(Settled::Refused, Settled::Applied);
+            self.rings.ended.insert(id);
+            return rules::gone(settlement);
         };
         if task.state != TaskState::Running || task.lease != settlement.lease {
             let written = outcomes.get(&(id, settlement.lease)).copied();
-            return match rules::repeated(settlement, task.lease, task.state, written) {
-                true => Settled::Applied(task.state),
-                false => Settled::Refused,
-            };
+            if !rules::repeated(settlement, task.lease, task.state, written) {
+                return Settled::Refused;
+            }
+            match task.state {
+                TaskState::Running => {}
+                TaskState::Pending => {
+                    self.rings.again();
+                    self.rings.back = true;
+                }
+                TaskState::Completed | TaskState::Failed | TaskState::Cancelled => {
+                    self.rings.ended.insert(id);
+                }
+            }
+            return Settled::Applied(task.state);
         }
         let to = Transition::of(settlement, task.cancel_asked, task.counters);
         let completes = to.state == TaskState::Completed;
@@ -362,9 +382,8 @@ impl<'s> Writes<'s> {
             }
         }
         if completes {
-            self.effects.extend(settlement.effects.iter().map(|effect| match effect {
-                Effect::Enqueue(task) => &**task,
-            }));
+            let stored = |Effect::Enqueue(task): &'s Effect| &**task;
+            self.effects.extend(settlement.effects.iter().map(stored));
         }
         (task.state, task.counters, task.cancel_asked) = (to.state, to.counters, false);
         if gone {
@@ -388,41 +407,36 @@ impl<'s> Writes<'s> {
         number
     }
 
-    async fn commit(mut self, site: &Site, conn: &Connection) -> Result<(), Fault> {
-        let back = self.back.params();
-        let ends = self.ends.params();
-        let attempts = self.attempts.params();
-        let old = self.attempts.old();
-        let mut steps: Vec<Step<'_>> = Vec::new();
+    /// `seen` is what [`SEEN`] answered about the effects.
+    async fn commit(mut self, site: &Site, conn: &Connection, seen: &[Row]) -> Result<(), Fault> {
+        let mut statements = Statements::default();
         if !self.back.is_empty() {
-            steps.push((&Back::SQL, &back));
+            statements.add(&Back::SQL, self.back.params().into());
         }
         if !self.ends.is_empty() {
-            steps.push((&Ends::SQL, &ends));
+            statements.add(&Ends::SQL, self.ends.params().into());
         }
         if !self.attempts.is_empty() {
-            steps.push((&Attempts::SQL, &attempts));
+            statements.add(&Attempts::SQL, self.attempts.params().into());
         }
         if !self.attempts.has_no_old() {
-            steps.push((&Attempts::DROP_OLDEST, &old));
+            statements.add(&Attempts::DROP_OLDEST, self.attempts.old().into());
         }
-        let deleted: [Value<'_>; 1] = [&self.deleted];
         if !self.deleted.is_empty() {
-            steps.push((&outside::DELETE, &deleted));
+            statements.add(&outside::DELETE, vec![&self.deleted]);
         }
-        if self.effects.is_empty() {
-            conn.commit(&steps).await?;
-        } else {
-            conn.go_on(&steps).await?;
-            let lanes: Option<Vec<LaneId>> = {
-                let lanes = site.lanes();
-                self.effects.iter().map(|task| lanes.number(&lane_of(task))).collect()
-            };
-            // They were made before the transaction began.
-            let lanes = lanes.ok_or(Fault::Damaged("a lane is gone that was just made"))?;
-            enqueue::write(site, conn, &self.effects, &lanes, &mut self.rings).await?;
-            conn.commit(&[]).await?;
-        }
+        let mut steps = statements.steps();
+        let lanes: Option<Vec<LaneId>> = {
+            let lanes = site.lanes();
+            self.effects.iter().map(|task| lanes.number(&lane_of(task))).collect()
+        };
+        // They were made before the transaction began.
+        let lanes = lanes.ok_or(Fault::Damaged("a lane is gone that was just made"))?;
+        let effects = Batch::of(std::mem::take(&mut self.effects), &lanes, seen, site.injected())?;
+        let (before, stored) = (steps.len(), effects.statements());
+        steps.extend(stored.steps());
+        let answers = conn.commit(&steps).await?;
+        effects.told(&answers[before..], &mut self.rings)?;
         site.ring(self.rings);
         Ok(())
     }

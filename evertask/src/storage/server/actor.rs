@@ -3,7 +3,14 @@
 //! While one transaction is under way, requests gather; when it is done, all of them go as the next. A request is under way
 //! whether or not anybody still waits for its answer.
 
-use std::{future::Future, marker::PhantomData, sync::Arc};
+use std::{
+    future::Future,
+    marker::PhantomData,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -14,6 +21,13 @@ use crate::storage::StorageError;
 const REQUESTS_MAX: usize = 1_024;
 /// No more requests are taken into a transaction that holds this many rows; what is large counts as many.
 const ROWS_MAX: usize = 10_000;
+/// So many bytes count as much as one more row.
+const LARGE: usize = 4 << 10;
+
+/// How many rows one counts as that brings so many bytes.
+pub(crate) fn weight(bytes: usize) -> usize {
+    1 + bytes / LARGE
+}
 
 /// Something that can be done for many requests in one transaction.
 pub(crate) trait Gathered<S: Server>: Send + Sync + 'static {
@@ -24,6 +38,11 @@ pub(crate) trait Gathered<S: Server>: Send + Sync + 'static {
     const DOING: &'static str;
 
     fn rows(request: &Self::Request) -> usize;
+
+    /// What an answer means where it was asked for twice, as the connection broke before the first answer came.
+    fn asked_again(answer: Self::Answer) -> Self::Answer {
+        answer
+    }
 
     /// All of it or nothing; one answer for each.
     fn run(
@@ -84,7 +103,8 @@ async fn serve<S: Server, G: Gathered<S>>(site: &S, line: &mut Line<S>, batch: V
     let mut batches = vec![batch];
     while let Some(mut batch) = batches.pop() {
         let requests = batch.iter().map(|letter| &letter.request).collect();
-        let done = line.run(&Batch::<S, G> { requests, of: PhantomData }).await;
+        let unanswered = AtomicBool::new(false);
+        let done = line.run(&Batch::<S, G> { requests, unanswered, of: PhantomData }).await;
         match done {
             Ok(answers) => {
                 for (letter, answer) in batch.into_iter().zip(answers) {
@@ -107,6 +127,8 @@ async fn serve<S: Server, G: Gathered<S>>(site: &S, line: &mut Line<S>, batch: V
 
 struct Batch<'b, S: Server, G: Gathered<S>> {
     requests: Vec<&'b G::Request>,
+    /// It was sent before, and may have been carried out.
+    unanswered: AtomicBool,
     of: PhantomData<fn() -> (S, G)>,
 }
 
@@ -115,11 +137,20 @@ impl<S: Server, G: Gathered<S>> Transition<S> for Batch<'_, S, G> {
 
     const DOING: &'static str = G::DOING;
 
-    fn run(
+    async fn run(
         &self,
         site: &S,
         conn: &mut S::Connection,
-    ) -> impl Future<Output = Result<Self::Answer, Fault<S::Driver>>> + Send {
-        G::run(site, conn, &self.requests)
+    ) -> Result<Self::Answer, Fault<S::Driver>> {
+        match G::run(site, conn, &self.requests).await {
+            Ok(answers) if self.unanswered.load(Ordering::Relaxed) => {
+                Ok(answers.into_iter().map(G::asked_again).collect())
+            }
+            Err(fault) if fault.breaks_connection() => {
+                self.unanswered.store(true, Ordering::Relaxed);
+                Err(fault)
+            }
+            done => done,
+        }
     }
 }

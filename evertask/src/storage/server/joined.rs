@@ -1,7 +1,11 @@
 //! A storage in which every task is stored in a transaction of the caller, for the laws. So what is done in one and the statements
 //! that all other tasks are stored by cannot differ.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use crate::{
     bounds::BATCH_MAX,
@@ -26,23 +30,34 @@ pub(crate) trait Within: FullStorage {
 
 /// The storage.
 #[derive(Debug)]
-pub(crate) struct Joined<S>(pub(crate) Arc<S>);
+pub(crate) struct Joined<S> {
+    storage: Arc<S>,
+    /// What was stored already. What rings is part of the commit where it can be, and so is never lost: then nothing rings where
+    /// it is done again, and a law that counts on it is helped.
+    stored: Mutex<HashSet<TaskId>>,
+}
+
+impl<S> Joined<S> {
+    pub(crate) fn new(storage: Arc<S>) -> Self {
+        Self { storage, stored: Mutex::default() }
+    }
+}
 
 impl<S: Within> Storage for Joined<S> {
     fn bell(&self) -> &Bell {
-        self.0.bell()
+        self.storage.bell()
     }
 
     fn needs_beats(&self) -> bool {
-        self.0.needs_beats()
+        self.storage.needs_beats()
     }
 
     fn since_beat(&self, node: NodeId) -> Option<Duration> {
-        self.0.since_beat(node)
+        self.storage.since_beat(node)
     }
 
     fn join(&self, node: Node) -> Reply<'_, ()> {
-        self.0.join(node)
+        self.storage.join(node)
     }
 
     fn enqueue(&self, tasks: Vec<NewTask>) -> Reply<'_, Vec<Enqueued>> {
@@ -52,38 +67,44 @@ impl<S: Within> Storage for Joined<S> {
             }
             // Where two dispatches have one id or wait for each other's keys, the caller begins anew.
             loop {
-                match Arc::clone(&self.0).within(tasks.clone()).await {
+                match Arc::clone(&self.storage).within(tasks.clone()).await {
                     Err(JoinError::Storage(error)) if error.is_transient() => {}
                     Err(JoinError::Storage(error)) => return Err(error),
                     Err(elsewhere) => panic!("{elsewhere:?}"),
-                    Ok(joined) => return Ok(joined.enqueued),
+                    Ok(joined) => {
+                        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+                        if tasks.iter().filter(|task| !stored.insert(task.id)).count() > 0 {
+                            self.bell().work(Duration::ZERO);
+                        }
+                        return Ok(joined.enqueued);
+                    }
                 }
             }
         })
     }
 
     fn claim(&self, claim: Claim) -> Reply<'_, Claimed> {
-        self.0.claim(claim)
+        self.storage.claim(claim)
     }
 
     fn settle(&self, batch: Vec<Settlement>) -> Reply<'_, Vec<Settled>> {
-        self.0.settle(batch)
+        self.storage.settle(batch)
     }
 
     fn renew(&self, beat: Beat) -> Reply<'_, Vec<Held>> {
-        self.0.renew(beat)
+        self.storage.renew(beat)
     }
 
     fn peers(&self, node: NodeId) -> Reply<'_, Vec<Peer>> {
-        self.0.peers(node)
+        self.storage.peers(node)
     }
 
     fn seize(&self, from: NodeId, by: NodeId, limit: usize) -> Reply<'_, Vec<Lost>> {
-        self.0.seize(from, by, limit)
+        self.storage.seize(from, by, limit)
     }
 
     fn change_schedules(&self, changes: Vec<ScheduleChange>) -> Reply<'_, Vec<ScheduleChanged>> {
-        self.0.change_schedules(changes)
+        self.storage.change_schedules(changes)
     }
 
     fn due_schedules(
@@ -92,48 +113,48 @@ impl<S: Within> Storage for Joined<S> {
         format: u32,
         limit: usize,
     ) -> Reply<'_, DueSchedules> {
-        self.0.due_schedules(handlers, format, limit)
+        self.storage.due_schedules(handlers, format, limit)
     }
 
     fn cancel(&self, id: TaskId, keep: Keep) -> Reply<'_, Cancel> {
-        self.0.cancel(id, keep)
+        self.storage.cancel(id, keep)
     }
 
     fn revive(&self, id: TaskId) -> Reply<'_, Revive> {
-        self.0.revive(id)
+        self.storage.revive(id)
     }
 
     fn prune(&self, limit: usize) -> Reply<'_, Pruned> {
-        self.0.prune(limit)
+        self.storage.prune(limit)
     }
 
     fn leave(&self, node: NodeId) -> Reply<'_, ()> {
-        self.0.leave(node)
+        self.storage.leave(node)
     }
 }
 
 impl<S: Within> Inspect for Joined<S> {
     fn task(&self, id: TaskId) -> Reply<'_, Option<TaskInfo>> {
-        self.0.task(id)
+        self.storage.task(id)
     }
 
     fn tasks(&self, filter: TaskFilter, page: Page) -> Reply<'_, Vec<TaskInfo>> {
-        self.0.tasks(filter, page)
+        self.storage.tasks(filter, page)
     }
 
     fn counts(&self) -> Reply<'_, Vec<Count>> {
-        self.0.counts()
+        self.storage.counts()
     }
 
     fn schedule(&self, name: String, key: String) -> Reply<'_, Option<StoredSchedule>> {
-        self.0.schedule(name, key)
+        self.storage.schedule(name, key)
     }
 
     fn schedules(&self, page: SchedulePage) -> Reply<'_, Vec<StoredSchedule>> {
-        self.0.schedules(page)
+        self.storage.schedules(page)
     }
 
     fn backlog(&self) -> Reply<'_, Vec<Backlog>> {
-        self.0.backlog()
+        self.storage.backlog()
     }
 }

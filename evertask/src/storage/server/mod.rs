@@ -15,7 +15,7 @@ mod url;
 use std::{fmt, future::Future};
 
 pub(super) use self::{
-    actor::{Actor, Gathered},
+    actor::{Actor, Gathered, weight},
     doubt::Doubt,
     fault::{DriverError, Fault, closed},
     heart::{Heart, beat},

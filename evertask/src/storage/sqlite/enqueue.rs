@@ -53,10 +53,12 @@ pub(super) fn enqueue_one(tx: &mut Transaction<'_>, task: &NewTask) -> rusqlite:
     if let Some(key) = &task.key {
         let id = task.id.as_uuid().as_bytes();
         if tx.prepare(STORED)?.exists([id])? {
+            tx.rings.again();
             return Ok(Enqueued { id: task.id, how: Dispatched::Created });
         }
         let replaced = tx.prepare(REPLACED)?.query_row([id], |row| task_id(row, 0)).optional()?;
         if let Some(id) = replaced {
+            tx.rings.again();
             return Ok(Enqueued { id, how: Dispatched::Replaced });
         }
         if let Some((place, pending)) = holder(tx, &task.name, key)? {
@@ -94,6 +96,7 @@ fn insert(tx: &mut Transaction<'_>, task: &NewTask) -> rusqlite::Result<()> {
         .hot(Hot::Insert)?
         .execute(params![id, lane, tx.now, due_at, expires_at, key_name, task.key])?;
     if inserted == 0 {
+        tx.rings.again();
         return Ok(());
     }
     let seq = tx.conn.last_insert_rowid();

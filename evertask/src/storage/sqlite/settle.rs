@@ -94,14 +94,22 @@ fn one(tx: &mut Transaction<'_>, settlement: &Settlement) -> rusqlite::Result<Se
         return Ok(Settled::Applied(TaskState::Completed));
     }
     let Some(task) = find(tx, settlement.id)? else {
-        return Ok(rules::deleted_by(settlement).map_or(Settled::Refused, Settled::Applied));
+        tx.rings.ended.push(settlement.id);
+        return Ok(rules::gone(settlement));
     };
     if task.state != TaskState::Running || task.lease != settlement.lease {
         let written = written(tx, settlement)?;
-        return Ok(match rules::repeated(settlement, task.lease, task.state, written) {
-            true => Settled::Applied(task.state),
-            false => Settled::Refused,
-        });
+        if !rules::repeated(settlement, task.lease, task.state, written) {
+            return Ok(Settled::Refused);
+        }
+        match task.state {
+            TaskState::Running => {}
+            TaskState::Pending => tx.rings.again(),
+            TaskState::Completed | TaskState::Failed | TaskState::Cancelled => {
+                tx.rings.ended.push(settlement.id);
+            }
+        }
+        return Ok(Settled::Applied(task.state));
     }
     let to = Transition::of(settlement, task.cancel_asked, task.counters);
     let completes = to.state == TaskState::Completed;

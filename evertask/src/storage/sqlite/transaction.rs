@@ -146,6 +146,11 @@ impl Rings {
         }
     }
 
+    /// What was asked for had been done before, and perhaps not been told, as its answer was not: all look.
+    pub(super) fn again(&mut self) {
+        self.work(Duration::ZERO);
+    }
+
     pub(super) fn ring(self, bell: &Bell) {
         if self.others {
             bell.all();

@@ -43,7 +43,7 @@ async fn joined() -> Option<Subject> {
     let (options, url) = super::fresh()?;
     let clock = ManualClock::new();
     let mysql = Arc::new(options.clock(clock.clock()).connect(&url).await.unwrap());
-    Some(Subject::new(Joined(mysql), clock))
+    Some(Subject::new(Joined::new(mysql), clock))
 }
 
 crate::storage_conformance!(laws, super::joined);

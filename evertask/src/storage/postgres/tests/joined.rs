@@ -38,7 +38,7 @@ async fn joined() -> Option<Subject> {
     let postgres = Arc::new(options.connect(&url).await.unwrap());
     // From here on it hears of commits, which is what it is woken by.
     postgres.bell().listen_work().wait_for(|work| work.rung > 0).await.unwrap();
-    Some(Subject::new(Joined(postgres), clock))
+    Some(Subject::new(Joined::new(postgres), clock))
 }
 
 crate::storage_conformance!(laws, super::joined);

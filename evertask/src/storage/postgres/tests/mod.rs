@@ -9,6 +9,7 @@ mod heart;
 mod joined;
 mod opening;
 mod plans;
+mod trips;
 
 /// Options for a schema of the test's own; `None`, and told loudly, where there is no server.
 fn fresh() -> Option<(PostgresOptions, String)> {

@@ -8,9 +8,9 @@ use crate::{
     storage::{
         NewTask, Storage,
         postgres::{
-            claim,
+            batch, claim,
             connection::{Connection, Sql},
-            enqueue, inspect, lane, node, outside,
+            inspect, lane, node, outside,
             row::get,
             schedules, settle, verdicts,
         },
@@ -37,8 +37,11 @@ async fn every_statement_goes_by_its_index() {
     let postgres = options.connect(url).await.unwrap();
     let conn = session(&postgres).await;
     let statements: &[(&Sql, &[&str])] = &[
-        (&enqueue::SEEN, &["tasks_pkey", "tasks_requests"]),
-        (&enqueue::HOLDERS, &["tasks_live_keys"]),
+        (&batch::SEEN, &["tasks_pkey", "tasks_requests"]),
+        (&batch::UNTAG, &["tasks_requests", "tags_pkey"]),
+        (&batch::TAG, &["tasks_requests"]),
+        (&batch::HOLDERS, &["tasks_live_keys"]),
+        (&outside::HOLDER, &["tasks_live_keys"]),
         (&claim::GOT, &["tasks_running"]),
         (&claim::HEADS, &["tasks_pending"]),
         (&claim::TAKE, &["tasks_pending", "Tid Scan"]),
