@@ -6,8 +6,8 @@ use std::{
 };
 
 use evertask::{
-    TaskId, TaskInfo, TaskState,
-    storage::Settlement,
+    Body, TaskId, TaskInfo, TaskState,
+    storage::{Enqueued, Settlement},
     verdict::{SUSPECT_AFTER, Verdict},
 };
 
@@ -19,6 +19,10 @@ pub(crate) struct Model {
     pub(crate) tales: BTreeMap<TaskId, Tale>,
     /// By task and lease.
     pub(crate) runs: BTreeMap<(TaskId, u64), RunSeen>,
+    /// What the storage has told dispatches, by the id that each was made with.
+    pub(crate) told: BTreeMap<TaskId, Enqueued>,
+    /// And by the number of the task that was asked for.
+    pub(crate) answers: BTreeMap<u32, Vec<Enqueued>>,
 }
 
 /// One task from its first day to its last.
@@ -57,7 +61,14 @@ pub(crate) struct RunSeen {
     pub(crate) place: usize,
     /// Which of all lives of all nodes.
     pub(crate) seat: usize,
+    /// Its handler was called; what it does it began to do later if its process stood still.
+    pub(crate) called: Duration,
     pub(crate) begin: Duration,
+    /// How long it may take, and until when that is, however long its process stood still meanwhile.
+    pub(crate) limit: Option<Duration>,
+    pub(crate) over: Option<Duration>,
+    /// It waits to be told to stop, and may take a moment for that.
+    pub(crate) listens: bool,
     pub(crate) end: Option<(Duration, End)>,
     pub(crate) suspect: bool,
     /// It was told to end, and has to by then.
@@ -69,8 +80,10 @@ pub(crate) struct RunSeen {
 pub(crate) enum End {
     Returned,
     Failed,
+    /// And the next try is to come after that time.
+    FailedAsking(Duration),
     FailedForGood,
-    Snoozed,
+    Snoozed(Duration),
     GaveUp,
     /// It was dropped.
     Dropped,
@@ -100,8 +113,12 @@ pub(crate) fn spent(info: &TaskInfo) -> u32 {
 
 /// The number of the plan that a task goes by.
 pub(crate) fn number(info: &TaskInfo) -> u32 {
+    number_of(&info.payload)
+}
+
+pub(crate) fn number_of(payload: &Body) -> u32 {
     let digits: String =
-        info.payload.as_str().unwrap_or("").chars().filter(char::is_ascii_digit).collect();
+        payload.as_str().unwrap_or("").chars().filter(char::is_ascii_digit).collect();
     digits.parse().unwrap_or(u32::MAX)
 }
 
@@ -167,6 +184,13 @@ impl Model {
                 let how = format!("{key:?} of {} is held by task {} already", new.name, other.n);
                 return Err(broken(Rule::KeysAreUnique, how));
             }
+        }
+        if let (Some(new), By::Claim | By::Prune) = (&new, by)
+            && (text.is_some(), new.state) == (true, TaskState::Cancelled)
+            && let Some(expires) = self.tales.get(&id).map(|tale| tale.asked.2)
+            && expires.is_none_or(|at| at > clock)
+        {
+            return Err(broken(Rule::ExpiresInTime, format!("it is to expire at {expires:?}")));
         }
         let tale = self.tales.entry(id).or_insert_with(|| Tale {
             n,
@@ -350,6 +374,7 @@ fn went(old: &TaskInfo, new: &TaskInfo, by: By<'_>, clock: SystemTime, retries: 
     }
     if let By::Settle(Settlement { verdict, .. }) = by {
         settled(old, new, verdict, retries)?;
+        as_decided(old, new, verdict, clock)?;
     }
     let to = match new.state {
         Running => format!("lease {}, try {}", new.lease, new.attempt),
@@ -400,4 +425,39 @@ fn settled(
         ));
     }
     Ok(())
+}
+
+/// What was decided is what is stored, and its delays are counted from now on.
+fn as_decided(
+    old: &TaskInfo,
+    new: &TaskInfo,
+    verdict: &Verdict,
+    clock: SystemTime,
+) -> Result<(), (Rule, String)> {
+    let state = match verdict {
+        _ if old.cancel_asked => TaskState::Cancelled,
+        Verdict::Complete => TaskState::Completed,
+        Verdict::Fail => TaskState::Failed,
+        Verdict::Cancel { .. } => TaskState::Cancelled,
+        _ => TaskState::Pending,
+    };
+    if new.state != state {
+        return Err((Rule::StoredAsDecided, format!("{verdict:?} made it {:?}", new.state)));
+    }
+    let delay = match verdict {
+        Verdict::Retry { after } | Verdict::Snooze { after } | Verdict::Unreadable { after } => {
+            *after
+        }
+        _ => return Ok(()),
+    };
+    let due = clock + delay;
+    if state == TaskState::Pending && micros(new.due).abs_diff(micros(due)) > 1 {
+        return Err((Rule::StoredAsDecided, format!("{verdict:?} made it due {:?}", new.due)));
+    }
+    Ok(())
+}
+
+/// Storages keep instants to the microsecond.
+pub(crate) fn micros(at: SystemTime) -> u128 {
+    at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros()
 }

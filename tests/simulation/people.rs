@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use evertask::{DispatchError, Dispatched, RetryError, Runtime, TaskId, TaskState};
+use evertask::{DispatchError, RetryError, Runtime, TaskId, TaskState, storage::Enqueued};
 use tokio::time::sleep;
 
 use crate::{
@@ -51,7 +51,7 @@ pub(crate) async fn ask_for(world: Arc<World>, mut task: TaskPlan) {
     drop(runtime);
     seat.pass().await;
     match dispatched {
-        Ok((id, how)) => acknowledged(&world, &seat, id, how),
+        Ok((id, how)) => acknowledged(&world, &seat, task.number, Enqueued { id, how }),
         Err(DispatchError::Unknown { .. }) => {
             world.say(Some(&seat), None, || format!("number {}: stored or not", task.number));
         }
@@ -60,9 +60,16 @@ pub(crate) async fn ask_for(world: Arc<World>, mut task: TaskPlan) {
 }
 
 /// Somebody was told that a task is stored. So it is.
-fn acknowledged(world: &World, seat: &Seat, id: TaskId, how: Dispatched) {
+fn acknowledged(world: &World, seat: &Seat, number: u32, told: Enqueued) {
+    let Enqueued { id, how } = told;
     world.with(|inner| {
         let task = inner.model.n(id);
+        let answers = inner.model.answers.get(&number);
+        if task.is_some() && !answers.is_some_and(|answers| answers.contains(&told)) {
+            let how = format!("somebody is told {told:?}, and the storage said {answers:?}");
+            let (rule, place) = (Rule::ToldWhatHappened, Some(seat.place));
+            return Err(Broken { rule, how, task, place });
+        }
         inner.history.say(world.now(), Some(seat.place), task, format!("acknowledged: {how:?}"));
         match inner.model.tales.get_mut(&id) {
             Some(tale) => {

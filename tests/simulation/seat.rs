@@ -57,6 +57,8 @@ pub(crate) struct Inside {
     pub(crate) deaf: Option<Instant>,
     /// Its shutdown has returned.
     pub(crate) shut: bool,
+    /// It has stood still.
+    pub(crate) stood: bool,
     /// It is being shut down, since then.
     pub(crate) closing: Option<Instant>,
     /// It has left, by what the storage knows.

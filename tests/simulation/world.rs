@@ -50,7 +50,8 @@ pub(crate) struct Inner {
     pub(crate) nodes: BTreeMap<NodeId, Arc<Seat>>,
     /// Nodes that are to come back, by place.
     pub(crate) back: Vec<(Instant, usize)>,
-    counts: BTreeMap<(usize, Call), u32>,
+    /// How often each place has made each call before there was peace.
+    pub(crate) counts: BTreeMap<(usize, Call), u32>,
     pub(crate) peace: bool,
     /// The tasks that instants of schedules have made: by key and instant.
     pub(crate) ticks: BTreeMap<(String, SystemTime), TaskId>,
@@ -152,12 +153,12 @@ impl World {
     /// What happens to the next call of this kind from there.
     pub(crate) fn harm(&self, seat: &Seat, call: Call) -> Option<Harm> {
         self.look(|inner| {
-            let count = inner.counts.entry((seat.place, call)).or_default();
-            let n = *count;
-            *count += 1;
             if inner.peace || seat.place >= self.plan.nodes.len() {
                 return None;
             }
+            let count = inner.counts.entry((seat.place, call)).or_default();
+            let n = *count;
+            *count += 1;
             self.plan.faults.iter().find_map(|fault| match fault {
                 Fault::Call { place, call: which, nth, harm }
                     if (*place, *which, *nth) == (seat.place, call, n) =>
@@ -196,11 +197,13 @@ impl World {
         self.say(Some(seat), None, || format!("stands still for {lasts:?}"));
         seat.stand(lasts);
         let mut inside = seat.inside.lock().unwrap();
+        inside.stood = true;
         inside.closing = inside.closing.map(|at| at + lasts);
         drop(inside);
         self.look(|inner| {
             for run in inner.model.runs.values_mut().filter(|run| run.place == seat.place) {
                 run.must_end = run.must_end.map(|at| at + lasts);
+                run.over = run.over.map(|at| at + lasts);
             }
         });
     }
