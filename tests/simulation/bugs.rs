@@ -16,6 +16,14 @@ pub(crate) enum Bug {
     AcknowledgedBeforeItIsStored,
     /// Nobody is woken by new work.
     WakeUpLost,
+    /// Nobody hears that a task has ended.
+    EndsAreNotTold,
+    /// A dispatch that is said again, after the answer was lost, wakes nobody.
+    SaidAgainInSilence,
+    /// A claim looks only every few minutes.
+    LooksRarely,
+    /// Now and then a dispatch is refused, for no reason.
+    RefusesForNothing,
     /// A cancel that was asked for is forgotten with the node that ran the task.
     CancelDiesWithItsNode,
     /// A node does not hear that what it runs is to be cancelled.
@@ -130,6 +138,10 @@ impl Bug {
         (Self::SettledTwice, 150),
         (Self::AcknowledgedBeforeItIsStored, 50),
         (Self::WakeUpLost, 50),
+        (Self::EndsAreNotTold, 50),
+        (Self::SaidAgainInSilence, 300),
+        (Self::LooksRarely, 50),
+        (Self::RefusesForNothing, 100),
         (Self::CancelDiesWithItsNode, 300),
         (Self::CancelNotTold, 50),
         (Self::LossNotTold, 600),

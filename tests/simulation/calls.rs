@@ -1,6 +1,11 @@
 //! The calls of a storage as they arrive: done by the truth, then held against the model.
 
-use std::{cmp::Reverse, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use evertask::{
     Cancel, Keep, StorageError, TaskId, TaskState,
@@ -13,7 +18,8 @@ use evertask::{
 use tokio::time::Instant;
 
 use crate::{
-    check::Ring,
+    bells::Ring,
+    bugs::Bug,
     judge::Case,
     model::By,
     rules::{Broken, Rule},
@@ -52,6 +58,14 @@ impl World {
                     return Err(Broken { rule, how, task: inner.model.n(expected.id), place });
                 }
                 inner.model.answered(task, *stored);
+                // One that is said again tells again: whoever said it first may not have come to that.
+                let info = inner.model.tales.get(&stored.id).and_then(|it| it.info.as_ref());
+                let due = info.filter(|it| it.state == TaskState::Pending).map(|it| it.due);
+                let due_in = |at: SystemTime| at.duration_since(self.truth.clock());
+                let due_in = due.map(|at| due_in(at).unwrap_or_default());
+                if !self.truth.has(Bug::SaidAgainInSilence) {
+                    inner.rings.extend(due_in.map(Ring::Work));
+                }
             }
             Ok(())
         });
@@ -288,7 +302,7 @@ impl World {
             if let (Cancel::Asked, Some(tale)) = (cancel, inner.model.tales.get_mut(&id)) {
                 tale.cancelled = true;
             }
-            self.ring(inner, Some(seat), Ring::Orders);
+            inner.rings.push(Ring::Orders);
             Ok(())
         });
         Ok(cancel)
@@ -348,7 +362,7 @@ impl World {
                     }
                 }
             }
-            self.ring(inner, Some(seat), Ring::Schedules);
+            inner.rings.push(Ring::Schedules);
             tides::check(self, inner, seat)
         });
         Ok(changed)
@@ -359,7 +373,7 @@ impl World {
         self.with(|inner| {
             seat.inside.lock().unwrap().left = true;
             inner.history.say(self.now(), Some(seat.place), None, "has left".into());
-            self.ring(inner, Some(seat), Ring::Peers);
+            inner.rings.push(Ring::Peers);
             Ok(())
         });
         Ok(())

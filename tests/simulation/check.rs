@@ -5,20 +5,18 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use evertask::{
-    TaskId, TaskInfo, TaskState,
-    storage::{Due, NewTask},
-    verdict::SUSPECT_AFTER,
-};
-use tokio::time::sleep;
-
 use crate::{
-    bugs::Bug,
+    bells::Ring,
     model::{By, Tale, micros, number},
     plan::EFFECTS,
     rules::{Broken, Rule},
     seat::Seat,
     world::{Inner, World},
+};
+use evertask::{
+    TaskId, TaskInfo, TaskState,
+    storage::{Due, NewTask},
+    verdict::SUSPECT_AFTER,
 };
 
 /// How long a handler may take to end once its node knows that it has to: the grace, and a few steps.
@@ -26,15 +24,6 @@ const STOPPED_WITHIN: Duration = Duration::from_millis(1_600);
 
 /// And one that did not ask to be told: a few steps.
 const DROPPED_WITHIN: Duration = Duration::from_millis(600);
-
-/// What is told to the nodes after a commit.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Ring {
-    Work(Duration),
-    Orders,
-    Peers,
-    Schedules,
-}
 
 impl World {
     /// Holds what a task is now against what it was; tells the nodes that there may be work. `true` if anything has changed.
@@ -69,8 +58,10 @@ impl World {
                 _ => {}
             }
         }
-        if let Some(due_in) = due_in.filter(|_| !self.truth.has(Bug::WakeUpLost)) {
-            self.ring(inner, seat, Ring::Work(due_in));
+        inner.rings.extend(due_in.map(Ring::Work));
+        let over = inner.model.tales.get(&id).and_then(|tale| tale.info.as_ref());
+        if over.is_none_or(|info| info.state.is_final()) {
+            inner.rings.push(Ring::Ended(id));
         }
         Ok(true)
     }
@@ -135,27 +126,6 @@ impl World {
         }
     }
 
-    /// Tells the node that asked at once, and the others a little later, or never.
-    pub(crate) fn ring(&self, inner: &mut Inner, seat: Option<&Arc<Seat>>, ring: Ring) {
-        let live = inner.places.iter().flatten().cloned().collect::<Vec<_>>();
-        for other in live {
-            if seat.is_some_and(|seat| Arc::ptr_eq(seat, &other)) {
-                sound(&other, ring);
-                continue;
-            }
-            let lost = !inner.peace && inner.rng.u8(0..40) == 0;
-            let late = Duration::from_millis(inner.rng.u64(0..20));
-            if !lost && other.hears() {
-                tokio::spawn(async move {
-                    sleep(late).await;
-                    if other.hears() {
-                        sound(&other, ring);
-                    }
-                });
-            }
-        }
-    }
-
     /// A node has heard what it holds: what it runs besides has to end, and what is to be cancelled.
     pub(crate) fn told(&self, seat: &Arc<Seat>) {
         let to_end = std::mem::take(&mut seat.inside.lock().unwrap().to_end);
@@ -196,6 +166,7 @@ impl World {
                     return Err(Broken { rule, how, task, place });
                 }
             }
+            self.nothing_lies(inner)?;
             inner.model.overlaps()
         });
     }
@@ -220,14 +191,5 @@ fn as_asked(task: &NewTask, tale: Option<&Tale>, clock: SystemTime) -> Result<()
     match info.attempt {
         0 => Ok(()),
         spent => Err(format!("{spent} of its tries are spent")),
-    }
-}
-
-fn sound(seat: &Seat, ring: Ring) {
-    match ring {
-        Ring::Work(due_in) => seat.bell.work(due_in),
-        Ring::Orders => seat.bell.orders(),
-        Ring::Peers => seat.bell.peers(),
-        Ring::Schedules => seat.bell.schedules(),
     }
 }

@@ -142,7 +142,7 @@ pub(crate) async fn act(number: u32, seat: &Arc<Seat>, ctx: &Context) -> Whateve
             Err(TaskError::cancel("planned").into())
         }
         Act::Block(lasts) => {
-            world.stand(seat, lasts);
+            world.block(seat, lasts);
             seat.pass().await;
             Ok(run.end(End::Returned))
         }
@@ -198,6 +198,11 @@ pub(crate) async fn probe(
         dispatch = dispatch.timeout(limit);
     }
     Ok(dispatch.await?.id())
+}
+
+/// Dispatches a task that has nothing to do, and waits for what it returns.
+pub(crate) async fn output(runtime: &Runtime) -> Result<u64, Box<dyn Error + Send + Sync>> {
+    Ok(alpha::dispatch(PROBE).on(runtime).timeout(600 * SECOND).await?.output().await?)
 }
 
 /// Dispatches a planned task.

@@ -8,14 +8,18 @@
 
 mod almanac;
 mod answer;
+mod bells;
 mod bugs;
 mod calls;
 mod check;
 mod handlers;
+mod heart;
 mod history;
+mod idle;
 mod judge;
 mod misjudgement;
 mod model;
+mod oracle;
 mod people;
 mod plan;
 mod rules;
@@ -91,6 +95,16 @@ fn every_planted_bug_is_found() {
         }
     }
     assert!(found.iter().all(|(_, _, _, first)| first.is_some()), "some were not found");
+}
+
+#[test]
+fn in_a_quiet_world_all_comes_as_foretold() {
+    each(&(0..100).collect::<Vec<_>>(), |seed| {
+        let plan = Plan::quiet(seed);
+        if let Some(broken) = play(&plan, None).broken {
+            panic!("{:?}: {}\n{plan}", broken.rule, broken.how);
+        }
+    });
 }
 
 /// Whatever a node is about to ask of the storage, or has just asked: it dies there, or the answer is lost.

@@ -49,6 +49,12 @@ pub(crate) struct Tale {
     pub(crate) suspects: BTreeSet<u64>,
     /// The states in which it ended.
     pub(crate) ends: Vec<TaskState>,
+    /// As it was when it last ended.
+    pub(crate) end: Option<TaskInfo>,
+    /// Which life has heard that it is stored as it asked, and when.
+    pub(crate) rung: Option<(usize, Duration)>,
+    /// Since when each life could have run it and had nothing else to do.
+    pub(crate) lies: BTreeMap<usize, Duration>,
     /// Runs that have begun, by the number of the task that it was then.
     pub(crate) begun: BTreeMap<u32, usize>,
     /// The settlements that changed it, by lease.
@@ -204,6 +210,9 @@ impl Model {
             lost_alone: 0,
             suspects: BTreeSet::new(),
             ends: Vec::new(),
+            end: None,
+            rung: None,
+            lies: BTreeMap::new(),
             begun: BTreeMap::new(),
             accepted: BTreeMap::new(),
         });
@@ -230,6 +239,7 @@ impl Model {
             }
             if text.is_some() && new.state.is_final() {
                 tale.ends.push(new.state);
+                tale.end = Some(new.clone());
             }
             if let By::Settle(settlement) = by
                 && text.is_some()

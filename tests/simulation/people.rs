@@ -6,7 +6,7 @@ use evertask::{DispatchError, RetryError, Runtime, TaskId, TaskState, storage::E
 use tokio::time::sleep;
 
 use crate::{
-    handlers::{dispatch, probe, schedule},
+    handlers::{dispatch, output, probe, schedule},
     plan::{LISTENER, PEACE, PROBE, Release, TaskPlan, Wish},
     rules::{Broken, Rule},
     seat::Seat,
@@ -60,7 +60,7 @@ pub(crate) async fn ask_for(world: Arc<World>, mut task: TaskPlan) {
 }
 
 /// Somebody was told that a task is stored. So it is.
-fn acknowledged(world: &World, seat: &Seat, number: u32, told: Enqueued) {
+fn acknowledged(world: &World, seat: &Arc<Seat>, number: u32, told: Enqueued) {
     let Enqueued { id, how } = told;
     world.with(|inner| {
         let task = inner.model.n(id);
@@ -71,9 +71,11 @@ fn acknowledged(world: &World, seat: &Seat, number: u32, told: Enqueued) {
             return Err(Broken { rule, how, task, place });
         }
         inner.history.say(world.now(), Some(seat.place), task, format!("acknowledged: {how:?}"));
+        let index = world.index(inner, seat);
         match inner.model.tales.get_mut(&id) {
             Some(tale) => {
                 tale.acknowledged = true;
+                tale.rung = Some((index, world.now()));
                 Ok(())
             }
             None => Err(Broken {
@@ -151,6 +153,15 @@ pub(crate) async fn probe_all(world: &Arc<World>) {
     until(listener, TaskState::Running, "nobody else had anything to do").await;
     let _asked = client.cancel(listener).await;
     until(listener, TaskState::Cancelled, "it was to be cancelled").await;
+    let (seat, node) = somebody(world, 0, |_| true).await;
+    let told = tokio::time::timeout(PROMPT, output(&node)).await;
+    drop(node);
+    if !matches!(told, Ok(Ok(_))) {
+        world.with::<()>(|_| {
+            let how = format!("who waits for the end of a task is not told: {told:?}");
+            Err(Broken { rule: Rule::Prompt, how, task: None, place: Some(seat.place) })
+        });
+    }
     let Ok(later) = probe(&client, PROBE, PROMPT).await else { return never_ended(world) };
     sleep(PROMPT).await;
     until(later, TaskState::Completed, "it was due after as long").await;

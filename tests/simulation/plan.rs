@@ -25,6 +25,8 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) lease: Duration,
     pub(crate) max_losses: u32,
+    /// How long the executor of a node may stand still.
+    pub(crate) stall_limit: Duration,
     /// One for each place: how many attempts its node runs at a time, and what it knows at first.
     pub(crate) nodes: Vec<(usize, Release)>,
     pub(crate) tasks: Vec<TaskPlan>,
@@ -236,6 +238,7 @@ impl Plan {
             seed,
             lease,
             max_losses,
+            stall_limit: Duration::from_secs(weighted(rng, &[(2, 300), (1, 2), (1, 5)])),
             nodes,
             tasks: Vec::new(),
             wishes: Vec::new(),
@@ -297,6 +300,7 @@ impl Plan {
             seed: 1,
             lease: Duration::from_secs(15),
             max_losses: 2,
+            stall_limit: Duration::from_secs(300),
             nodes: vec![(1, Release::Third), (2, Release::Third)],
             tasks,
             wishes: vec![Wish { at: 6 * second, by: 0, task: 4, retry: false }],
@@ -321,10 +325,11 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed: _, lease, max_losses, nodes, tasks, wishes, schedules, faults } = self;
+        let Self { seed: _, lease, max_losses, stall_limit, .. } = self;
+        let Self { nodes, tasks, wishes, schedules, faults, .. } = self;
         writeln!(
             f,
-            "  lease {lease:?}, max_losses {max_losses}, nodes (slots, release) {nodes:?}"
+            "  lease {lease:?}, max_losses {max_losses}, stall_limit {stall_limit:?}, nodes (slots, release) {nodes:?}"
         )?;
         tasks.iter().try_for_each(|task| writeln!(f, "  {task:?}"))?;
         wishes.iter().try_for_each(|wish| writeln!(f, "  {wish:?}"))?;

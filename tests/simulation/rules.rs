@@ -44,6 +44,9 @@ pub(crate) enum Rule {
     ShutDownIsShutDown,
     DeletedOnlyWhenOver,
     Prompt,
+    OwnAtOnce,
+    FoundSomeTime,
+    AsInAQuietWorld,
     ToldWhenStored,
     NothingPanics,
 }
@@ -151,7 +154,19 @@ impl Rule {
             Self::ToldWhenStored => ("10", "no end of a task is announced before it is stored"),
             Self::Prompt => (
                 "8",
-                "in peace, a task is begun within two seconds, and a running one stops as soon after a cancel",
+                "in peace, a task is begun within two seconds, a running one stops as soon after a cancel, who waits for its end is told as soon",
+            ),
+            Self::OwnAtOnce => (
+                "8",
+                "a node that has nothing to do begins what it dispatched within two seconds, however often it had to say it",
+            ),
+            Self::FoundSomeTime => (
+                "8",
+                "a due task whose wake-up was lost is found by the safety look of a node that has nothing to do",
+            ),
+            Self::AsInAQuietWorld => (
+                "2",
+                "where nothing goes wrong, each task has the runs, the end and the output that follow from what was asked",
             ),
         }
     }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::{
     bugs::Bug,
     model::{KEPT, Tale},
+    oracle,
     people::{all_ticked, ask_for, ask_for_schedule, probe_all, wish_for},
     plan::{Call, Fault, PEACE, Plan, Release},
     rules::{Broken, Rule},
@@ -134,6 +135,7 @@ async fn happen(world: &Arc<World>) {
             }
         }
         all_ticked(world);
+        oracle::check(world);
         // For some only: it takes as long again.
         if world.plan.seed.is_multiple_of(3) {
             probe_all(world).await;
@@ -178,6 +180,7 @@ fn start(world: &Arc<World>, place: usize, release: Release) {
                 .concurrency(seat.slots)
                 .lease(world.plan.lease)
                 .max_losses(world.plan.max_losses)
+                // The thread that goes by this goes by the clock of the machine; see `heart`.
                 .stall_limit(Duration::from_secs(86_400))
                 .shutdown_timeout(Duration::from_secs(5))
                 .retention(Retention::default().completed(KEPT));
@@ -189,7 +192,8 @@ fn start(world: &Arc<World>, place: usize, release: Release) {
             {
                 Ok(runtime) => {
                     tokio::spawn(listen(Arc::clone(&world), Arc::clone(&seat), runtime.events()));
-                    seat.inside.lock().unwrap().runtime = Some(runtime);
+                    let mut inside = seat.inside.lock().unwrap();
+                    (inside.runtime, inside.disturbed) = (Some(runtime), Some(world.now()));
                     return;
                 }
                 Err(_) if seat.is_dead() => return,
@@ -277,7 +281,10 @@ async fn go_wrong(world: Arc<World>, fault: Fault) {
             let Some(seat) = seat(place) else { return };
             world.say(Some(&seat), None, || format!("is deaf for {lasts:?}"));
             let until = Instant::now() + lasts;
-            seat.inside.lock().unwrap().deaf = Some(until);
+            {
+                let mut inside = seat.inside.lock().unwrap();
+                (inside.deaf, inside.disturbed) = (Some(until), Some(world.now() + lasts));
+            }
             sleep_until(until).await;
             seat.bell.all();
             seat.bell.peers();
@@ -302,7 +309,9 @@ async fn go_wrong(world: Arc<World>, fault: Fault) {
 /// The storage is out of reach for these; when it is back, it wakes them.
 async fn cut_off(world: &World, seats: Vec<Arc<Seat>>, lasts: Duration, silent: bool) {
     let until = Instant::now() + lasts;
+    let over = world.now() + lasts + Duration::from_secs(35);
     for seat in &seats {
+        seat.inside.lock().unwrap().disturbed = Some(over);
         let how = if silent { "silently " } else { "" };
         world.say(Some(seat), None, || format!("is {how}cut off for {lasts:?}"));
         seat.inside.lock().unwrap().cut = Some((until, silent));

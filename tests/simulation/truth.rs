@@ -10,7 +10,7 @@ use std::{
 };
 
 use evertask::{
-    Body, Cancel, Keep, StorageError, TaskId, TaskInfo, TaskState,
+    Body, Cancel, Keep, StorageError, StorageErrorKind, TaskId, TaskInfo, TaskState,
     storage::{
         Beat, Claim, Claimed, ClaimedTask, Clock, Dispatched, Due, Effect, Enqueued, Held, Inspect,
         Known, Life, Lost, Memory, NewTask, Node, NodeId, Page, Peer, Pruned, Revive, Settled,
@@ -50,6 +50,8 @@ struct Astray {
     enqueued: u32,
     ids: BTreeSet<TaskId>,
     settlements: u32,
+    /// When each node last saw what is due.
+    looks: BTreeMap<NodeId, SystemTime>,
     /// By how much leases are told too low.
     anew: BTreeMap<TaskId, u64>,
 }
@@ -137,6 +139,9 @@ impl Truth {
             }
         }
         astray.enqueued += 1;
+        if self.has(Bug::RefusesForNothing) && astray.enqueued % 8 == 0 {
+            return Err(StorageError::new(StorageErrorKind::Full, "there is no room"));
+        }
         if self.has(Bug::AcknowledgedAndForgotten) && astray.enqueued % 8 == 0 {
             let stored = |task: NewTask| Enqueued { id: task.id, how: Dispatched::Created };
             return Ok(tasks.into_iter().map(stored).collect());
@@ -176,6 +181,13 @@ impl Truth {
             return Ok(claimed);
         }
         let mut astray = self.astray.lock().unwrap();
+        if self.has(Bug::LooksRarely) {
+            let last = astray.looks.get(&claim.node).copied();
+            if last.is_some_and(|at| self.clock() < at + Duration::from_secs(200)) {
+                return Ok(Claimed::default());
+            }
+            astray.looks.insert(claim.node, self.clock());
+        }
         if self.has(Bug::MoreThanAsked) {
             claim.slots += 2;
             claim.queues.iter_mut().for_each(|room| room.slots += 2);

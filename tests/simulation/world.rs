@@ -17,6 +17,7 @@ use fastrand::Rng;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
+    bells::Ring,
     bugs::Bug,
     history::History,
     model::Model,
@@ -26,6 +27,9 @@ use crate::{
     truth::Truth,
     wall,
 };
+
+/// How long a node waits for an answer that does not come.
+const UNANSWERED: Duration = Duration::from_secs(35);
 
 pub(crate) struct World {
     pub(crate) plan: Plan,
@@ -50,6 +54,8 @@ pub(crate) struct Inner {
     pub(crate) nodes: BTreeMap<NodeId, Arc<Seat>>,
     /// Nodes that are to come back, by place.
     pub(crate) back: Vec<(Instant, usize)>,
+    /// What the call that is being done has to tell.
+    pub(crate) rings: Vec<Ring>,
     /// How often each place has made each call before there was peace.
     pub(crate) counts: BTreeMap<(usize, Call), u32>,
     pub(crate) peace: bool,
@@ -90,6 +96,7 @@ impl World {
             seats: Vec::new(),
             nodes: BTreeMap::new(),
             back: Vec::new(),
+            rings: Vec::new(),
             counts: BTreeMap::new(),
             peace: false,
             ticks: BTreeMap::new(),
@@ -163,6 +170,9 @@ impl World {
                 Fault::Call { place, call: which, nth, harm }
                     if (*place, *which, *nth) == (seat.place, call, n) =>
                 {
+                    let disturbs = call != Call::Enqueue;
+                    seat.inside.lock().unwrap().disturbed =
+                        disturbs.then(|| self.now() + UNANSWERED);
                     Some(*harm)
                 }
                 _ => None,
@@ -197,7 +207,8 @@ impl World {
         self.say(Some(seat), None, || format!("stands still for {lasts:?}"));
         seat.stand(lasts);
         let mut inside = seat.inside.lock().unwrap();
-        inside.stood = true;
+        (inside.stood, inside.blocked) = (true, None);
+        inside.disturbed = Some(self.now() + lasts);
         inside.closing = inside.closing.map(|at| at + lasts);
         drop(inside);
         self.look(|inner| {
@@ -211,6 +222,12 @@ impl World {
     pub(crate) fn jump(&self, by: i64) {
         self.say(None, None, || format!("the clock of the storage jumps by {by} ms"));
         self.jumped.fetch_add(by * 1_000, Ordering::SeqCst);
+        // Timers go by what the clock was before.
+        self.look(|inner| {
+            for seat in inner.places.iter().flatten() {
+                seat.inside.lock().unwrap().disturbed = Some(self.now());
+            }
+        });
     }
 
     /// Who has a place and could be asked something.
