@@ -17,7 +17,7 @@ impl TaskId {
     #[must_use]
     #[allow(clippy::new_without_default)] // two defaults would not be equal
     pub fn new() -> Self {
-        Self(Uuid::now_v7())
+        Self(crate::chance::identity())
     }
 
     /// The id with these bits, for one that came from a database.

@@ -16,6 +16,14 @@ pub(crate) enum Bug {
     AcknowledgedBeforeItIsStored,
     /// Nobody is woken by new work.
     WakeUpLost,
+    /// Nobody hears that a task has ended.
+    EndsAreNotTold,
+    /// A dispatch that is said again, after the answer was lost, wakes nobody.
+    SaidAgainInSilence,
+    /// A claim looks only every few minutes.
+    LooksRarely,
+    /// Now and then a dispatch is refused, for no reason.
+    RefusesForNothing,
     /// A cancel that was asked for is forgotten with the node that ran the task.
     CancelDiesWithItsNode,
     /// A node does not hear that what it runs is to be cancelled.
@@ -70,6 +78,36 @@ pub(crate) enum Bug {
     OutputOfAnother,
     /// What should fail for good is tried again.
     LimitForgotten,
+    /// What a handler says is not worth another try has one.
+    NeverIsRetried,
+    /// A task fails although it has tries left.
+    GivesUpEarly,
+    /// Now and then a failed task ends as cancelled, and nobody asked for that.
+    CancelNobodyAsked,
+    /// The next try does not wait.
+    BackoffIgnored,
+    /// All tries wait as long as the first.
+    BackoffDoesNotGrow,
+    /// What asks to be called later is called at once.
+    SnoozeIgnored,
+    /// A delay is counted, but from the moment in which the task was due.
+    DelayFromItsPlace,
+    /// Two tasks get each other's payload.
+    PayloadsMixedUp,
+    /// Timeouts are not stored.
+    TimeoutForgotten,
+    /// Of a task that is replaced the payload stays.
+    OldPayloadStays,
+    /// A delay that was asked for is not stored.
+    DueNow,
+    /// A dispatch that has replaced a task is told that it has created one.
+    ReplacedIsToldAsCreated,
+    /// A dispatch that is said again is told that it has replaced what it has created.
+    SaidAgainIsToldAsReplaced,
+    /// Whoever is to stop has a moment for that, whether it asked to be told or not.
+    GraceForAll,
+    /// A task expires when half of its time is out.
+    ExpiresEarly,
     /// A claim gives more than there is room for.
     MoreThanAsked,
     /// A claim gives what another node has.
@@ -86,6 +124,8 @@ pub(crate) enum Bug {
     SettledInWordOnly,
     /// The signs of life of the dead go on for a while.
     GhostsBeat,
+    /// Now and then the storage panics.
+    Panics,
     /// A task is seized without a new lease, which the old holder then settles.
     SeizedUnderTheOldLease,
 }
@@ -98,6 +138,10 @@ impl Bug {
         (Self::SettledTwice, 150),
         (Self::AcknowledgedBeforeItIsStored, 50),
         (Self::WakeUpLost, 50),
+        (Self::EndsAreNotTold, 50),
+        (Self::SaidAgainInSilence, 300),
+        (Self::LooksRarely, 50),
+        (Self::RefusesForNothing, 100),
         (Self::CancelDiesWithItsNode, 300),
         (Self::CancelNotTold, 50),
         (Self::LossNotTold, 600),
@@ -127,8 +171,24 @@ impl Bug {
         (Self::DispatchedTwice, 100),
         (Self::SettledInWordOnly, 50),
         (Self::GhostsBeat, 50),
+        (Self::Panics, 50),
         (Self::OutputOfAnother, 50),
         (Self::LimitForgotten, 50),
+        (Self::NeverIsRetried, 50),
+        (Self::GivesUpEarly, 50),
+        (Self::CancelNobodyAsked, 50),
+        (Self::BackoffIgnored, 50),
+        (Self::BackoffDoesNotGrow, 50),
+        (Self::SnoozeIgnored, 50),
+        (Self::DelayFromItsPlace, 50),
+        (Self::PayloadsMixedUp, 50),
+        (Self::TimeoutForgotten, 50),
+        (Self::OldPayloadStays, 100),
+        (Self::DueNow, 50),
+        (Self::ReplacedIsToldAsCreated, 100),
+        (Self::SaidAgainIsToldAsReplaced, 100),
+        (Self::GraceForAll, 300),
+        (Self::ExpiresEarly, 100),
         (Self::MoreThanAsked, 50),
         (Self::GivenTwice, 50),
         (Self::AcknowledgedAndForgotten, 50),

@@ -1,6 +1,11 @@
 //! The calls of a storage as they arrive: done by the truth, then held against the model.
 
-use std::{cmp::Reverse, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use evertask::{
     Cancel, Keep, StorageError, TaskId, TaskState,
@@ -13,7 +18,9 @@ use evertask::{
 use tokio::time::Instant;
 
 use crate::{
-    check::Ring,
+    bells::Ring,
+    bugs::Bug,
+    judge::Case,
     model::By,
     rules::{Broken, Rule},
     seat::Seat,
@@ -42,10 +49,25 @@ impl World {
     pub(crate) fn enqueue(&self, seat: &Arc<Seat>, tasks: &[NewTask]) -> Answer<Vec<Enqueued>> {
         let enqueued = self.truth.enqueue(seat, tasks.to_vec())?;
         self.with(|inner| {
-            let mut all = tasks.iter().zip(&enqueued);
-            all.try_for_each(|(task, stored)| {
-                self.see_asked(inner, seat, (task, stored.id), By::Enqueue)
-            })
+            for (task, stored) in tasks.iter().zip(&enqueued) {
+                let expected = inner.model.answer(task);
+                self.see_asked(inner, seat, (task, stored.id), By::Enqueue)?;
+                if *stored != expected {
+                    let how = format!("it was told {stored:?}, and it is {expected:?}");
+                    let (rule, place) = (Rule::ToldWhatHappened, Some(seat.place));
+                    return Err(Broken { rule, how, task: inner.model.n(expected.id), place });
+                }
+                inner.model.answered(task, *stored);
+                // One that is said again tells again: whoever said it first may not have come to that.
+                let info = inner.model.tales.get(&stored.id).and_then(|it| it.info.as_ref());
+                let due = info.filter(|it| it.state == TaskState::Pending).map(|it| it.due);
+                let due_in = |at: SystemTime| at.duration_since(self.truth.clock());
+                let due_in = due.map(|at| due_in(at).unwrap_or_default());
+                if !self.truth.has(Bug::SaidAgainInSilence) {
+                    inner.rings.extend(due_in.map(Ring::Work));
+                }
+            }
+            Ok(())
         });
         Ok(enqueued)
     }
@@ -67,6 +89,13 @@ impl World {
                 }
                 let (n, place) = (inner.model.n(task.id), Some(seat.place));
                 let broken = |rule, how: String| Broken { rule, how, task: n, place };
+                let stored = inner.model.tales.get(&task.id).and_then(|tale| tale.info.as_ref());
+                if let Some(stored) = stored.filter(|_| new)
+                    && (&stored.payload, stored.attempt) != (&task.payload, task.attempt)
+                {
+                    let how = format!("try {} of {:?} was given", task.attempt, task.payload);
+                    return Err(broken(Rule::GivenAsStored, how));
+                }
                 if !seat.release.names().contains(&&*task.name) {
                     let how = format!("`{}` goes to a node that does not know it", task.name);
                     return Err(broken(Rule::KnownHandlers, how));
@@ -124,8 +153,11 @@ impl World {
     }
 
     fn settle_one(&self, seat: &Arc<Seat>, settlement: &Settlement) -> Answer<Settled> {
+        let settlement = &self.truth.misjudged(settlement.clone());
         let settled = self.truth.settle(settlement.clone())?;
         self.with(|inner| {
+            let before = inner.model.tales.get(&settlement.id);
+            let before = before.and_then(|tale| Some((tale.info.clone()?, tale.loss.is_some())));
             let changed = self.see(inner, Some(seat), settlement.id, By::Settle(settlement))?;
             let (n, place) = (inner.model.n(settlement.id), Some(seat.place));
             let broken = |rule, how: String| Broken { rule, how, task: n, place };
@@ -135,6 +167,16 @@ impl World {
             {
                 let how = format!("the run of lease {} goes on", settlement.lease);
                 return Err(broken(Rule::StoredAfterItEnded, how));
+            }
+            if let Some((task, seized)) = before.filter(|_| changed) {
+                let retries = self.retries(&task);
+                let (closing, stood) = {
+                    let inside = seat.inside.lock().unwrap();
+                    (inside.closing.is_some(), inside.stood)
+                };
+                let case = Case { task: &task, run, retries, seized, closing, stood };
+                let decided = case.allows(&settlement.verdict);
+                decided.map_err(|how| broken(Rule::DecidedByItsEnd, how))?;
             }
             let tale = inner.model.tales.get(&settlement.id);
             let info = tale.and_then(|tale| tale.info.as_ref());
@@ -260,7 +302,7 @@ impl World {
             if let (Cancel::Asked, Some(tale)) = (cancel, inner.model.tales.get_mut(&id)) {
                 tale.cancelled = true;
             }
-            self.ring(inner, Some(seat), Ring::Orders);
+            inner.rings.push(Ring::Orders);
             Ok(())
         });
         Ok(cancel)
@@ -320,7 +362,7 @@ impl World {
                     }
                 }
             }
-            self.ring(inner, Some(seat), Ring::Schedules);
+            inner.rings.push(Ring::Schedules);
             tides::check(self, inner, seat)
         });
         Ok(changed)
@@ -331,7 +373,7 @@ impl World {
         self.with(|inner| {
             seat.inside.lock().unwrap().left = true;
             inner.history.say(self.now(), Some(seat.place), None, "has left".into());
-            self.ring(inner, Some(seat), Ring::Peers);
+            inner.rings.push(Ring::Peers);
             Ok(())
         });
         Ok(())

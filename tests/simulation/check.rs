@@ -1,30 +1,29 @@
 //! After each call: what a task is now is held against what it was, and the nodes are told.
 
-use std::{sync::Arc, time::Duration};
-
-use evertask::{TaskId, TaskState, storage::NewTask, verdict::SUSPECT_AFTER};
-use tokio::time::sleep;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use crate::{
-    bugs::Bug,
-    model::{By, Tale, number},
+    bells::Ring,
+    model::{By, Tale, micros, number},
     plan::EFFECTS,
     rules::{Broken, Rule},
     seat::Seat,
     world::{Inner, World},
 };
+use evertask::{
+    TaskId, TaskInfo, TaskState,
+    storage::{Due, NewTask},
+    verdict::SUSPECT_AFTER,
+};
 
 /// How long a handler may take to end once its node knows that it has to: the grace, and a few steps.
 const STOPPED_WITHIN: Duration = Duration::from_millis(1_600);
 
-/// What is told to the nodes after a commit.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Ring {
-    Work(Duration),
-    Orders,
-    Peers,
-    Schedules,
-}
+/// And one that did not ask to be told: a few steps.
+const DROPPED_WITHIN: Duration = Duration::from_millis(600);
 
 impl World {
     /// Holds what a task is now against what it was; tells the nodes that there may be work. `true` if anything has changed.
@@ -37,10 +36,7 @@ impl World {
     ) -> Result<bool, Broken> {
         let new = self.truth.task(id);
         let clock = self.truth.clock();
-        let retries = new.as_ref().map_or(10, |info| {
-            let plan = self.plan.task(number(info));
-            plan.map_or(10, |task| task.retries)
-        });
+        let retries = new.as_ref().map_or(10, |info| self.retries(info));
         let place = seat.map(|seat| seat.place);
         let pending = new.as_ref().filter(|info| info.state == TaskState::Pending);
         let due_in = pending.map(|info| info.due.duration_since(clock).unwrap_or_default());
@@ -62,10 +58,17 @@ impl World {
                 _ => {}
             }
         }
-        if let Some(due_in) = due_in.filter(|_| !self.truth.has(Bug::WakeUpLost)) {
-            self.ring(inner, seat, Ring::Work(due_in));
+        inner.rings.extend(due_in.map(Ring::Work));
+        let over = inner.model.tales.get(&id).and_then(|tale| tale.info.as_ref());
+        if over.is_none_or(|info| info.state.is_final()) {
+            inner.rings.push(Ring::Ended(id));
         }
         Ok(true)
+    }
+
+    /// How many tries a task has after the first.
+    pub(crate) fn retries(&self, info: &TaskInfo) -> u32 {
+        self.plan.task(number(info)).map_or(10, |task| task.retries)
     }
 
     /// A task that somebody asked for, and what it is now.
@@ -96,6 +99,10 @@ impl World {
                 });
             }
         }
+        if let Err(how) = as_asked(task, inner.model.tales.get(&id), self.truth.clock()) {
+            let (rule, task, place) = (Rule::StoredAsAsked, inner.model.n(id), Some(seat.place));
+            return Err(Broken { rule, how, task, place });
+        }
         let expires = task.expires.map(|after| self.truth.clock() + after);
         let asked = (task.priority, task.key.clone(), expires);
         let live = |tale: &&Tale| {
@@ -119,35 +126,14 @@ impl World {
         }
     }
 
-    /// Tells the node that asked at once, and the others a little later, or never.
-    pub(crate) fn ring(&self, inner: &mut Inner, seat: Option<&Arc<Seat>>, ring: Ring) {
-        let live = inner.places.iter().flatten().cloned().collect::<Vec<_>>();
-        for other in live {
-            if seat.is_some_and(|seat| Arc::ptr_eq(seat, &other)) {
-                sound(&other, ring);
-                continue;
-            }
-            let lost = !inner.peace && inner.rng.u8(0..40) == 0;
-            let late = Duration::from_millis(inner.rng.u64(0..20));
-            if !lost && other.hears() {
-                tokio::spawn(async move {
-                    sleep(late).await;
-                    if other.hears() {
-                        sound(&other, ring);
-                    }
-                });
-            }
-        }
-    }
-
     /// A node has heard what it holds: what it runs besides has to end, and what is to be cancelled.
     pub(crate) fn told(&self, seat: &Arc<Seat>) {
-        let by = self.now() + STOPPED_WITHIN;
         let to_end = std::mem::take(&mut seat.inside.lock().unwrap().to_end);
         self.look(|inner| {
             for lease in to_end {
                 if let Some(run) = inner.model.runs.get_mut(&lease) {
-                    run.must_end.get_or_insert(by);
+                    let within = if run.listens { STOPPED_WITHIN } else { DROPPED_WITHIN };
+                    run.must_end.get_or_insert(self.now() + within);
                 }
             }
         });
@@ -168,23 +154,42 @@ impl World {
             }
             let now = self.now();
             for ((id, lease), run) in &inner.model.runs {
-                let lives = !inner.seats[run.seat].is_dead();
-                if run.end.is_none() && lives && run.must_end.is_some_and(|at| at < now) {
+                if run.end.is_some() || inner.seats[run.seat].is_dead() {
+                    continue;
+                }
+                let told = run.must_end.is_some_and(|at| at < now);
+                let late = run.over.is_some_and(|at| at + STOPPED_WITHIN < now);
+                let rule = if told { Rule::StopsWhenTold } else { Rule::StopsInTime };
+                if told || late {
                     let how = format!("the run of lease {lease} goes on");
                     let (task, place) = (inner.model.n(*id), Some(run.place));
-                    return Err(Broken { rule: Rule::StopsWhenTold, how, task, place });
+                    return Err(Broken { rule, how, task, place });
                 }
             }
+            self.nothing_lies(inner)?;
             inner.model.overlaps()
         });
     }
 }
 
-fn sound(seat: &Seat, ring: Ring) {
-    match ring {
-        Ring::Work(due_in) => seat.bell.work(due_in),
-        Ring::Orders => seat.bell.orders(),
-        Ring::Peers => seat.bell.peers(),
-        Ring::Schedules => seat.bell.schedules(),
+/// Whether a task that has just been stored is what was asked for.
+fn as_asked(task: &NewTask, tale: Option<&Tale>, clock: SystemTime) -> Result<(), String> {
+    let Some(info) = tale.and_then(|tale| tale.info.as_ref()) else { return Ok(()) };
+    let due = match task.due {
+        Due::Now => clock,
+        Due::After(delay) => clock + delay,
+        Due::At(at) => at.max(clock),
+    };
+    if micros(info.due).abs_diff(micros(due)) > 1 {
+        return Err(format!("it is due at {:?}, and was to be at {due:?}", info.due));
+    }
+    let what = (&info.payload, info.name.as_str(), info.queue.as_str(), info.version);
+    let asked = (&task.payload, &*task.name, &*task.queue, task.version);
+    if what != asked {
+        return Err(format!("it is {what:?}, and was to be {asked:?}"));
+    }
+    match info.attempt {
+        0 => Ok(()),
+        spent => Err(format!("{spent} of its tries are spent")),
     }
 }

@@ -3,23 +3,27 @@
 use std::{error::Error, sync::Arc, time::Duration};
 
 use evertask::{
-    Builder, Context, DispatchError, Dispatched, Overlap, Runtime, State, TaskError, TaskId,
-    schedule::every_day,
+    Backoff, Builder, Context, DispatchError, Dispatched, Overlap, Runtime, State, TaskError,
+    TaskId, schedule::every_day,
 };
 use tokio::time::sleep;
 
 use crate::{
+    bugs::Bug,
     model::End,
-    plan::{Act, EFFECTS, Plan, Release, TaskPlan},
+    plan::{Act, EFFECTS, LISTENER, PROBE, Plan, Release, TIDE, TaskPlan},
     runs::Run,
     seat::Seat,
     series::{RulePlan, SchedulePlan},
     tides, wall,
 };
 
+/// What a handler says that is not to be tried again.
+pub(crate) const FOR_GOOD: &str = "planned, for good";
+
 pub(crate) type Whatever = Result<u64, Box<dyn Error + Send + Sync>>;
 
-#[evertask::handler(queue = "one", backoff = "fixed(1s)", jitter = false, timeout = "10s")]
+#[evertask::handler(queue = "one", backoff = "exponential(1s, max = 4s)", timeout = "10s")]
 async fn alpha(task: u32, seat: State<Arc<Seat>>, ctx: Context) -> Whatever {
     act(task, &seat, &ctx).await
 }
@@ -37,6 +41,28 @@ async fn gamma(task: u32, seat: State<Arc<Seat>>, ctx: Context) -> Whatever {
 #[evertask::handler(queue = "one", backoff = "fixed(2s)", jitter = false, timeout = "10s")]
 async fn gamma_old(task: u32, seat: State<Arc<Seat>>, ctx: Context) -> Whatever {
     act(task, &seat, &ctx).await
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const BETA_WAITS: &[Duration] = &[SECOND, Duration::from_secs(3)];
+
+/// How long tasks of this name wait between their tries, as it is said above.
+pub(crate) fn backoff(name: &str) -> Backoff {
+    match name {
+        "alpha" => Backoff::exponential(SECOND, 4 * SECOND),
+        "beta" => Backoff::list(BETA_WAITS).without_jitter(),
+        "gamma" | "gamma_old" => Backoff::fixed(2 * SECOND).without_jitter(),
+        _ => Backoff::default(),
+    }
+}
+
+/// How long a run of the task of this number may take.
+pub(crate) fn limit(number: u32) -> Option<Duration> {
+    match number {
+        TIDE => None,
+        PROBE | LISTENER => Some(600 * SECOND),
+        _ => Some(10 * SECOND),
+    }
 }
 
 impl Release {
@@ -74,9 +100,13 @@ impl Release {
 }
 
 pub(crate) async fn act(number: u32, seat: &Arc<Seat>, ctx: &Context) -> Whatever {
-    seat.pass().await;
     let Some(world) = seat.world.upgrade() else { return Err("the history is over".into()) };
-    let (mut run, act) = Run::begin(&world, seat, number, ctx.id());
+    let called = world.now();
+    seat.pass().await;
+    let (mut run, act) = Run::begin(&world, seat, number, ctx.id(), called);
+    if world.truth.has(Bug::GraceForAll) {
+        let _not_yet = ctx.is_cancelled();
+    }
     if world.plan.task(number).is_some_and(|task| task.effect) {
         ctx.dispatch_on_success(alpha::dispatch(number + EFFECTS))?;
     }
@@ -90,9 +120,13 @@ pub(crate) async fn act(number: u32, seat: &Arc<Seat>, ctx: &Context) -> Whateve
             run.end(End::Failed);
             Err("planned".into())
         }
+        Act::FailAsking(after) => {
+            run.end(End::FailedAsking(after));
+            Err(TaskError::retry_after(after, "planned").into())
+        }
         Act::FailForGood => {
             run.end(End::FailedForGood);
-            Err(TaskError::permanent("planned").into())
+            Err(TaskError::permanent(FOR_GOOD).into())
         }
         Act::Panic => {
             run.end(End::Failed);
@@ -100,7 +134,7 @@ pub(crate) async fn act(number: u32, seat: &Arc<Seat>, ctx: &Context) -> Whateve
         }
         Act::Hang => std::future::pending().await,
         Act::Snooze(after) => {
-            run.end(End::Snoozed);
+            run.end(End::Snoozed(after));
             Err(TaskError::snooze(after).into())
         }
         Act::GiveUp => {
@@ -108,7 +142,7 @@ pub(crate) async fn act(number: u32, seat: &Arc<Seat>, ctx: &Context) -> Whateve
             Err(TaskError::cancel("planned").into())
         }
         Act::Block(lasts) => {
-            world.stand(seat, lasts);
+            world.block(seat, lasts);
             seat.pass().await;
             Ok(run.end(End::Returned))
         }
@@ -159,8 +193,16 @@ pub(crate) async fn probe(
     number: u32,
     after: Duration,
 ) -> Result<TaskId, DispatchError> {
-    let dispatch = alpha::dispatch(number).on(runtime).after(after);
-    Ok(dispatch.timeout(Duration::from_secs(600)).await?.id())
+    let mut dispatch = alpha::dispatch(number).on(runtime).after(after);
+    if let Some(limit) = limit(number) {
+        dispatch = dispatch.timeout(limit);
+    }
+    Ok(dispatch.await?.id())
+}
+
+/// Dispatches a task that has nothing to do, and waits for what it returns.
+pub(crate) async fn output(runtime: &Runtime) -> Result<u64, Box<dyn Error + Send + Sync>> {
+    Ok(alpha::dispatch(PROBE).on(runtime).timeout(600 * SECOND).await?.output().await?)
 }
 
 /// Dispatches a planned task.

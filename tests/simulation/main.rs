@@ -7,12 +7,19 @@
 //! `EVERTASK_SEED=7` plays one history, `EVERTASK_SEEDS=100000` as many new ones as one likes.
 
 mod almanac;
+mod answer;
+mod bells;
 mod bugs;
 mod calls;
 mod check;
 mod handlers;
+mod heart;
 mod history;
+mod idle;
+mod judge;
+mod misjudgement;
 mod model;
+mod oracle;
 mod people;
 mod plan;
 mod rules;
@@ -32,7 +39,7 @@ use std::sync::Mutex;
 
 use crate::{
     bugs::Bug,
-    plan::Plan,
+    plan::{Fault, Harm, Plan},
     seeds::{each, seeds},
     shrink::shrink,
     stage::{Outcome, play},
@@ -88,6 +95,44 @@ fn every_planted_bug_is_found() {
         }
     }
     assert!(found.iter().all(|(_, _, _, first)| first.is_some()), "some were not found");
+}
+
+#[test]
+fn in_a_quiet_world_all_comes_as_foretold() {
+    each(&(0..100).collect::<Vec<_>>(), |seed| {
+        let plan = Plan::quiet(seed);
+        if let Some(broken) = play(&plan, None).broken {
+            panic!("{:?}: {}\n{plan}", broken.rule, broken.how);
+        }
+    });
+}
+
+/// Whatever a node is about to ask of the storage, or has just asked: it dies there, or the answer is lost.
+#[test]
+fn a_crash_at_any_call_of_a_history_breaks_no_rule() {
+    let start = std::time::Instant::now();
+    let mut each_call = Vec::new();
+    for plan in Plan::short() {
+        let calm = play(&plan, None);
+        assert!(calm.broken.is_none(), "{:?}", calm.broken);
+        for ((place, call), times) in calm.calls {
+            for nth in 0..times {
+                for harm in [Harm::CrashBefore, Harm::CrashAfter, Harm::LosesReply] {
+                    let mut plan = plan.clone();
+                    plan.faults.push(Fault::Call { place, call, nth, harm });
+                    each_call.push(plan);
+                }
+            }
+        }
+    }
+    let numbers: Vec<u64> = (0..each_call.len() as u64).collect();
+    each(&numbers, |n| {
+        let plan = &each_call[n as usize];
+        if let Some(broken) = play(plan, None).broken {
+            panic!("{:?}: {}\n{plan}", broken.rule, broken.how);
+        }
+    });
+    println!("{} histories in {:?}", each_call.len(), start.elapsed());
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::{
 };
 
 use evertask::{
-    TaskId, TaskInfo, TaskState,
-    storage::Settlement,
+    Body, TaskId, TaskInfo, TaskState,
+    storage::{Enqueued, Settlement},
     verdict::{SUSPECT_AFTER, Verdict},
 };
 
@@ -19,6 +19,10 @@ pub(crate) struct Model {
     pub(crate) tales: BTreeMap<TaskId, Tale>,
     /// By task and lease.
     pub(crate) runs: BTreeMap<(TaskId, u64), RunSeen>,
+    /// What the storage has told dispatches, by the id that each was made with.
+    pub(crate) told: BTreeMap<TaskId, Enqueued>,
+    /// And by the number of the task that was asked for.
+    pub(crate) answers: BTreeMap<u32, Vec<Enqueued>>,
 }
 
 /// One task from its first day to its last.
@@ -45,6 +49,12 @@ pub(crate) struct Tale {
     pub(crate) suspects: BTreeSet<u64>,
     /// The states in which it ended.
     pub(crate) ends: Vec<TaskState>,
+    /// As it was when it last ended.
+    pub(crate) end: Option<TaskInfo>,
+    /// Which life has heard that it is stored as it asked, and when.
+    pub(crate) rung: Option<(usize, Duration)>,
+    /// Since when each life could have run it and had nothing else to do.
+    pub(crate) lies: BTreeMap<usize, Duration>,
     /// Runs that have begun, by the number of the task that it was then.
     pub(crate) begun: BTreeMap<u32, usize>,
     /// The settlements that changed it, by lease.
@@ -57,7 +67,14 @@ pub(crate) struct RunSeen {
     pub(crate) place: usize,
     /// Which of all lives of all nodes.
     pub(crate) seat: usize,
+    /// Its handler was called; what it does it began to do later if its process stood still.
+    pub(crate) called: Duration,
     pub(crate) begin: Duration,
+    /// How long it may take, and until when that is, however long its process stood still meanwhile.
+    pub(crate) limit: Option<Duration>,
+    pub(crate) over: Option<Duration>,
+    /// It waits to be told to stop, and may take a moment for that.
+    pub(crate) listens: bool,
     pub(crate) end: Option<(Duration, End)>,
     pub(crate) suspect: bool,
     /// It was told to end, and has to by then.
@@ -69,8 +86,10 @@ pub(crate) struct RunSeen {
 pub(crate) enum End {
     Returned,
     Failed,
+    /// And the next try is to come after that time.
+    FailedAsking(Duration),
     FailedForGood,
-    Snoozed,
+    Snoozed(Duration),
     GaveUp,
     /// It was dropped.
     Dropped,
@@ -100,8 +119,12 @@ pub(crate) fn spent(info: &TaskInfo) -> u32 {
 
 /// The number of the plan that a task goes by.
 pub(crate) fn number(info: &TaskInfo) -> u32 {
+    number_of(&info.payload)
+}
+
+pub(crate) fn number_of(payload: &Body) -> u32 {
     let digits: String =
-        info.payload.as_str().unwrap_or("").chars().filter(char::is_ascii_digit).collect();
+        payload.as_str().unwrap_or("").chars().filter(char::is_ascii_digit).collect();
     digits.parse().unwrap_or(u32::MAX)
 }
 
@@ -168,6 +191,13 @@ impl Model {
                 return Err(broken(Rule::KeysAreUnique, how));
             }
         }
+        if let (Some(new), By::Claim | By::Prune) = (&new, by)
+            && (text.is_some(), new.state) == (true, TaskState::Cancelled)
+            && let Some(expires) = self.tales.get(&id).map(|tale| tale.asked.2)
+            && expires.is_none_or(|at| at > clock)
+        {
+            return Err(broken(Rule::ExpiresInTime, format!("it is to expire at {expires:?}")));
+        }
         let tale = self.tales.entry(id).or_insert_with(|| Tale {
             n,
             info: None,
@@ -180,6 +210,9 @@ impl Model {
             lost_alone: 0,
             suspects: BTreeSet::new(),
             ends: Vec::new(),
+            end: None,
+            rung: None,
+            lies: BTreeMap::new(),
             begun: BTreeMap::new(),
             accepted: BTreeMap::new(),
         });
@@ -206,6 +239,7 @@ impl Model {
             }
             if text.is_some() && new.state.is_final() {
                 tale.ends.push(new.state);
+                tale.end = Some(new.clone());
             }
             if let By::Settle(settlement) = by
                 && text.is_some()
@@ -350,6 +384,7 @@ fn went(old: &TaskInfo, new: &TaskInfo, by: By<'_>, clock: SystemTime, retries: 
     }
     if let By::Settle(Settlement { verdict, .. }) = by {
         settled(old, new, verdict, retries)?;
+        as_decided(old, new, verdict, clock)?;
     }
     let to = match new.state {
         Running => format!("lease {}, try {}", new.lease, new.attempt),
@@ -400,4 +435,39 @@ fn settled(
         ));
     }
     Ok(())
+}
+
+/// What was decided is what is stored, and its delays are counted from now on.
+fn as_decided(
+    old: &TaskInfo,
+    new: &TaskInfo,
+    verdict: &Verdict,
+    clock: SystemTime,
+) -> Result<(), (Rule, String)> {
+    let state = match verdict {
+        _ if old.cancel_asked => TaskState::Cancelled,
+        Verdict::Complete => TaskState::Completed,
+        Verdict::Fail => TaskState::Failed,
+        Verdict::Cancel { .. } => TaskState::Cancelled,
+        _ => TaskState::Pending,
+    };
+    if new.state != state {
+        return Err((Rule::StoredAsDecided, format!("{verdict:?} made it {:?}", new.state)));
+    }
+    let delay = match verdict {
+        Verdict::Retry { after } | Verdict::Snooze { after } | Verdict::Unreadable { after } => {
+            *after
+        }
+        _ => return Ok(()),
+    };
+    let due = clock + delay;
+    if state == TaskState::Pending && micros(new.due).abs_diff(micros(due)) > 1 {
+        return Err((Rule::StoredAsDecided, format!("{verdict:?} made it due {:?}", new.due)));
+    }
+    Ok(())
+}
+
+/// Storages keep instants to the microsecond.
+pub(crate) fn micros(at: SystemTime) -> u128 {
+    at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros()
 }

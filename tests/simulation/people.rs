@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use evertask::{DispatchError, Dispatched, RetryError, Runtime, TaskId, TaskState};
+use evertask::{DispatchError, RetryError, Runtime, TaskId, TaskState, storage::Enqueued};
 use tokio::time::sleep;
 
 use crate::{
-    handlers::{dispatch, probe, schedule},
+    handlers::{dispatch, output, probe, schedule},
     plan::{LISTENER, PEACE, PROBE, Release, TaskPlan, Wish},
     rules::{Broken, Rule},
     seat::Seat,
@@ -51,7 +51,7 @@ pub(crate) async fn ask_for(world: Arc<World>, mut task: TaskPlan) {
     drop(runtime);
     seat.pass().await;
     match dispatched {
-        Ok((id, how)) => acknowledged(&world, &seat, id, how),
+        Ok((id, how)) => acknowledged(&world, &seat, task.number, Enqueued { id, how }),
         Err(DispatchError::Unknown { .. }) => {
             world.say(Some(&seat), None, || format!("number {}: stored or not", task.number));
         }
@@ -60,13 +60,22 @@ pub(crate) async fn ask_for(world: Arc<World>, mut task: TaskPlan) {
 }
 
 /// Somebody was told that a task is stored. So it is.
-fn acknowledged(world: &World, seat: &Seat, id: TaskId, how: Dispatched) {
+fn acknowledged(world: &World, seat: &Arc<Seat>, number: u32, told: Enqueued) {
+    let Enqueued { id, how } = told;
     world.with(|inner| {
         let task = inner.model.n(id);
+        let answers = inner.model.answers.get(&number);
+        if task.is_some() && !answers.is_some_and(|answers| answers.contains(&told)) {
+            let how = format!("somebody is told {told:?}, and the storage said {answers:?}");
+            let (rule, place) = (Rule::ToldWhatHappened, Some(seat.place));
+            return Err(Broken { rule, how, task, place });
+        }
         inner.history.say(world.now(), Some(seat.place), task, format!("acknowledged: {how:?}"));
+        let index = world.index(inner, seat);
         match inner.model.tales.get_mut(&id) {
             Some(tale) => {
                 tale.acknowledged = true;
+                tale.rung = Some((index, world.now()));
                 Ok(())
             }
             None => Err(Broken {
@@ -144,6 +153,15 @@ pub(crate) async fn probe_all(world: &Arc<World>) {
     until(listener, TaskState::Running, "nobody else had anything to do").await;
     let _asked = client.cancel(listener).await;
     until(listener, TaskState::Cancelled, "it was to be cancelled").await;
+    let (seat, node) = somebody(world, 0, |_| true).await;
+    let told = tokio::time::timeout(PROMPT, output(&node)).await;
+    drop(node);
+    if !matches!(told, Ok(Ok(_))) {
+        world.with::<()>(|_| {
+            let how = format!("who waits for the end of a task is not told: {told:?}");
+            Err(Broken { rule: Rule::Prompt, how, task: None, place: Some(seat.place) })
+        });
+    }
     let Ok(later) = probe(&client, PROBE, PROMPT).await else { return never_ended(world) };
     sleep(PROMPT).await;
     until(later, TaskState::Completed, "it was due after as long").await;

@@ -25,6 +25,8 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) lease: Duration,
     pub(crate) max_losses: u32,
+    /// How long the executor of a node may stand still.
+    pub(crate) stall_limit: Duration,
     /// One for each place: how many attempts its node runs at a time, and what it knows at first.
     pub(crate) nodes: Vec<(usize, Release)>,
     pub(crate) tasks: Vec<TaskPlan>,
@@ -67,6 +69,8 @@ pub(crate) struct TaskPlan {
 pub(crate) enum Act {
     Return(Duration),
     Fail(Duration),
+    /// And says when to try again.
+    FailAsking(Duration),
     FailForGood,
     Panic,
     /// Until its timeout.
@@ -234,6 +238,7 @@ impl Plan {
             seed,
             lease,
             max_losses,
+            stall_limit: Duration::from_secs(weighted(rng, &[(2, 300), (1, 2), (1, 5)])),
             nodes,
             tasks: Vec::new(),
             wishes: Vec::new(),
@@ -267,6 +272,51 @@ impl Plan {
         plan
     }
 
+    /// Small histories in which nothing goes wrong, with something of everything.
+    pub(crate) fn short() -> Vec<Self> {
+        let task = |number, at, acts: &[Act]| TaskPlan {
+            number,
+            at: Duration::from_millis(at),
+            by: number as usize % 3,
+            handler: number as usize % 3,
+            key: (number < 2).then_some(0),
+            priority: 0,
+            after: Duration::ZERO,
+            expires: None,
+            retries: 2,
+            effect: number == 2,
+            acts: acts.to_vec(),
+        };
+        let (moment, second) = (Duration::from_millis(100), Duration::from_secs(1));
+        let done = Act::Return(moment);
+        let tasks = vec![
+            task(0, 1_000, &[Act::Fail(moment), done]),
+            task(3, 1_100, &[Act::Return(3 * second), done]),
+            task(1, 1_200, &[Act::Snooze(second), done]),
+            task(2, 3_000, &[Act::Fail(moment), done]),
+            task(4, 4_000, &[Act::Listen(6 * second, moment), done]),
+        ];
+        let mut plan = Self {
+            seed: 1,
+            lease: Duration::from_secs(15),
+            max_losses: 2,
+            stall_limit: Duration::from_secs(300),
+            nodes: vec![(1, Release::Third), (2, Release::Third)],
+            tasks,
+            wishes: vec![Wish { at: 6 * second, by: 0, task: 4, retry: false }],
+            schedules: Vec::new(),
+            faults: vec![Fault::Shutdown { at: 9 * second, place: 1, back: second }],
+        };
+        let every = RulePlan::Elapsed { every: second, runs: 2 };
+        let series =
+            SchedulePlan { at: 2 * second, by: 0, number: TICKS, rule: every, overlap: false };
+        let mut again = plan.clone();
+        again.seed = 2;
+        again.schedules.push(series);
+        plan.faults.clear();
+        vec![plan, again]
+    }
+
     /// Whether programs have a handler that declares when it runs.
     pub(crate) fn declares(&self) -> bool {
         self.schedules.iter().any(|schedule| schedule.rule == RulePlan::Declared)
@@ -275,10 +325,11 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed: _, lease, max_losses, nodes, tasks, wishes, schedules, faults } = self;
+        let Self { seed: _, lease, max_losses, stall_limit, .. } = self;
+        let Self { nodes, tasks, wishes, schedules, faults, .. } = self;
         writeln!(
             f,
-            "  lease {lease:?}, max_losses {max_losses}, nodes (slots, release) {nodes:?}"
+            "  lease {lease:?}, max_losses {max_losses}, stall_limit {stall_limit:?}, nodes (slots, release) {nodes:?}"
         )?;
         tasks.iter().try_for_each(|task| writeln!(f, "  {task:?}"))?;
         wishes.iter().try_for_each(|wish| writeln!(f, "  {wish:?}"))?;
@@ -337,7 +388,7 @@ impl TaskPlan {
 
 impl Act {
     fn draw(rng: &mut Rng) -> Self {
-        match rng.u8(0..24) {
+        match rng.u8(0..25) {
             0..=6 => Self::Return(ms(rng, 0..300)),
             7..=10 => Self::Return(ms(rng, 500..6_000)),
             11..=14 => Self::Fail(ms(rng, 0..500)),
@@ -348,6 +399,7 @@ impl Act {
             19 => Self::GiveUp,
             20 => Self::Block(ms(rng, 100..9_000)),
             21 | 22 => Self::Listen(ms(rng, 500..9_000), ms(rng, 0..1_500)),
+            23 => Self::FailAsking(ms(rng, 0..4_000)),
             _ => Self::Return(Duration::ZERO),
         }
     }

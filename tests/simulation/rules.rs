@@ -5,18 +5,24 @@
 pub(crate) enum Rule {
     Acknowledged,
     DispatchedOnce,
+    ToldWhatHappened,
+    StoredAsAsked,
     EndsSomeDay,
     EndsOnce,
     LeaseGrows,
     NothingStale,
     OneAtATime,
     OneRunPerLease,
+    DecidedByItsEnd,
+    StoredAsDecided,
+    GivenAsStored,
     OutputOfItsRun,
     EffectsWithCompletion,
     OnlyTheDeadAreRobbed,
     RescuedSoon,
     StoredAfterItEnded,
     StopsWhenTold,
+    StopsInTime,
     CancelWins,
     SpentAsCounted,
     RetriesLimit,
@@ -29,6 +35,7 @@ pub(crate) enum Rule {
     NewerRuleStands,
     NotBeforeItIsDue,
     NotAfterItExpired,
+    ExpiresInTime,
     InOrder,
     KnownHandlers,
     KeysAreUnique,
@@ -37,7 +44,11 @@ pub(crate) enum Rule {
     ShutDownIsShutDown,
     DeletedOnlyWhenOver,
     Prompt,
+    OwnAtOnce,
+    FoundSomeTime,
+    AsInAQuietWorld,
     ToldWhenStored,
+    NothingPanics,
 }
 
 impl Rule {
@@ -46,6 +57,14 @@ impl Rule {
         match self {
             Self::Acknowledged => ("1", "a dispatch that was acknowledged is stored"),
             Self::DispatchedOnce => ("1", "a dispatch is one task, however often it was tried"),
+            Self::ToldWhatHappened => (
+                "1",
+                "a dispatch is told what it did: created a task, replaced a pending one, left a running one as it is",
+            ),
+            Self::StoredAsAsked => (
+                "§4",
+                "what is created or replaced is as it was asked for: payload, queue, due time, no try spent",
+            ),
             Self::EndsSomeDay => ("2", "a stored task ends within ten minutes of peace"),
             Self::EndsOnce => ("2", "what has ended stays as it ended, unless it is revived"),
             Self::LeaseGrows => {
@@ -56,6 +75,14 @@ impl Rule {
             }
             Self::OneAtATime => ("3", "runs whose ends were accepted do not overlap"),
             Self::OneRunPerLease => ("3", "a lease is given to one node and begins one run"),
+            Self::DecidedByItsEnd => (
+                "§6",
+                "what is decided follows from how the run ended, what was asked, and how many tries are left",
+            ),
+            Self::StoredAsDecided => {
+                ("§6", "what was decided is what is stored, due after exactly its delay")
+            }
+            Self::GivenAsStored => ("§6", "a run gets the payload and the try that are stored"),
             Self::OutputOfItsRun => {
                 ("3", "a completed task has the output of the run that completed it")
             }
@@ -74,8 +101,9 @@ impl Rule {
             Self::StoredAfterItEnded => ("5", "the end of a run is stored only after it has ended"),
             Self::StopsWhenTold => (
                 "5",
-                "a run whose node has heard that it is cancelled or lost ends within the grace",
+                "a run whose node has heard that it is cancelled or lost ends at once, or within the grace if it asked to be told",
             ),
+            Self::StopsInTime => ("5", "no run outlasts its timeout"),
             Self::CancelWins => {
                 ("5", "once a cancel was accepted the task ends as cancelled, or was revived")
             }
@@ -106,6 +134,7 @@ impl Rule {
                 "§6",
                 "no task is given out after it expired; one that a node was given before may still begin",
             ),
+            Self::ExpiresInTime => ("§6", "a task expires when its time is out, and not before"),
             Self::InOrder => (
                 "§6",
                 "of what is due in a queue, that of the highest priority goes first, then the longest due",
@@ -121,10 +150,23 @@ impl Rule {
             Self::DeletedOnlyWhenOver => {
                 ("§6", "only what has ended is deleted, and not before its time is out")
             }
+            Self::NothingPanics => ("10", "nothing panics but handlers that are to"),
             Self::ToldWhenStored => ("10", "no end of a task is announced before it is stored"),
             Self::Prompt => (
                 "8",
-                "in peace, a task is begun within two seconds, and a running one stops as soon after a cancel",
+                "in peace, a task is begun within two seconds, a running one stops as soon after a cancel, who waits for its end is told as soon",
+            ),
+            Self::OwnAtOnce => (
+                "8",
+                "a node that has nothing to do begins what it dispatched within two seconds, however often it had to say it",
+            ),
+            Self::FoundSomeTime => (
+                "8",
+                "a due task whose wake-up was lost is found by the safety look of a node that has nothing to do",
+            ),
+            Self::AsInAQuietWorld => (
+                "2",
+                "where nothing goes wrong, each task has the runs, the end and the output that follow from what was asked",
             ),
         }
     }

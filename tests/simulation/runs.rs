@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use evertask::TaskId;
 
 use crate::{
-    model::{End, RunSeen},
-    plan::Act,
+    handlers,
+    model::{self, End, RunSeen},
+    plan::{Act, TIDE},
     rules::{Broken, Rule},
     seat::Seat,
     world::World,
@@ -28,6 +29,7 @@ impl Run {
         seat: &Arc<Seat>,
         number: u32,
         id: TaskId,
+        called: Duration,
     ) -> (Self, Act) {
         let lease = seat.inside.lock().unwrap().leases.get(&id).copied().unwrap_or_default();
         let act = world.with(|inner| {
@@ -48,15 +50,27 @@ impl Run {
             let Some(tale) = inner.model.tales.get_mut(&id) else {
                 return Err(broken(Rule::Acknowledged, "it runs and is not stored".into()));
             };
+            if let Some(stored) =
+                tale.info.as_ref().filter(|it| it.lease == lease).map(model::number)
+                && stored != number
+                && number != TIDE
+            {
+                let how = format!("it runs as number {number}, and is stored as number {stored}");
+                return Err(broken(Rule::GivenAsStored, how));
+            }
             let nth = tale.begun.entry(number).or_default();
             let act = world.plan.act(number, *nth);
             *nth += 1;
             let suspect = tale.suspects.contains(&lease);
-            let index = world.index(inner, seat);
+            let (index, limit) = (world.index(inner, seat), handlers::limit(number));
             let run = RunSeen {
                 place: seat.place,
                 seat: index,
+                called,
                 begin: world.now(),
+                limit,
+                over: limit.map(|limit| called + limit),
+                listens: matches!(act, Act::Listen(..)),
                 end: None,
                 suspect,
                 must_end: None,

@@ -57,6 +57,12 @@ pub(crate) struct Inside {
     pub(crate) deaf: Option<Instant>,
     /// Its shutdown has returned.
     pub(crate) shut: bool,
+    /// A handler keeps its executor for itself until then.
+    pub(crate) blocked: Option<Instant>,
+    /// When the last thing was over that may have kept it from its work, since the beginning of the history.
+    pub(crate) disturbed: Option<Duration>,
+    /// It has stood still.
+    pub(crate) stood: bool,
     /// It is being shut down, since then.
     pub(crate) closing: Option<Instant>,
     /// It has left, by what the storage knows.
@@ -150,16 +156,24 @@ impl Seat {
         }
     }
 
-    /// Nothing keeps it from the storage any more, and it looks at everything again.
+    /// Nothing keeps it from the storage any more; if something did, it looks at everything again.
     pub(crate) fn heal(&self) {
         if matches!(self.life(), Life::Stands(_)) {
             self.set(Life::Lives);
         }
         let mut inside = self.inside.lock().unwrap();
-        (inside.cut, inside.deaf) = (None, None);
+        let back = inside.cut.take().is_some() | inside.deaf.take().is_some();
         drop(inside);
-        self.bell.all();
-        self.bell.peers();
+        if back {
+            self.bell.all();
+            self.bell.peers();
+        }
+    }
+
+    /// Nothing has kept it from its work since shortly before that.
+    pub(crate) fn undisturbed_since(&self, at: Duration) -> bool {
+        let disturbed = self.inside.lock().unwrap().disturbed;
+        disturbed.is_none_or(|over| over + Duration::from_secs(3) < at)
     }
 
     /// Whether a call gets through: `Err(silent)` if not.

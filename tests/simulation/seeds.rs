@@ -10,6 +10,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use crate::stage::{PANICS, SIMULATED};
+
 /// So many are the same each time.
 const FIXED: u64 = 150;
 /// And so many are new.
@@ -35,7 +37,7 @@ pub(crate) fn seeds() -> Vec<u64> {
 
 /// Does something with each of them, on as many threads as there are cores. The first that panics ends it for all.
 pub(crate) fn each(seeds: &[u64], work: impl Fn(u64) + Sync) {
-    keep_quiet_about_planned_panics();
+    heed_panics();
     let (next, over) = (AtomicUsize::new(0), AtomicBool::new(false));
     let one = || {
         while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::SeqCst)) {
@@ -60,12 +62,18 @@ pub(crate) fn each(seeds: &[u64], work: impl Fn(u64) + Sync) {
     });
 }
 
-fn keep_quiet_about_planned_panics() {
+/// Panics of handlers that are to are kept quiet about; all others in a history are noted, since the engine survives them.
+fn heed_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if info.payload().downcast_ref::<&str>() != Some(&"planned") {
+            if info.payload().downcast_ref::<&str>() == Some(&"planned") {
+                return;
+            }
+            if thread::current().name() == Some(SIMULATED) {
+                PANICS.with_borrow_mut(|panics| panics.push(info.to_string()));
+            } else {
                 before(info);
             }
         }));

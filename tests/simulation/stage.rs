@@ -1,6 +1,12 @@
 //! One history from beginning to end: the nodes start, things are asked for, things go wrong, peace comes, all has to end.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    panic,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
 
 use evertask::{EventKind, EventStream, Retention, Runtime, TaskState};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -8,8 +14,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::{
     bugs::Bug,
     model::{KEPT, Tale},
+    oracle,
     people::{all_ticked, ask_for, ask_for_schedule, probe_all, wish_for},
-    plan::{Fault, PEACE, Plan, Release},
+    plan::{Call, Fault, PEACE, Plan, Release},
     rules::{Broken, Rule},
     seat::Seat,
     tides,
@@ -24,6 +31,7 @@ const BOUND: Duration = Duration::from_secs(600);
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What came of a history.
+#[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) broken: Option<Broken>,
     pub(crate) history: String,
@@ -32,33 +40,64 @@ pub(crate) struct Outcome {
     /// How much happened: tasks, runs, rescued leases.
     pub(crate) tasks: usize,
     pub(crate) runs: usize,
+    /// How often each place has made each call before there was peace.
+    pub(crate) calls: BTreeMap<(usize, Call), u32>,
 }
+
+/// How long a history may take by the clock of the machine, whatever else that does: one that takes longer goes round and round.
+const WATCHED: Duration = Duration::from_secs(180);
 
 /// Lets a plan happen, on a thread of its own, so that it shares nothing with any other.
+///
+/// # Panics
+/// If it does not come to an end. Its thread cannot be stopped, and is left behind.
 pub(crate) fn play(plan: &Plan, bug: Option<Bug>) -> Outcome {
-    let plan = plan.clone();
+    let (plan, seed) = (plan.clone(), plan.seed);
+    let (over, ended) = mpsc::channel();
     let thread = std::thread::Builder::new().name(SIMULATED.into()).spawn(move || {
-        evertask::chance::seed(plan.seed);
-        let mut tokio = tokio::runtime::Builder::new_current_thread();
-        let tokio = tokio.enable_time().start_paused(true).build().unwrap();
-        tokio.block_on(async {
-            let world = World::new(plan, bug);
-            happen(&world).await;
-            world.end();
-            world.look(|inner| Outcome {
-                broken: inner.broken.clone(),
-                history: inner.history.whole(),
-                guilty: inner.broken.as_ref().map(|it| inner.history.of(it)).unwrap_or_default(),
-                tasks: inner.model.tales.len(),
-                runs: inner.model.runs.len(),
-            })
-        })
+        let outcome = panic::catch_unwind(panic::AssertUnwindSafe(|| play_here(plan, bug)));
+        let panics = PANICS.take();
+        let mut outcome = outcome.unwrap_or_default();
+        if let Some(how) = panics.into_iter().next().filter(|_| outcome.broken.is_none()) {
+            outcome.broken =
+                Some(Broken { rule: Rule::NothingPanics, how, task: None, place: None });
+        }
+        over.send(outcome)
     });
-    thread.unwrap().join().unwrap()
+    let outcome = ended.recv_timeout(WATCHED);
+    let outcome = outcome.unwrap_or_else(|_| {
+        panic!("seed {seed} has not come to an end after {WATCHED:?}: it goes round and round")
+    });
+    let _sent = thread.unwrap().join();
+    outcome
 }
 
-/// The name of threads on which panics are planned.
+fn play_here(plan: Plan, bug: Option<Bug>) -> Outcome {
+    evertask::chance::seed(plan.seed);
+    let mut tokio = tokio::runtime::Builder::new_current_thread();
+    let tokio = tokio.enable_time().start_paused(true).build().unwrap();
+    tokio.block_on(async {
+        let world = World::new(plan, bug);
+        happen(&world).await;
+        world.end();
+        world.look(|inner| Outcome {
+            broken: inner.broken.clone(),
+            history: inner.history.whole(),
+            guilty: inner.broken.as_ref().map(|it| inner.history.of(it)).unwrap_or_default(),
+            tasks: inner.model.tales.len(),
+            runs: inner.model.runs.len(),
+            calls: inner.counts.clone(),
+        })
+    })
+}
+
+/// The name of threads on which panics are planned, and all others noted.
 pub(crate) const SIMULATED: &str = "simulated";
+
+thread_local! {
+    /// What has panicked in this history and was not to.
+    pub(crate) static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
 
 async fn happen(world: &Arc<World>) {
     if world.plan.declares() {
@@ -96,6 +135,7 @@ async fn happen(world: &Arc<World>) {
             }
         }
         all_ticked(world);
+        oracle::check(world);
         // For some only: it takes as long again.
         if world.plan.seed.is_multiple_of(3) {
             probe_all(world).await;
@@ -140,6 +180,7 @@ fn start(world: &Arc<World>, place: usize, release: Release) {
                 .concurrency(seat.slots)
                 .lease(world.plan.lease)
                 .max_losses(world.plan.max_losses)
+                // The thread that goes by this goes by the clock of the machine; see `heart`.
                 .stall_limit(Duration::from_secs(86_400))
                 .shutdown_timeout(Duration::from_secs(5))
                 .retention(Retention::default().completed(KEPT));
@@ -151,7 +192,8 @@ fn start(world: &Arc<World>, place: usize, release: Release) {
             {
                 Ok(runtime) => {
                     tokio::spawn(listen(Arc::clone(&world), Arc::clone(&seat), runtime.events()));
-                    seat.inside.lock().unwrap().runtime = Some(runtime);
+                    let mut inside = seat.inside.lock().unwrap();
+                    (inside.runtime, inside.disturbed) = (Some(runtime), Some(world.now()));
                     return;
                 }
                 Err(_) if seat.is_dead() => return,
@@ -239,7 +281,10 @@ async fn go_wrong(world: Arc<World>, fault: Fault) {
             let Some(seat) = seat(place) else { return };
             world.say(Some(&seat), None, || format!("is deaf for {lasts:?}"));
             let until = Instant::now() + lasts;
-            seat.inside.lock().unwrap().deaf = Some(until);
+            {
+                let mut inside = seat.inside.lock().unwrap();
+                (inside.deaf, inside.disturbed) = (Some(until), Some(world.now() + lasts));
+            }
             sleep_until(until).await;
             seat.bell.all();
             seat.bell.peers();
@@ -264,7 +309,9 @@ async fn go_wrong(world: Arc<World>, fault: Fault) {
 /// The storage is out of reach for these; when it is back, it wakes them.
 async fn cut_off(world: &World, seats: Vec<Arc<Seat>>, lasts: Duration, silent: bool) {
     let until = Instant::now() + lasts;
+    let over = world.now() + lasts + Duration::from_secs(35);
     for seat in &seats {
+        seat.inside.lock().unwrap().disturbed = Some(over);
         let how = if silent { "silently " } else { "" };
         world.say(Some(seat), None, || format!("is {how}cut off for {lasts:?}"));
         seat.inside.lock().unwrap().cut = Some((until, silent));

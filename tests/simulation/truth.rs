@@ -10,9 +10,9 @@ use std::{
 };
 
 use evertask::{
-    Body, Cancel, Keep, StorageError, TaskId, TaskInfo, TaskState,
+    Body, Cancel, Keep, StorageError, StorageErrorKind, TaskId, TaskInfo, TaskState,
     storage::{
-        Beat, Claim, Claimed, ClaimedTask, Clock, Dispatched, Effect, Enqueued, Held, Inspect,
+        Beat, Claim, Claimed, ClaimedTask, Clock, Dispatched, Due, Effect, Enqueued, Held, Inspect,
         Known, Life, Lost, Memory, NewTask, Node, NodeId, Page, Peer, Pruned, Revive, Settled,
         Settlement, Storage, TaskFilter,
     },
@@ -50,6 +50,8 @@ struct Astray {
     enqueued: u32,
     ids: BTreeSet<TaskId>,
     settlements: u32,
+    /// When each node last saw what is due.
+    looks: BTreeMap<NodeId, SystemTime>,
     /// By how much leases are told too low.
     anew: BTreeMap<TaskId, u64>,
 }
@@ -108,6 +110,22 @@ impl Truth {
             if self.has(Bug::ExpiryForgotten) {
                 task.expires = None;
             }
+            if self.has(Bug::DueNow) {
+                task.due = Due::Now;
+            }
+            if self.has(Bug::OldPayloadStays)
+                && let Some(old) = self.tasks().into_iter().find(|old| {
+                    old.name == *task.name
+                        && old.key.is_some()
+                        && old.key == task.key
+                        && old.state == TaskState::Pending
+                })
+            {
+                task.payload = old.payload;
+            }
+            if self.has(Bug::ExpiresEarly) {
+                task.expires = task.expires.map(|after| after / 2);
+            }
             if let (true, Some(key)) = (self.has(Bug::KeyRace), &task.key) {
                 let name = Arc::clone(&task.name);
                 let lately = |(at, of, it): &(SystemTime, Arc<str>, String)| {
@@ -121,11 +139,23 @@ impl Truth {
             }
         }
         astray.enqueued += 1;
+        if self.has(Bug::RefusesForNothing) && astray.enqueued % 8 == 0 {
+            return Err(StorageError::new(StorageErrorKind::Full, "there is no room"));
+        }
         if self.has(Bug::AcknowledgedAndForgotten) && astray.enqueued % 8 == 0 {
             let stored = |task: NewTask| Enqueued { id: task.id, how: Dispatched::Created };
             return Ok(tasks.into_iter().map(stored).collect());
         }
-        let enqueued = at_once(self.memory.enqueue(tasks))?;
+        let again: Vec<bool> = tasks.iter().map(|task| self.task(task.id).is_some()).collect();
+        let mut enqueued = at_once(self.memory.enqueue(tasks))?;
+        for (told, again) in enqueued.iter_mut().zip(again) {
+            if told.how == Dispatched::Replaced && self.has(Bug::ReplacedIsToldAsCreated) {
+                told.how = Dispatched::Created;
+            }
+            if again && self.has(Bug::SaidAgainIsToldAsReplaced) {
+                told.how = Dispatched::Replaced;
+            }
+        }
         astray.recent.extend(enqueued.iter().map(|it| (now, seat.place, it.id)));
         Ok(enqueued)
     }
@@ -151,6 +181,13 @@ impl Truth {
             return Ok(claimed);
         }
         let mut astray = self.astray.lock().unwrap();
+        if self.has(Bug::LooksRarely) {
+            let last = astray.looks.get(&claim.node).copied();
+            if last.is_some_and(|at| self.clock() < at + Duration::from_secs(200)) {
+                return Ok(Claimed::default());
+            }
+            astray.looks.insert(claim.node, self.clock());
+        }
         if self.has(Bug::MoreThanAsked) {
             claim.slots += 2;
             claim.queues.iter_mut().for_each(|room| room.slots += 2);
@@ -170,6 +207,12 @@ impl Truth {
         self.ahead.store(0, Ordering::SeqCst);
         for task in &claimed.tasks {
             astray.attempts.insert((task.id, task.lease), task.attempt);
+        }
+        if self.has(Bug::TimeoutForgotten) {
+            claimed.tasks.iter_mut().for_each(|task| task.timeout = Some(None));
+        }
+        if let (true, [one, two, ..]) = (self.has(Bug::PayloadsMixedUp), &mut claimed.tasks[..]) {
+            std::mem::swap(&mut one.payload, &mut two.payload);
         }
         if self.has(Bug::GivenTwice) {
             let given = astray.given.take().filter(|(other, _)| *other != node);
@@ -214,6 +257,14 @@ impl Truth {
             Verdict::Fail if self.has(Bug::LimitForgotten) => {
                 settlement.verdict = Verdict::Retry { after: Duration::from_secs(1) };
             }
+            Verdict::Retry { after } if self.has(Bug::DelayFromItsPlace) => {
+                let due = before.as_ref().map_or(SystemTime::UNIX_EPOCH, |task| task.due);
+                let late = self.clock().duration_since(due).unwrap_or_default();
+                settlement.verdict = Verdict::Retry { after: after.saturating_sub(late) };
+            }
+            Verdict::Snooze { .. } if self.has(Bug::SnoozeIgnored) => {
+                settlement.verdict = Verdict::Snooze { after: Duration::ZERO };
+            }
             Verdict::Interrupt if self.has(Bug::InterruptionSpends) => {
                 settlement.verdict = Verdict::Retry { after: Duration::ZERO };
             }
@@ -249,6 +300,7 @@ impl Truth {
 
     pub(crate) fn renew(&self, seat: &Seat, beat: Beat) -> Answer<Vec<Held>> {
         let mut held = at_once(self.memory.renew(beat))?;
+        assert!(!self.has(Bug::Panics) || held.len() < 2, "it holds more than one");
         held.iter_mut().for_each(|held| held.lease -= self.anew(held.id));
         let astray = self.astray.lock().unwrap();
         let inside = seat.inside.lock().unwrap();

@@ -1,7 +1,7 @@
 //! The storage as one node sees it: far away, and not always there.
 //!
 //! A call travels, is done at one instant, and its answer travels back. What is on its way goes on whether anybody still waits for
-//! it or not. A node that is dead or stands still neither sends nor hears.
+//! it or not. A node that is dead or stands still neither sends nor hears, and tells nobody of what it does not know to be done.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -82,6 +82,7 @@ async fn travel<T: Send + 'static>(
         Err(false) => return drop(answer.send(broken())),
     }
     let done = work(&world, &seat);
+    let rings = world.to_tell();
     match harm {
         Some(Harm::CrashAfter) => return world.crash(&seat, Duration::from_secs(1)),
         Some(Harm::LosesReply) => return drop(answer.send(done.and_then(|_| broken()))),
@@ -91,7 +92,10 @@ async fn travel<T: Send + 'static>(
     }
     sleep(world.latency()).await;
     match seat.reaches() {
-        Ok(()) => drop(answer.send(done)),
+        Ok(()) => {
+            drop(answer.send(done));
+            world.tell(&seat, rings).await;
+        }
         Err(true) => {}
         Err(false) => drop(answer.send(broken())),
     }

@@ -17,6 +17,7 @@ use fastrand::Rng;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
+    bells::Ring,
     bugs::Bug,
     history::History,
     model::Model,
@@ -26,6 +27,9 @@ use crate::{
     truth::Truth,
     wall,
 };
+
+/// How long a node waits for an answer that does not come.
+const UNANSWERED: Duration = Duration::from_secs(35);
 
 pub(crate) struct World {
     pub(crate) plan: Plan,
@@ -50,7 +54,10 @@ pub(crate) struct Inner {
     pub(crate) nodes: BTreeMap<NodeId, Arc<Seat>>,
     /// Nodes that are to come back, by place.
     pub(crate) back: Vec<(Instant, usize)>,
-    counts: BTreeMap<(usize, Call), u32>,
+    /// What the call that is being done has to tell.
+    pub(crate) rings: Vec<Ring>,
+    /// How often each place has made each call before there was peace.
+    pub(crate) counts: BTreeMap<(usize, Call), u32>,
     pub(crate) peace: bool,
     /// The tasks that instants of schedules have made: by key and instant.
     pub(crate) ticks: BTreeMap<(String, SystemTime), TaskId>,
@@ -89,6 +96,7 @@ impl World {
             seats: Vec::new(),
             nodes: BTreeMap::new(),
             back: Vec::new(),
+            rings: Vec::new(),
             counts: BTreeMap::new(),
             peace: false,
             ticks: BTreeMap::new(),
@@ -152,16 +160,19 @@ impl World {
     /// What happens to the next call of this kind from there.
     pub(crate) fn harm(&self, seat: &Seat, call: Call) -> Option<Harm> {
         self.look(|inner| {
-            let count = inner.counts.entry((seat.place, call)).or_default();
-            let n = *count;
-            *count += 1;
             if inner.peace || seat.place >= self.plan.nodes.len() {
                 return None;
             }
+            let count = inner.counts.entry((seat.place, call)).or_default();
+            let n = *count;
+            *count += 1;
             self.plan.faults.iter().find_map(|fault| match fault {
                 Fault::Call { place, call: which, nth, harm }
                     if (*place, *which, *nth) == (seat.place, call, n) =>
                 {
+                    let disturbs = call != Call::Enqueue;
+                    seat.inside.lock().unwrap().disturbed =
+                        disturbs.then(|| self.now() + UNANSWERED);
                     Some(*harm)
                 }
                 _ => None,
@@ -196,11 +207,14 @@ impl World {
         self.say(Some(seat), None, || format!("stands still for {lasts:?}"));
         seat.stand(lasts);
         let mut inside = seat.inside.lock().unwrap();
+        (inside.stood, inside.blocked) = (true, None);
+        inside.disturbed = Some(self.now() + lasts);
         inside.closing = inside.closing.map(|at| at + lasts);
         drop(inside);
         self.look(|inner| {
             for run in inner.model.runs.values_mut().filter(|run| run.place == seat.place) {
                 run.must_end = run.must_end.map(|at| at + lasts);
+                run.over = run.over.map(|at| at + lasts);
             }
         });
     }
@@ -208,6 +222,12 @@ impl World {
     pub(crate) fn jump(&self, by: i64) {
         self.say(None, None, || format!("the clock of the storage jumps by {by} ms"));
         self.jumped.fetch_add(by * 1_000, Ordering::SeqCst);
+        // Timers go by what the clock was before.
+        self.look(|inner| {
+            for seat in inner.places.iter().flatten() {
+                seat.inside.lock().unwrap().disturbed = Some(self.now());
+            }
+        });
     }
 
     /// Who has a place and could be asked something.
