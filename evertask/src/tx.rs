@@ -36,8 +36,8 @@ const LONG: Duration = Duration::from_secs(5);
 ///
 /// While it is open it holds locks and keeps the database from tidying up, so do what is slow before the first `get`; one that
 /// is open for more than 5 s is warned of, and one on which nothing happens for a minute is ended by the server, as its process
-/// may be stopped or gone. Not more than 16 are open at the same time in one process. Both can be set, by
-/// [`transaction_idle_limit`](crate::storage::PostgresOptions) and [`transactions`](crate::storage::PostgresOptions).
+/// may be stopped or gone. Not more than 16 are open at the same time in one process. Both can be set, by `transaction_idle_limit`
+/// and `transactions` of `Postgres::options()`.
 ///
 /// `Tx<Postgres>` (feature `sqlx`) is for tasks in PostgreSQL, and another storage is refused at start. In a unit test,
 /// [`Tx::from_connection`] makes one in which the test says what is committed.

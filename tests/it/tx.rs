@@ -49,12 +49,16 @@ async fn write(
                 return Err("as it was told".into());
             }
         }
-        ("commit once", 1) => drop(sqlx::raw_sql("COMMIT").execute(tx.get().await?).await?),
+        ("commit once", 1) => {
+            sqlx::raw_sql("COMMIT").execute(tx.get().await?).await?;
+        }
         ("commit and go on once", 1) => {
             sqlx::raw_sql("COMMIT; BEGIN").execute(tx.get().await?).await?;
             again("in another one").execute(tx.get().await?).await?;
         }
-        ("roll back once", 1) => drop(sqlx::raw_sql("ROLLBACK").execute(tx.get().await?).await?),
+        ("roll back once", 1) => {
+            sqlx::raw_sql("ROLLBACK").execute(tx.get().await?).await?;
+        }
         ("go on after all failed once", 1) => {
             sqlx::raw_sql("SELECT 1 / 0").execute(tx.get().await?).await.unwrap_err();
             drop(tx.get().await?.begin().await.unwrap_err());
