@@ -6,19 +6,19 @@ use mysql_async::Row;
 
 use super::{
     connection::Connection,
-    error::{Fault, cannot_take},
+    error::{Fault, cannot_take, is_duplicate},
     lane::{Lane, LaneId},
     literal::{List, Rows, Values},
     rings::Rings,
     row::{bytes, state, task_id},
     script::Script,
     site::{NOW, Site, now},
-    written::{INSERT, INSERT_ONCE, Writes, push},
+    written::{INSERT, INSERT_ONCE, INSERT_SIMPLE, Writes, is_simple, push, push_simple},
 };
 use crate::{
     storage::{
-        Dispatched, Enqueued, NewTask,
-        server::{Gathered, weight},
+        Dispatched, Due, Enqueued, NewTask,
+        server::{Gathered, Session, weight},
     },
     task::{TaskId, TaskState},
 };
@@ -97,24 +97,48 @@ async fn insert(
     lanes: &[LaneId],
     rings: &mut Rings,
 ) -> Result<(), Fault> {
+    let sql = if tasks.iter().all(|task| is_simple(task)) { INSERT_SIMPLE } else { INSERT };
+    let now = match write(site, conn, tasks, lanes, sql).await {
+        // Some are stored already, which is rare. Which ones the server does not say.
+        Err(fault) if is_duplicate(&fault) => {
+            conn.roll_back().await?;
+            rings.again();
+            write(site, conn, tasks, lanes, INSERT_ONCE).await?
+        }
+        done => done?,
+    };
+    tasks.iter().for_each(|task| rings.stored(task.due, now));
+    Ok(())
+}
+
+/// Stores them by this statement, and tells what time it is if that matters to any of them.
+async fn write(
+    site: &Site,
+    conn: &mut Connection,
+    tasks: &[&NewTask],
+    lanes: &[LaneId],
+    sql: &'static str,
+) -> Result<i64, Fault> {
     let mut rows = Rows::default();
     for (task, lane) in tasks.iter().zip(lanes) {
-        push(&mut rows, task.id, task, *lane, None);
+        match sql == INSERT_SIMPLE {
+            true => push_simple(&mut rows, task, *lane),
+            false => push(&mut rows, task.id, task, *lane, None),
+        }
     }
     let parts: Vec<_> = rows.parts(conn.part()).collect();
     let alone = parts.len() == 1;
     let mut script = if alone { site.at_now() } else { site.transaction() };
-    let time = script.add(NOW, &[]);
+    let timed = tasks.iter().any(|task| matches!(task.due, Due::At(_)));
+    let time = timed.then(|| script.add(NOW, &[]));
     for part in parts {
-        script.add(INSERT_ONCE, &[&Values(part)]);
+        script.add(sql, &[&Values(part)]);
     }
     if !alone {
         script.add("COMMIT", &[]);
     }
     let answers = conn.run(script).await?;
-    let now = now(answers.row(time)?)?;
-    tasks.iter().for_each(|task| rings.stored(task.due, now));
-    Ok(())
+    time.map_or(Ok(0), |time| now(answers.row(time)?))
 }
 
 /// The handler's name and the key, as one text: neither holds a zero.

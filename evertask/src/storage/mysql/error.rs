@@ -83,6 +83,11 @@ pub(super) fn kind_of(code: u16) -> StorageErrorKind {
     }
 }
 
+/// It was stored already.
+pub(super) fn is_duplicate(fault: &Fault) -> bool {
+    matches!(fault, Fault::Driver(error) if code_of(error) == Some(code::DUPLICATE))
+}
+
 /// A text is larger than what the server takes.
 pub(super) fn cannot_take(size: usize, longest: usize) -> StorageError {
     let message = format!(

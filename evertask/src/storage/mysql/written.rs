@@ -18,6 +18,10 @@ use crate::{
 pub(super) const INSERT: &str = "INSERT INTO {tasks} (id, lane, line, created_at, due_at, expires_at, lapses_at, codec, payload,
     retries, timeout, tick, `key`, live_key, request) VALUES ?";
 
+// The same for tasks of which nothing more is said.
+pub(super) const INSERT_SIMPLE: &str =
+    "INSERT INTO {tasks} (id, lane, line, created_at, due_at, codec, payload) VALUES ?";
+
 // The id is unique, so a dispatch that is repeated inserts nothing.
 pub(super) const INSERT_ONCE: &str = "INSERT INTO {tasks} (id, lane, line, created_at, due_at, expires_at, lapses_at, codec, payload,
     retries, timeout, tick, `key`, live_key, request) VALUES ? ON DUPLICATE KEY UPDATE lease = lease";
@@ -72,6 +76,17 @@ pub(super) fn push(
         &live_key,
         &live_key.map(|_| task.id),
     ]);
+}
+
+/// Of this task nothing is said but what [`push_simple`] writes.
+pub(super) fn is_simple(task: &NewTask) -> bool {
+    let NewTask { expires, key, retries, timeout, tick, .. } = task;
+    expires.is_none() && key.is_none() && retries.is_none() && timeout.is_none() && tick.is_none()
+}
+
+pub(super) fn push_simple(rows: &mut Rows, task: &NewTask, lane: LaneId) {
+    let (now, due) = (Instant::After(0), instant(task.due));
+    rows.push(&[&task.id, &lane, &lane, &now, &due, &task.payload.codec, &&*task.payload.bytes]);
 }
 
 /// What is to be written of tasks that were looked at.
