@@ -129,7 +129,7 @@ macro_rules! common_options {
             self
         }
 
-        /// So much time for each attempt.
+        /// So much time for each attempt, and not none.
         pub fn timeout(mut self, timeout: Duration) -> Self {
             self.options.timeout = Some(timeout);
             self
@@ -319,6 +319,9 @@ impl Options {
             let type_name = std::any::type_name::<T>();
             DispatchError::UnknownHandler { name: options.name.to_owned(), type_name }
         })?;
+        if self.timeout == Some(Duration::ZERO) {
+            return Err(DispatchError::ZeroTimeout { name: options.name.to_owned() });
+        }
         if let Some(queue) = &self.queue {
             check_text("queue name", queue, NAME_MAX)?;
         }

@@ -213,7 +213,7 @@ async fn put(
 ) -> Result<(), StorageError> {
     let now = shared.storage_now().await?;
     match wish.row(was, now) {
-        Ok(Some(row)) => store(shared, was, row).await.map(drop),
+        Ok(Some((row, _))) => store(shared, was, row).await.map(drop),
         Ok(None) => Ok(()),
         Err(DispatchError::Storage(error)) => Err(error),
         // A rule whose years are over, or the like: that must not keep the program from starting.
