@@ -216,7 +216,7 @@ impl<T: Handler> Recurring<T> {
                 "`Missed::All` needs `.overlap(Overlap::Allow)` or `.overlap(Overlap::QueueOne)`; otherwise all but one of those that were missed would be left out again",
             );
         }
-        let offset = offset(&task, &key, spread);
+        let offset = offset(&task.name, &key, spread);
         let wish = Wish {
             task,
             key,
@@ -235,8 +235,8 @@ impl<T: Handler> Recurring<T> {
 }
 
 /// The same for one schedule on every node and at every start.
-fn offset(task: &NewTask, key: &str, spread: Duration) -> Duration {
-    Duration::from_millis(number(0, &[&task.name, key]) % millis(spread).max(1))
+fn offset(name: &str, key: &str, spread: Duration) -> Duration {
+    Duration::from_millis(number(0, &[name, key]) % millis(spread).max(1))
 }
 
 /// A schedule as it was asked for.
@@ -272,9 +272,9 @@ impl Wish {
             start: Start::Next,
             until: None,
             max_runs: None,
-            offset: Duration::ZERO,
-            missed: Missed::default(),
-            overlap: Overlap::default(),
+            offset: offset(name, name, options.spread),
+            missed: options.missed,
+            overlap: options.overlap,
             revive: false,
             declared: Some(Declaration::default()),
         }
@@ -287,7 +287,8 @@ impl Wish {
 
     /// What it says, to be compared with other declarations.
     pub(crate) fn said(&self) -> String {
-        said(&self.schedule.to_wire(), &Template::of(&self.task, &self.key))
+        let ways = (self.missed, self.overlap, millis(self.offset));
+        said(&self.schedule.to_wire(), &Template::of(&self.task, &self.key), ways)
     }
 
     pub(crate) fn identity(&self) -> (String, String) {

@@ -22,6 +22,7 @@ use crate::{
 pub(crate) mod ambient;
 mod attempt;
 mod boot;
+mod broken;
 mod builder;
 mod calls;
 mod claimer;
@@ -48,14 +49,8 @@ mod ticker;
 mod url;
 mod watch;
 
-pub use self::{
-    builder::{Builder, QueueBuilder},
-    calls::LoopHealth,
-    desk::RunningTask,
-    health::{Health, Stall},
-    schedules::{ScheduleInfo, Schedules},
-};
 use self::{
+    broken::SetAside,
     calls::{Call, Calls},
     desk::Desk,
     gate::Gate,
@@ -64,6 +59,13 @@ use self::{
     pulse::Pulse,
     settings::Settings,
     settler::Settler,
+};
+pub use self::{
+    builder::{Builder, QueueBuilder},
+    calls::LoopHealth,
+    desk::RunningTask,
+    health::{Health, Stall},
+    schedules::{ScheduleFilter, ScheduleInfo, Schedules},
 };
 
 /// A running evertask: it runs tasks, dispatches them and answers questions about them.
@@ -127,6 +129,7 @@ pub(crate) struct Shared {
     calls: Calls,
     pulse: Pulse,
     probe: Probe,
+    set_aside: SetAside,
     claim_next: AtomicU64,
     /// It runs tasks; a client does not.
     runs: bool,
@@ -168,6 +171,7 @@ impl Shared {
             calls: Calls::new(),
             pulse: Pulse::new(),
             probe: Probe::default(),
+            set_aside: SetAside::default(),
             claim_next: AtomicU64::new(1),
             settings,
             runs,

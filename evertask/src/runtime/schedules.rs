@@ -1,12 +1,13 @@
 //! Schedules, for people and programs that look after them.
 
 use std::{
+    mem::discriminant,
     ops::Range,
     time::{Duration, SystemTime},
 };
 
 use crate::{
-    bounds::BACKFILL_MAX,
+    bounds::{BACKFILL_MAX, PAGE_MAX},
     error::ScheduleFault,
     runtime::{Runtime, Shared, declarations},
     schedule::Schedule,
@@ -129,6 +130,24 @@ fn readable(record: &Record, name: &str, key: &str) -> Result<Schedule, Schedule
     })
 }
 
+/// Which schedules: those to which all that is said applies.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ScheduleFilter {
+    /// Its key begins so.
+    pub key_prefix: Option<String>,
+    /// It is in this state; one that is broken is, whatever the reason.
+    pub state: Option<ScheduleState>,
+}
+
+impl ScheduleFilter {
+    fn matches(&self, info: &ScheduleInfo) -> bool {
+        let is = |state: &ScheduleState| discriminant(state) == discriminant(&info.state);
+        self.key_prefix.as_ref().is_none_or(|prefix| info.key.starts_with(prefix))
+            && self.state.as_ref().is_none_or(is)
+    }
+}
+
 /// The schedules of a storage, by the name of their handler and their key.
 #[derive(Debug, Clone, Copy)]
 pub struct Schedules<'r>(&'r Shared);
@@ -157,6 +176,30 @@ impl Schedules<'_> {
     /// The storage could not be read.
     pub async fn list(&self, page: SchedulePage) -> Result<Vec<ScheduleInfo>, StorageError> {
         Ok(self.0.storage.schedules(page).await?.iter().map(ScheduleInfo::of).collect())
+    }
+
+    /// Schedules as [`list`](Self::list) gives them, but only those that match. All others of the page's handler, or of all, are
+    /// read and left out: where there are many, that takes its time.
+    ///
+    /// # Errors
+    /// The storage could not be read.
+    pub async fn find(
+        &self,
+        filter: ScheduleFilter,
+        mut page: SchedulePage,
+    ) -> Result<Vec<ScheduleInfo>, StorageError> {
+        let (limit, mut found) = (page.limit, Vec::new());
+        page.limit = PAGE_MAX;
+        loop {
+            let stored = self.0.storage.schedules(page.clone()).await?;
+            let last = stored.last().map(|it| (it.row.name.to_string(), it.row.key.to_string()));
+            let infos = stored.iter().map(ScheduleInfo::of);
+            found.extend(infos.filter(|info| filter.matches(info)).take(limit - found.len()));
+            if stored.len() < PAGE_MAX || found.len() == limit {
+                return Ok(found);
+            }
+            page.after = last;
+        }
     }
 
     /// Makes no tasks from now on, until it is resumed.
@@ -321,7 +364,7 @@ impl Schedules<'_> {
 
     /// Schedules that attributes declared, and that no program which lives declares any more: they go on if their handlers are
     /// still there. It takes some minutes after the last such program has ended until they are known, and it is told then
-    /// ([`ScheduleUndeclared`](crate::EventKind::ScheduleUndeclared)).
+    /// ([`ScheduleUndeclared`](crate::EventKind::ScheduleUndeclared)). If that one was killed, it may take a day.
     ///
     /// # Errors
     /// The storage could not be read.

@@ -229,6 +229,7 @@ fn tell(shared: &Shared, turn: &Turn) {
         Ok(Record { state: ScheduleState::Broken(why), .. }) | Err(why) => why,
         Ok(record) => return shared.tell_end(&record, name, key),
     };
+    shared.set_aside.add(&turn.row.name, &turn.row.key);
     tracing::error!(
         name,
         key,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{FORMAT, Missed, Overlap, SCHEDULE_TAG};
 use crate::{
     body::Body,
-    declared::Declaration,
+    declared::{Declaration, said},
     schedule::{Schedule, ScheduleError},
     storage::{Due, NewTask, ScheduleRow},
     task::TaskId,
@@ -205,6 +205,11 @@ impl Record {
 
     pub(crate) fn offset(&self) -> Duration {
         Duration::from_millis(self.offset)
+    }
+
+    /// What it says, to be compared with what attributes declare.
+    pub(crate) fn said(&self) -> String {
+        said(&self.rule, &self.task, (self.missed, self.overlap, self.offset))
     }
 
     /// The instant whose ticks come up now: what comes later by an offset is seen as if the clock were that much earlier.
