@@ -61,7 +61,7 @@ pub(crate) fn overlap(text: &str) -> Result<Overlap, String> {
         return Ok(*overlap);
     }
     let names: Vec<&str> = OVERLAPS.iter().map(|(name, _)| *name).collect();
-    let meant = closest(text, &names).map(|meant| format!("; did you mean `{meant}`?"));
+    let meant = closest(text, &names).map(|meant| format!(" (did you mean `{meant}`?)"));
     let meant = meant.unwrap_or_default();
     Err(format!("`{text}` is not known{meant}; write one of `{}`", names.join("`, `")))
 }

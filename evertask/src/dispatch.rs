@@ -178,7 +178,8 @@ impl<T: Handler> Dispatch<T> {
     ///
     /// If a pending task has the key, that one takes this payload, due time and options, starts its tries anew and keeps its
     /// id ([`Replaced`](crate::Dispatched::Replaced)). If a running task has it, that one is kept and nothing is stored
-    /// ([`Existing`](crate::Dispatched::Existing)). An ended task holds no key.
+    /// ([`Existing`](crate::Dispatched::Existing)). An ended task holds no key. Keys of schedules are others: a task under the key
+    /// of a series is stored beside it, and neither changes the other.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.options.key = Some(key.into());
         self

@@ -97,7 +97,7 @@ impl<T: Handler> Recurring<T> {
     }
 
     /// Its name among the schedules of the handler, at most 200 characters. It is needed: without it, each start of a program
-    /// would store one more.
+    /// would store one more. A single task under the same key is another thing, and stays beside it.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.dispatch = self.dispatch.key(key);
         self

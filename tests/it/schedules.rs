@@ -12,7 +12,7 @@ use evertask::{
     },
 };
 
-use crate::{log::Log, ticks::storage_now, until};
+use crate::{log::Log, ticks::storage_now};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
