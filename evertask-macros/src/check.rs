@@ -9,6 +9,7 @@ use crate::{
     model::{Handler, Param, find},
     options::Options,
     parse::ItemFn,
+    ways::{Missed, Overlap},
 };
 
 /// What the fn itself must be.
@@ -132,7 +133,7 @@ pub(crate) fn together(handler: &mut Handler, errors: &mut Errors) {
 
 /// What says when the handler runs by itself.
 fn schedule(handler: &Handler, errors: &mut Errors) {
-    let Options { cron, every, tz, .. } = &handler.options;
+    let Options { cron, every, tz, missed, overlap, spread, .. } = &handler.options;
     if let (Some(cron), Some(every)) = (&cron.key, &every.key) {
         errors.at(every, "`cron` and `every` both say when it runs; keep one of them");
         errors.at(cron, "the other stands here");
@@ -150,7 +151,24 @@ fn schedule(handler: &Handler, errors: &mut Errors) {
         }
         _ => {}
     }
-    let Some(key) = cron.key.as_ref().or(every.key.as_ref()) else { return };
+    let Some(key) = cron.key.as_ref().or(every.key.as_ref()) else {
+        for key in [&missed.key, &overlap.key, &spread.key].into_iter().flatten() {
+            errors.at(
+                key,
+                format!("`{key}` is about ticks; say when there are any: `cron = \"0 3 * * *\"` or `every = \"5m\"`"),
+            );
+        }
+        return;
+    };
+    if let (Some(at), Some(Missed::All(_))) = (&missed.key, missed.value)
+        && let (None, _) | (_, Some(Overlap::Skip | Overlap::CancelPrevious)) =
+            (&overlap.key, overlap.value)
+    {
+        errors.at(
+            at,
+            "`all` needs `overlap = \"allow\"` or `overlap = \"queue_one\"`; otherwise all but one of those that were missed would be left out again",
+        );
+    }
     for argument in handler.arguments().filter(|argument| !argument.may_be_missing()) {
         errors.at(
             &argument.ident,

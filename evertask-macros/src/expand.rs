@@ -19,6 +19,7 @@ use crate::{
     options::Options,
     parse::{self, ItemFn},
     value::Timeout,
+    ways::{Missed, Overlap},
 };
 
 /// The attribute on a fn, from tokens to tokens.
@@ -320,6 +321,7 @@ fn call(handler: &Handler, p: &Path) -> TokenStream {
 fn options(handler: &Handler, p: &Path) -> TokenStream {
     let Options { aliases, version, queue, timeout, retries, backoff, jitter, priority, .. } =
         &handler.options;
+    let Options { missed, overlap, spread, .. } = &handler.options;
     let new = new_options(&handler.name(), p);
     let aliases = aliases.value.as_ref().map(|aliases| quote!(.aliases(&[#(#aliases),*])));
     let version = version.value.map(|version| quote!(.version(#version)));
@@ -342,7 +344,26 @@ fn options(handler: &Handler, p: &Path) -> TokenStream {
         let stored = schedule.to_wire();
         quote!(.schedule(#stored))
     });
-    quote!(#new #aliases #version #queue #timeout #retries #backoff #priority #schedule)
+    let missed = missed.value.map(|missed| match missed {
+        Missed::Skip => quote!(.missed(#p::Missed::Skip)),
+        Missed::Once => quote!(.missed(#p::Missed::Once)),
+        Missed::All(window) => {
+            let window = duration(window, p);
+            quote!(.missed(#p::Missed::All(#window)))
+        }
+    });
+    let overlap = overlap.value.map(|overlap| match overlap {
+        Overlap::Skip => quote!(.overlap(#p::Overlap::Skip)),
+        Overlap::Allow => quote!(.overlap(#p::Overlap::Allow)),
+        Overlap::CancelPrevious => quote!(.overlap(#p::Overlap::CancelPrevious)),
+        Overlap::QueueOne => quote!(.overlap(#p::Overlap::QueueOne)),
+    });
+    let spread = spread.value.map(|over| {
+        let over = duration(over, p);
+        quote!(.spread(#over))
+    });
+    let ticks = quote!(#schedule #missed #overlap #spread);
+    quote!(#new #aliases #version #queue #timeout #retries #backoff #priority #ticks)
 }
 
 /// The options of a handler of which nothing is known but its name and where its attribute stands.

@@ -19,6 +19,7 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 mod value;
+mod ways;
 
 use proc_macro::TokenStream;
 

@@ -1,5 +1,7 @@
 //! The options of the attribute: which there are, how each is read, and what is said about a key that is none.
 
+use std::time::Duration;
+
 use evertask_schedule::Schedule;
 use proc_macro2::TokenStream;
 use syn::{
@@ -13,6 +15,7 @@ use crate::{
     errors::Errors,
     suggest::closest,
     value::{self, Timeout},
+    ways::{Missed, Overlap},
 };
 
 /// One option: where its key stands, if it was given, and its value, if that could be read.
@@ -84,6 +87,9 @@ options! {
     cron "cron": Schedule = value::cron, "cron = \"0 3 * * *\"";
     every "every": Schedule = value::every, "every = \"5m\"";
     tz "tz": String = value::zone, "tz = \"Europe/Rome\"";
+    missed "missed": Missed = value::missed, "missed = \"once\"";
+    overlap "overlap": Overlap = value::overlap, "overlap = \"allow\"";
+    spread "spread": Duration = value::spread, "spread = \"10m\"";
     on_started "on_started": Path = value::function, "on_started = note_start";
     on_completed "on_completed": Path = value::function, "on_completed = note_output";
     on_retry "on_retry": Path = value::function, "on_retry = note_failure";
@@ -119,6 +125,10 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("on_cancel", "write `on_cancelled`"),
     ("schedule", "write `cron = \"0 3 * * *\"` or `every = \"5m\"`"),
     ("interval", "write `every = \"5m\"`"),
+    ("misfire", "write `missed = \"once\"`"),
+    ("catch_up", "write `missed = \"once\"`, or `missed = \"all(3h)\"` with `overlap = \"allow\"`"),
+    ("catchup", "write `missed = \"once\"`, or `missed = \"all(3h)\"` with `overlap = \"allow\"`"),
+    ("allow_overlap", "write `overlap = \"allow\"`"),
     ("timezone", "write `tz = \"Europe/Rome\"`"),
     ("time_zone", "write `tz = \"Europe/Rome\"`"),
     ("zone", "write `tz = \"Europe/Rome\"`"),

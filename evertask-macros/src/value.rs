@@ -6,7 +6,10 @@ use evertask_schedule::{Schedule, ScheduleError, parse_duration};
 use quote::ToTokens;
 use syn::{Error, Expr, ExprArray, ExprPath, ExprUnary, Lit, LitStr, Path, Result, UnOp};
 
-use crate::backoff::{self, Backoff};
+use crate::{
+    backoff::{self, Backoff},
+    ways::{self, Missed, Overlap},
+};
 
 /// The longest name of a handler or a queue, in characters. The library's `NAME_MAX`.
 const NAME_MAX: usize = 200;
@@ -103,6 +106,24 @@ pub(crate) fn zone(value: &Expr) -> Result<String> {
     let any = |zone: &str| evertask_schedule::cron("@daily").and_then(|rule| rule.tz(zone));
     said(&text, |zone| any(zone).map_err(|error| error.problem().to_owned()))?;
     Ok(text.value())
+}
+
+/// What becomes of missed ticks.
+pub(crate) fn missed(value: &Expr) -> Result<Missed> {
+    let text = text(value, "what becomes of missed ticks, in quotes, such as `\"once\"`")?;
+    said(&text, ways::missed)
+}
+
+/// What becomes of ticks that overlap.
+pub(crate) fn overlap(value: &Expr) -> Result<Overlap> {
+    let text = text(value, "what becomes of ticks that overlap, in quotes, such as `\"allow\"`")?;
+    said(&text, ways::overlap)
+}
+
+/// Over how long ticks are spread.
+pub(crate) fn spread(value: &Expr) -> Result<Duration> {
+    let text = text(value, "a duration in quotes, such as `\"10m\"`")?;
+    said(&text, ways::spread)
 }
 
 /// Which field is wrong, and carets under it. The compiler has none for the inside of a text.

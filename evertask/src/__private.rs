@@ -27,6 +27,7 @@ pub use crate::{
     policy::{Backoff, Setting},
     registry::{HANDLERS, Registration},
     signature::{Argument, NoResult, Probe, Returned},
+    tick::{Missed, Overlap},
 };
 
 /// What was extracted; its error becomes the attempt's failure.

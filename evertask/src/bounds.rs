@@ -29,6 +29,9 @@ pub const ATTEMPTS_KEPT: usize = 20;
 /// The longest delay that is stored as such, 100 years: so far ahead that no sum of instants overflows.
 pub const DELAY_MAX: std::time::Duration = std::time::Duration::from_secs(100 * 366 * 86_400);
 
+/// The longest time over which ticks of schedules are spread: 31 days.
+pub const SPREAD_MAX: std::time::Duration = std::time::Duration::from_secs(31 * 86_400);
+
 /// Why a name, key or tag cannot be stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

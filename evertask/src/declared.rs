@@ -13,13 +13,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     storage::NodeId,
-    tick::{Record, Template, instant, micros},
+    tick::{Missed, Overlap, Record, Template, instant, micros, millis},
 };
 
 /// How often a program says what it declares; it then answers, too.
 pub(crate) const LOOK: Duration = Duration::from_secs(120);
 /// How long a question stands until it is taken for unanswered: more than two looks of whoever would answer it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
+/// How long who does not know a handler is content with an answer about its schedule. Who gave it takes it back when it leaves,
+/// so it matters only for those that are killed.
+const ANSWERED: Duration = Duration::from_secs(86_400);
 /// How many replaced declarations are remembered.
 const REMEMBERED: usize = 20;
 
@@ -31,9 +34,26 @@ pub(crate) struct Declaration {
     replaced: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     question: Option<Question>,
+    /// Who stood by what is stored when that was asked last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    answered: Option<Answer>,
     /// Nobody who lives declares it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) nowhere: bool,
+}
+
+/// Somebody stood by what is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Answer {
+    node: NodeId,
+    at: u64,
+}
+
+impl Answer {
+    /// Whether it is worth not asking again.
+    fn stands_at(self, now: SystemTime) -> bool {
+        now.duration_since(instant(self.at)).unwrap_or_default() < ANSWERED
+    }
 }
 
 /// Whether anybody stands by what is stored.
@@ -61,9 +81,27 @@ pub(crate) enum Step {
 }
 
 /// What a declaration says: all that an attribute decides of a schedule.
-pub(crate) fn said(rule: &str, task: &Template) -> String {
+///
+/// It is stored, and read by other releases. So what is as it is by default is not said, as it was not when there was no other way.
+pub(crate) fn said(rule: &str, task: &Template, ways: (Missed, Overlap, u64)) -> String {
     let Template { version, queue, priority, .. } = task;
-    format!("{rule} / version {version}, queue {queue:?}, priority {priority}")
+    let mut said = format!("{rule} / version {version}, queue {queue:?}, priority {priority}");
+    let (missed, overlap, offset) = ways;
+    match missed {
+        Missed::Skip => {}
+        Missed::Once => said += ", missed once",
+        Missed::All(window) => said += &format!(", missed all within {} ms", millis(window)),
+    }
+    said += match overlap {
+        Overlap::Skip => "",
+        Overlap::Allow => ", overlap allowed",
+        Overlap::CancelPrevious => ", overlap cancels",
+        Overlap::QueueOne => ", overlap queues",
+    };
+    if offset > 0 {
+        said += &format!(", {offset} ms later");
+    }
+    said
 }
 
 /// Compares what is stored with what this program declares, if it does. `node` is who asks, if it comes to that.
@@ -72,12 +110,14 @@ pub(crate) fn compare(stored: &Record, mine: Option<&str>, node: NodeId, now: Sy
         // Stored by hand under this key before. What the attribute says counts.
         return mine.map_or(Step::Leave, |_| Step::Replace(Declaration::default()));
     };
-    let current = said(&stored.rule, &stored.task);
-    let Declaration { replaced, question, nowhere } = declaration;
+    let current = stored.said();
+    let Declaration { replaced, question, nowhere, answered } = declaration;
     if mine == Some(&current) {
         let clean = question.is_none() && !nowhere;
-        let answered = || Declaration { question: None, nowhere: false, ..declaration.clone() };
-        return if clean { Step::Leave } else { Step::Note(answered()) };
+        let answered = Some(Answer { node, at: micros(now) });
+        let answer =
+            || Declaration { question: None, nowhere: false, answered, ..declaration.clone() };
+        return if clean { Step::Leave } else { Step::Note(answer()) };
     }
     let stands = |question: &Question| now.duration_since(instant(question.at)).unwrap_or_default();
     let unanswered = question.as_ref().filter(|it| it.node == node && stands(it) >= PATIENCE);
@@ -97,6 +137,8 @@ pub(crate) fn compare(stored: &Record, mine: Option<&str>, node: NodeId, now: Sy
         }
         // One at a time. Who wants to know more than that, or asked and is gone, makes room.
         (Some(mine), Some(Question { instead: None, .. }) | None) => ask(Some(mine)),
+        // Somebody stood by it not long ago.
+        (None, None) if answered.is_some_and(|it| it.stands_at(now)) => Step::Leave,
         (None, None) => ask(None),
         (mine, Some(question)) if stands(question) >= 2 * PATIENCE => ask(mine),
         _ => Step::Leave,
@@ -104,6 +146,12 @@ pub(crate) fn compare(stored: &Record, mine: Option<&str>, node: NodeId, now: Sy
 }
 
 impl Declaration {
+    /// The same without the answer of this node, if it gave the last one.
+    pub(crate) fn without(&self, node: NodeId) -> Option<Self> {
+        self.answered.filter(|answer| answer.node == node)?;
+        Some(Self { answered: None, ..self.clone() })
+    }
+
     /// What is remembered when `new` takes the place of `old`.
     fn replacing(&self, old: String, new: &str) -> Self {
         let mut replaced = self.replaced.clone();
@@ -151,7 +199,7 @@ mod tests {
 
         fn look_as(&mut self, node: NodeId, rule: &str) -> &'static str {
             let mine = record(rule);
-            let said = (rule != NOWHERE).then(|| said(&mine.rule, &mine.task));
+            let said = (rule != NOWHERE).then(|| mine.said());
             let was = self.stored.declared.clone();
             match compare(&self.stored, said.as_deref(), node, self.now) {
                 Step::Leave => "leaves it",
@@ -173,6 +221,13 @@ mod tests {
                     "tells that it is nowhere"
                 }
             }
+        }
+
+        /// The program that declares this shuts down.
+        fn leave(&mut self, rule: &str) {
+            let node = NodeId::from_u128(rule.bytes().map(u128::from).sum());
+            let declared = self.stored.declared.as_ref().unwrap();
+            self.stored.declared = Some(declared.without(node).expect("it had answered"));
         }
 
         fn wait(&mut self, time: Duration) {
@@ -248,6 +303,12 @@ mod tests {
         let mut scene = Scene::declared_by("a");
         assert_eq!(scene.look(NOWHERE), "asks");
         assert_eq!(scene.look("a"), "answers");
+        // That is good for a day, so that those who do not know it do not ask for ever.
+        assert_eq!(scene.look(NOWHERE), "leaves it");
+        scene.wait(ANSWERED);
+        assert_eq!(scene.look(NOWHERE), "asks");
+        assert_eq!(scene.look("a"), "answers");
+        scene.leave("a");
         assert_eq!(scene.look(NOWHERE), "asks");
         scene.wait(PATIENCE);
         assert_eq!(scene.look(NOWHERE), "tells that it is nowhere");

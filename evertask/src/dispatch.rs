@@ -129,7 +129,7 @@ macro_rules! common_options {
             self
         }
 
-        /// So much time for each attempt.
+        /// So much time for each attempt, and not none.
         pub fn timeout(mut self, timeout: Duration) -> Self {
             self.options.timeout = Some(timeout);
             self
@@ -178,7 +178,8 @@ impl<T: Handler> Dispatch<T> {
     ///
     /// If a pending task has the key, that one takes this payload, due time and options, starts its tries anew and keeps its
     /// id ([`Replaced`](crate::Dispatched::Replaced)). If a running task has it, that one is kept and nothing is stored
-    /// ([`Existing`](crate::Dispatched::Existing)). An ended task holds no key.
+    /// ([`Existing`](crate::Dispatched::Existing)). An ended task holds no key. Keys of schedules are others: a task under the key
+    /// of a series is stored beside it, and neither changes the other.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.options.key = Some(key.into());
         self
@@ -319,6 +320,9 @@ impl Options {
             let type_name = std::any::type_name::<T>();
             DispatchError::UnknownHandler { name: options.name.to_owned(), type_name }
         })?;
+        if self.timeout == Some(Duration::ZERO) {
+            return Err(DispatchError::ZeroTimeout { name: options.name.to_owned() });
+        }
         if let Some(queue) = &self.queue {
             check_text("queue name", queue, NAME_MAX)?;
         }

@@ -113,6 +113,14 @@ pub enum DispatchError {
         /// The bound.
         max: usize,
     },
+    /// A timeout that leaves an attempt no time at all.
+    #[error(
+        "the task of `{name}` was given a timeout of zero, which would end every attempt before it began; leave it out, or say how long"
+    )]
+    ZeroTimeout {
+        /// The handler.
+        name: String,
+    },
     /// The payload is too large.
     #[error(
         "the payload of `{name}` has {len} bytes, at most {max} fit; store what is large elsewhere and pass its address, or raise `.payload_max(..)` on the builder"

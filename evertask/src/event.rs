@@ -77,7 +77,7 @@ pub enum EventKind {
     LeaseLost,
     /// Its handler has kept its [`Tx`](crate::Tx) open for more than 5 s.
     LongTransaction,
-    /// A schedule left ticks out, since the task before was not done; `error` says how many.
+    /// A schedule left ticks out; `error` says how many, and why.
     TicksSkipped,
     /// A schedule came to its end.
     ScheduleEnded,

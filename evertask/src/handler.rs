@@ -14,6 +14,7 @@ use crate::{
     policy::{Backoff, Setting},
     storage::BoxFuture,
     task::AttemptEnd,
+    tick::{Missed, Overlap},
     verdict::Outcome,
 };
 
@@ -71,6 +72,12 @@ pub struct HandlerOptions {
     /// When it runs by itself: a schedule in its [stored form](crate::schedule::Schedule::to_wire), whose ticks read an empty
     /// payload, `{}`.
     pub schedule: Option<&'static str>,
+    /// What becomes of its ticks while no node lives.
+    pub missed: Missed,
+    /// What becomes of a tick while the task of the one before is not done.
+    pub overlap: Overlap,
+    /// Over how long the ticks of such schedules are [spread](crate::Recurring::spread).
+    pub spread: Duration,
     /// Where it stands in the source.
     pub location: Location,
 }
@@ -89,6 +96,9 @@ impl HandlerOptions {
             backoff: None,
             priority: 0,
             schedule: None,
+            missed: Missed::Skip,
+            overlap: Overlap::Skip,
+            spread: Duration::ZERO,
             location,
         }
     }
@@ -146,6 +156,27 @@ impl HandlerOptions {
     #[must_use]
     pub const fn schedule(mut self, stored: &'static str) -> Self {
         self.schedule = Some(stored);
+        self
+    }
+
+    /// What becomes of its ticks while no node lives.
+    #[must_use]
+    pub const fn missed(mut self, missed: Missed) -> Self {
+        self.missed = missed;
+        self
+    }
+
+    /// What becomes of a tick while the task of the one before is not done.
+    #[must_use]
+    pub const fn overlap(mut self, overlap: Overlap) -> Self {
+        self.overlap = overlap;
+        self
+    }
+
+    /// Over how long the ticks of such schedules are spread.
+    #[must_use]
+    pub const fn spread(mut self, over: Duration) -> Self {
+        self.spread = over;
         self
     }
 }

@@ -143,8 +143,8 @@ pub use self::{
     policy::{Backoff, Keep, Retention, Setting},
     recurring::Recurring,
     runtime::{
-        Builder, Health, LoopHealth, QueueBuilder, RunningTask, Runtime, ScheduleInfo, Schedules,
-        Stall,
+        Builder, Health, LoopHealth, QueueBuilder, RunningTask, Runtime, ScheduleFilter,
+        ScheduleInfo, Schedules, Stall,
     },
     storage::{Cancel, Dispatched, Page, StorageError, StorageErrorKind, TaskFilter},
     task::{AttemptEnd, AttemptInfo, BadTaskId, TaskId, TaskInfo, TaskState},

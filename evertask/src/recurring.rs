@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     body::Body,
-    bounds::TAGS_MAX,
+    bounds::{DELAY_MAX, SPREAD_MAX, TAGS_MAX},
     declared::{Declaration, said},
     dispatch::Dispatch,
     error::DispatchError,
@@ -97,7 +97,7 @@ impl<T: Handler> Recurring<T> {
     }
 
     /// Its name among the schedules of the handler, at most 200 characters. It is needed: without it, each start of a program
-    /// would store one more.
+    /// would store one more. A single task under the same key is another thing, and stays beside it.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.dispatch = self.dispatch.key(key);
         self
@@ -109,38 +109,45 @@ impl<T: Handler> Recurring<T> {
         self
     }
 
-    /// A first run at once, which is not one of the schedule's own instants, and then as the schedule says.
+    /// A first run at once, which is not one of the schedule's own instants, and then as the schedule says. Its task is stored
+    /// together with the schedule; a [`spread`](Self::spread) does not put it off.
     pub fn start_now(mut self) -> Self {
         self.start = Start::Now;
         self
     }
 
-    /// Not before this long from now, by the storage's clock; the same as [`after`](Dispatch::after) before it.
+    /// Not before this long from now, by the storage's clock, at most 100 years; the same as [`after`](Dispatch::after) before
+    /// it. It counts from when the schedule is stored first, and until its first tick has come up.
     pub fn start_after(mut self, delay: Duration) -> Self {
         self.start = Start::After(delay);
         self
     }
 
-    /// Not before this instant; the same as [`at`](Dispatch::at) before it.
+    /// Not before this instant; the same as [`at`](Dispatch::at) before it. Said again with another instant, that one counts as
+    /// long as the first tick has not come up.
+    ///
+    /// Where a rule counts days, weeks or months and says [from where](crate::schedule::Schedule::anchored) by itself, it counts
+    /// from here: `every(2).weeks().on(Fri)` has the week of its start in it. A fixed interval keeps its phase.
     pub fn start_at(mut self, at: impl Into<SystemTime>) -> Self {
         self.start = Start::At(at.into());
         self
     }
 
-    /// Only ticks before this instant.
+    /// Only ticks before this instant, which lies ahead.
     pub fn until(mut self, end: impl Into<SystemTime>) -> Self {
         self.until = Some(end.into());
         self
     }
 
-    /// At most so many tasks. Ticks that make none do not count.
+    /// At most so many tasks. Ticks that make none do not count. A task that is made counts whatever becomes of it, also if it
+    /// expires or is cancelled before it begins: the count is stored in the commit that stores the task, and never goes back.
     pub fn max_runs(mut self, runs: u64) -> Self {
         self.max_runs = Some(runs);
         self
     }
 
     /// Later than the schedule says by a fixed time of less than this, another one for each schedule: so that a thousand of them
-    /// do not come up in one moment. [`scheduled_for`](crate::Context::scheduled_for) stays the schedule's instant.
+    /// do not come up in one moment. At most [`SPREAD_MAX`](crate::bounds::SPREAD_MAX). [`scheduled_for`](crate::Context::scheduled_for) stays the schedule's instant.
     pub fn spread(mut self, over: Duration) -> Self {
         self.spread = over;
         self
@@ -194,7 +201,22 @@ impl<T: Handler> Recurring<T> {
             (Start::Next, Due::At(at)) => Start::At(at),
             (start, _) => start,
         };
-        let offset = offset(&task, &key, spread);
+        let refused = |why: &str| {
+            let (name, key) = (task.name.to_string(), key.clone());
+            Err(DispatchError::BadSchedule { name, key, why: why.to_owned() })
+        };
+        if matches!(start, Start::After(delay) if delay > DELAY_MAX) {
+            return refused("it would start after more than 100 years");
+        }
+        if spread > SPREAD_MAX {
+            return refused("it would be spread over more than 31 days");
+        }
+        if let (Missed::All(_), Overlap::Skip | Overlap::CancelPrevious) = (missed, overlap) {
+            return refused(
+                "`Missed::All` needs `.overlap(Overlap::Allow)` or `.overlap(Overlap::QueueOne)`; otherwise all but one of those that were missed would be left out again",
+            );
+        }
+        let offset = offset(&task.name, &key, spread);
         let wish = Wish {
             task,
             key,
@@ -213,8 +235,8 @@ impl<T: Handler> Recurring<T> {
 }
 
 /// The same for one schedule on every node and at every start.
-fn offset(task: &NewTask, key: &str, spread: Duration) -> Duration {
-    Duration::from_millis(number(0, &[&task.name, key]) % millis(spread).max(1))
+fn offset(name: &str, key: &str, spread: Duration) -> Duration {
+    Duration::from_millis(number(0, &[name, key]) % millis(spread).max(1))
 }
 
 /// A schedule as it was asked for.
@@ -250,9 +272,9 @@ impl Wish {
             start: Start::Next,
             until: None,
             max_runs: None,
-            offset: Duration::ZERO,
-            missed: Missed::default(),
-            overlap: Overlap::default(),
+            offset: offset(name, name, options.spread),
+            missed: options.missed,
+            overlap: options.overlap,
             revive: false,
             declared: Some(Declaration::default()),
         }
@@ -265,21 +287,21 @@ impl Wish {
 
     /// What it says, to be compared with other declarations.
     pub(crate) fn said(&self) -> String {
-        said(&self.schedule.to_wire(), &Template::of(&self.task, &self.key))
+        let ways = (self.missed, self.overlap, millis(self.offset));
+        said(&self.schedule.to_wire(), &Template::of(&self.task, &self.key), ways)
     }
 
     pub(crate) fn identity(&self) -> (String, String) {
         (self.task.name.to_string(), self.key.clone())
     }
 
-    /// What is to be stored, beside what is; `None` if that is it already.
+    /// What is to be stored, beside what is, with the task of a run at once; `None` if that is it already.
     pub(crate) fn row(
         &self,
         was: Option<&StoredSchedule>,
         now: SystemTime,
-    ) -> Result<Option<ScheduleRow>, DispatchError> {
-        let Self { task, key, schedule, start, until, max_runs, offset, missed, overlap, .. } =
-            self;
+    ) -> Result<Option<(ScheduleRow, Vec<NewTask>)>, DispatchError> {
+        let Self { task, key, until, max_runs, offset, missed, overlap, .. } = self;
         if was.is_some_and(|was| was.row.format > FORMAT) {
             let why = "the one that is stored was written by a newer program; use that one";
             return Err(self.refused(why));
@@ -292,13 +314,16 @@ impl Wish {
         }
         let unknown = old.as_ref().map(|old| old.unknown.clone()).unwrap_or_default();
         let old = old.filter(|old| !(self.revive && old.is_over()));
-        // A series that has come to its end may be said again at each start of the program.
-        let begins = was.is_none() || (self.revive && old.is_none());
-        if begins && until.is_some_and(|until| until <= now) {
+        let until = until.map(micros);
+        // A series that has come to its end may be said again, as it was, at each start of the program.
+        let as_before = old.as_ref().is_some_and(|old| old.until == until);
+        if !as_before && until.is_some_and(|until| until <= micros(now)) {
             return Err(DispatchError::NeverRuns { why: "`until` has passed" });
         }
+        let schedule = self.counted_from_its_start(old.as_ref(), now);
         let rule = schedule.to_wire();
         let same = old.as_ref().filter(|old| old.rule == rule);
+        let holds = matches!(overlap, Overlap::QueueOne | Overlap::CancelPrevious);
         let mut record = Record {
             state: match &old {
                 Some(Record { state: ScheduleState::Paused, .. }) => ScheduleState::Paused,
@@ -307,35 +332,67 @@ impl Wish {
             },
             missed: *missed,
             overlap: *overlap,
-            until: until.map(micros),
+            until,
             max_runs: *max_runs,
             offset: millis(*offset),
             runs: old.as_ref().map_or(0, |old| old.runs),
+            skipped: old.as_ref().map_or(0, |old| old.skipped),
+            start: self.not_before(old.as_ref(), now),
             tick: None,
-            held: same.and_then(|old| old.held).filter(|_| *overlap == Overlap::QueueOne),
+            held: same.and_then(|old| old.held).filter(|_| holds),
             declared: self.declared.clone(),
             task: Template::of(task, key),
             rule: rule.clone(),
             unknown,
         };
-        let first = match (*start, &old) {
-            // A start is said of a series that begins, not of one that goes on.
-            (Start::Now, None) => Some(now),
-            (Start::After(delay), None) => first_from(schedule, now + delay),
-            (Start::At(at), None) => first_from(schedule, at.max(now)),
-            _ => schedule.next(now),
+        let begins = was.is_none() || (self.revive && old.is_none());
+        let at_once = begins && matches!(self.start, Start::Now);
+        let tasks = match at_once {
+            true => vec![record.run_now(&task.name, now)],
+            false => Vec::new(),
         };
-        let kept = same.and_then(|old| old.tick).map(instant);
-        record.goes_on_at(kept.or(first));
-        if record.tick.is_none() && begins {
+        record.runs += tasks.len() as u64;
+        // What has passed and not come up, as it comes later by an offset, is still to come. Not what came up by an old one.
+        let offset = old.as_ref().map_or(Duration::ZERO, |old| old.offset().min(*offset));
+        let after = now.checked_sub(offset).unwrap_or(now);
+        let kept = same.and_then(|old| kept(old, &record, now));
+        record.goes_on_at(kept.or_else(|| record.first_after(&schedule, after)));
+        if record.tick.is_none() && begins && !at_once {
             return Err(DispatchError::NeverRuns { why: "it has no instant before its end" });
         }
         if old.as_ref() == Some(&record) {
             return Ok(None);
         }
         let empty = ScheduleRow::new(task.name.clone(), key.as_str(), task.payload.clone());
-        let row = was.map_or(empty, |was| was.row.clone());
-        record.write(&row).map(Some).map_err(|why| self.refused(&why))
+        let mut row = was.map_or(empty, |was| was.row.clone());
+        row.last = tasks.last().map(|task| task.id).or(row.last);
+        let row = record.write(&row).map_err(|why| self.refused(&why))?;
+        Ok(Some((row, tasks)))
+    }
+
+    /// The start that is stored. One that was said as a delay counts from when that was first.
+    fn not_before(&self, old: Option<&Record>, now: SystemTime) -> Option<u64> {
+        match self.start {
+            Start::At(at) => Some(micros(at)),
+            Start::After(delay) => match old {
+                Some(old) if old.start.is_some() || old.has_begun() => old.start,
+                _ => Some(micros(now + delay)),
+            },
+            Start::Next | Start::Now => None,
+        }
+    }
+
+    /// The schedule; what counts days, weeks or months and does not say from where, counts from the start that was said.
+    fn counted_from_its_start(&self, old: Option<&Record>, now: SystemTime) -> Schedule {
+        let schedule = &self.schedule;
+        let by_the_calendar = schedule.is_counted() && schedule.zone().is_some();
+        if !by_the_calendar || schedule.anchor().is_some() {
+            return schedule.clone();
+        }
+        match self.not_before(old, now) {
+            Some(start) => schedule.clone().anchored(instant(start)),
+            None => schedule.clone(),
+        }
     }
 
     fn refused(&self, why: &str) -> DispatchError {
@@ -344,9 +401,13 @@ impl Wish {
     }
 }
 
-/// The first instant that is not before this one.
-fn first_from(schedule: &Schedule, at: SystemTime) -> Option<SystemTime> {
-    schedule.next(at.checked_sub(Duration::from_millis(1))?)
+/// The next tick of the same rule as it stands, unless its start was moved.
+fn kept(old: &Record, new: &Record, now: SystemTime) -> Option<SystemTime> {
+    let tick = instant(old.tick?);
+    let moved = old.start != new.start && !old.has_begun();
+    // One that has come up and only was not taken yet stays, if it still may.
+    let came_up = tick <= new.seen(now) && new.start.is_none_or(|start| instant(start) <= tick);
+    (!moved || came_up).then_some(tick)
 }
 
 impl<T> fmt::Debug for Recurring<T> {

@@ -97,6 +97,13 @@
 //! evertask::schedule::every(5);
 //! evertask::schedule::every(5).build();
 //! ```
+//! What counts nothing has nowhere to count from:
+//! ```compile_fail,E0599
+//! evertask::schedule::every_minute().anchored(std::time::UNIX_EPOCH).at_second(30);
+//! ```
+//! ```compile_fail,E0599
+//! evertask::schedule::every_day().anchored(std::time::UNIX_EPOCH);
+//! ```
 //! A fixed interval has no zone:
 //! ```compile_fail,E0277
 //! evertask::schedule::every(5).minutes().anchored(std::time::UNIX_EPOCH).tz("Europe/Rome");

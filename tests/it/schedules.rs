@@ -12,7 +12,7 @@ use evertask::{
     },
 };
 
-use crate::log::Log;
+use crate::{log::Log, ticks::storage_now};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -75,13 +75,14 @@ async fn each_tick_makes_one_task_which_knows_its_instant_however_many_nodes_liv
 async fn a_schedule_of_an_hour_is_not_looked_for_in_between_and_is_on_time() {
     let (storage, log) = (Memory::new(), Log::default());
     let node = node(&storage, &log).await;
-    let start = tokio::time::Instant::now();
+    let (start, now) = (tokio::time::Instant::now(), storage_now(&storage).await);
     let first = tick::dispatch("t").every(HOUR).key("k").start_now().on(&node).await.unwrap();
-    assert!(first.next.is_some());
+    assert_eq!(first.runs, 1);
     tokio::time::sleep(SECOND).await;
     assert_eq!(log.taken().len(), 1, "start_now runs at once");
     let next = node.schedules().get("tick", "k").await.unwrap().unwrap().next.unwrap();
-    let wait = next.duration_since(first.next.unwrap()).unwrap();
+    assert_eq!(Some(next), first.next);
+    let wait = next.duration_since(now).unwrap();
     tokio::time::sleep_until(start + wait + SECOND).await;
     assert_eq!(log.taken().len(), 2, "and then as the schedule says");
 }

@@ -54,7 +54,7 @@ async fn state(node: &Runtime, key: &str) -> ScheduleState {
     node.schedules().get("mark", key).await.unwrap().unwrap().state
 }
 
-async fn storage_now(storage: &Memory) -> SystemTime {
+pub(crate) async fn storage_now(storage: &Memory) -> SystemTime {
     storage.due_schedules(Arc::from(Vec::new()), 1, 1).await.unwrap().now
 }
 
@@ -200,8 +200,9 @@ async fn what_was_cancelled_or_is_over_begins_anew_only_when_that_is_asked_for()
     assert_eq!((revived.state, revived.runs), (ScheduleState::Active, 0));
     assert!(revived.next.is_some());
     node.schedules().cancel("mark", "k").await.unwrap();
-    let end = storage_now(&storage).await;
+    let end = storage_now(&storage).await + SECOND;
     thrice().until(end).await.unwrap();
+    tokio::time::sleep(2 * SECOND).await;
     let refused = node.schedules().revive("mark", "k").await.unwrap_err();
     assert!(matches!(refused, ScheduleFault::NoMore(_)), "{refused}");
     let past = SystemTime::now() - HOUR;
@@ -291,7 +292,7 @@ async fn what_a_newer_program_wrote_is_neither_changed_nor_lost_by_an_older_one(
     let stored = storage.schedule("mark".to_owned(), "k".to_owned()).await.unwrap().unwrap();
     assert!(stored.row.body.as_str().unwrap().contains(r#""colour":["blue",7]"#));
     // In a later format it is not touched at all.
-    let row = ScheduleRow { format: 2, ..stored.row };
+    let row = ScheduleRow { format: 9, ..stored.row };
     let change = ScheduleChange::to(Some(stored.revision), row);
     storage.change_schedules(vec![change]).await.unwrap();
     let refused = node.schedules().pause("mark", "k").await.unwrap_err();

@@ -15,6 +15,7 @@ use crate::{
     names::{Set, Weekday},
     schedule::Schedule,
     times::Times,
+    zone::Zone,
 };
 
 /// No expression needs more: all numbers of all fields are some 700 bytes.
@@ -75,6 +76,14 @@ fn read(expression: &str) -> Result<Schedule, Wrong> {
         return Err(whole(format!("it is longer than {LENGTH_MAX} bytes")));
     }
     let trimmed = expression.trim();
+    if let Some(zone) = trimmed.split_ascii_whitespace().next_back().filter(|last| is_zone(last)) {
+        let at = zone.as_ptr() as usize - expression.as_ptr() as usize;
+        let problem = format!(
+            "`{zone}` is a time zone, which no field of an expression is; give it by `.tz(\"{zone}\")` or `tz = \"{zone}\"`"
+        );
+        let error = ScheduleError::new(Field::Zone, problem);
+        return Err(Wrong { error, span: at..at + zone.len() });
+    }
     if trimmed.starts_with('@') {
         return short(trimmed, whole);
     }
@@ -154,8 +163,27 @@ fn read(expression: &str) -> Result<Schedule, Wrong> {
             seconds: sets.seconds().iter().collect(),
         },
     };
-    Schedule::wall(calendar, Some(canonical))
-        .map_err(|error| Wrong { error, span: date.at..date.at + date.text.len() })
+    let schedule = Schedule::wall(calendar.clone(), Some(canonical));
+    schedule.checked().map_err(|error| match calendar.dates {
+        Dates::Cron { years, months, days } if !years.is_empty() => {
+            let dates = Dates::Cron { years: vec![], months, days };
+            let ever = Schedule::wall(Calendar { dates, ..calendar }, None).checked().is_ok();
+            match ever {
+                true => {
+                    year.wrong("in none of these years there is such a day, so it would never fire")
+                }
+                false => date.wrong(error.problem()),
+            }
+        }
+        _ => date.wrong(error.problem()),
+    })
+}
+
+/// `Europe/Rome`, or whatever looks like it, and no field does: `H/15` and `MON/2` do not.
+fn is_zone(text: &str) -> bool {
+    let word = |part: &str| part.len() > 1 && part.starts_with(|c: char| c.is_ascii_alphabetic());
+    let looks_so = || text.split_once('/').is_some_and(|(area, city)| word(area) && word(city));
+    text.starts_with(|c: char| c.is_ascii_alphabetic()) && (Zone::is_known(text) || looks_so())
 }
 
 /// `@daily` and its like.
@@ -193,6 +221,11 @@ fn list(field: Text<'_>) -> Result<String, Wrong> {
     Ok(items.join(","))
 }
 
+/// Digits and nothing else: std would take a `+`, too.
+fn digits(text: &str) -> Option<u32> {
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
 fn plain(item: Text<'_>) -> Result<String, Wrong> {
     if item.text == "H" || item.text.starts_with("H/") || item.text.starts_with("H(") {
         return Err(
@@ -211,8 +244,8 @@ fn read_dates(field: Text<'_>) -> Result<(Option<String>, ByDate), Wrong> {
         } else if item.text == "LW" {
             days.last_weekday = true;
         } else if let Some(before) = item.text.strip_prefix("L-") {
-            match before.parse() {
-                Ok(n) if (1..=30).contains(&n) => days.before_last.insert(n),
+            match digits(before) {
+                Some(n) if (1..=30).contains(&n) => days.before_last.insert(n),
                 _ => {
                     return Err(item
                         .wrong(format!("`{before}` days before the last is not within 1 to 30")));
@@ -237,8 +270,8 @@ fn read_weekdays(field: Text<'_>) -> Result<(Option<String>, ByWeekday), Wrong> 
     let (mut numbers, mut days) = (Vec::new(), ByWeekday::default());
     for item in field.items() {
         if let Some((day, nth)) = item.split('#') {
-            let n = match nth.text.parse() {
-                Ok(n) if (1..=5).contains(&n) => n,
+            let n = match digits(nth.text) {
+                Some(n) if (1..=5).contains(&n) => n,
                 _ => {
                     return Err(nth.wrong(format!(
                         "`{}` is not within 1 to 5; `FRI#2` is the second Friday",
@@ -246,7 +279,10 @@ fn read_weekdays(field: Text<'_>) -> Result<(Option<String>, ByWeekday), Wrong> 
                     )));
                 }
             };
-            days.nth.push((n, weekday(day)?));
+            let nth = (n, weekday(day)?);
+            if !days.nth.contains(&nth) {
+                days.nth.push(nth);
+            }
         } else if item.text == "L" {
             return Err(item.wrong("`L` needs a weekday here, such as `5L` for the last Friday"));
         } else if let Some(day) = item.text.strip_suffix('L') {

@@ -8,8 +8,10 @@ use crate::{
 /// A day of the calendar, in days since 1970-01-01.
 pub(crate) type Day = i64;
 
-/// Within so many months the Gregorian calendar has shown all it has: what is not found in 400 years is not there.
+/// After so many months the Gregorian calendar begins anew, weekdays and all.
 const CYCLE: i64 = 400 * 12;
+/// The month behind the year 9999, where all there is ends.
+const END: i64 = 10_000 * 12;
 
 /// A set of days.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +63,8 @@ impl Dates {
                 let anchor = MonthOf::of(anchor)?.0.number();
                 in_months(
                     from,
+                    // Every nth month has shown all it has when each month of the calendar could have had its turn.
+                    every * CYCLE,
                     |month| {
                         let away = (anchor - month.number()).rem_euclid(every);
                         if away == 0 && months.contains(month.month) { 0 } else { away.max(1) }
@@ -74,6 +78,7 @@ impl Dates {
             Self::Cron { years, months, days } => in_months(
                 // What is before its years is not searched.
                 years.first().and_then(|year| january(*year)).map_or(from, |day| day.max(from)),
+                CYCLE,
                 |month| {
                     if !years.is_empty() && years.binary_search(&month.year).is_err() {
                         let later = years.get(years.partition_point(|year| *year < month.year));
@@ -106,14 +111,15 @@ fn january(year: i32) -> Option<Day> {
 }
 
 /// The first day from `from` on that `days` holds, in a month for which `away` is 0. For others, it says after how many months
-/// to look again.
+/// to look again. What is not found within so many months is not there.
 fn in_months(
     from: Day,
+    months: i64,
     away: impl Fn(MonthOf) -> i64,
     days: impl Fn(crate::month::Shape) -> u64,
 ) -> Option<Day> {
     let (mut month, mut least) = MonthOf::of(from)?;
-    let end = month.number() + CYCLE;
+    let end = END.min(month.number() + months);
     while month.number() <= end {
         let months = match away(month) {
             0 => {

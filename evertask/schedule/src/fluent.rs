@@ -12,7 +12,7 @@ use crate::{
     month::MonthDay,
     names::{Month, Set, Weekday},
     schedule::Schedule,
-    stage::{self, Counts, OnTheWall},
+    stage::{self, Counts, OfDays, OfMonths, OfWeeks, OnTheWall},
     times::{self, Times},
 };
 
@@ -46,17 +46,17 @@ pub fn every_hour() -> Rule<stage::Hour> {
 
 /// Every day; at midnight, or `.at("09:00")`.
 pub fn every_day() -> Rule<stage::Day> {
-    every(1).days()
+    every(1).days().then(|_| Ok(()))
 }
 
 /// Every week; on Monday at midnight, or `.on(Fri)`.
 pub fn every_week() -> Rule<stage::Week> {
-    every(1).weeks()
+    every(1).weeks().then(|_| Ok(()))
 }
 
 /// Every month; on its first day at midnight, or for example `.on_day(15)`.
 pub fn every_month() -> Rule<stage::Month> {
-    every(1).months()
+    every(1).months().then(|_| Ok(()))
 }
 
 /// In these months; on their first day at midnight, or for example `.on_day(15)`.
@@ -130,18 +130,18 @@ impl Every {
     }
 
     /// Days of the calendar, at midnight, or `.at("09:00")`.
-    pub fn days(self) -> Rule<stage::Day> {
+    pub fn days(self) -> Rule<stage::Days> {
         Rule::dated(Dates::Days { every: self.0.max(1) }, self.problem("days", DAYS_MAX))
     }
 
     /// Weeks, on Monday at midnight, or `.on(Fri)`. Weeks begin on Monday.
-    pub fn weeks(self) -> Rule<stage::Week> {
+    pub fn weeks(self) -> Rule<stage::Weeks> {
         let on = Set::from_iter([Weekday::Mon as u32]);
         Rule::dated(Dates::Weeks { every: self.0.max(1), on }, self.problem("weeks", WEEKS_MAX))
     }
 
     /// Months, on their first day at midnight, or for example `.on_day(15)`.
-    pub fn months(self) -> Rule<stage::Month> {
+    pub fn months(self) -> Rule<stage::Months> {
         let (months, on) = ((0..12).collect(), vec![MonthDay::Day(1)]);
         let dates = Dates::Months { every: self.0.max(1), months, on };
         Rule::dated(dates, self.problem("months", MONTHS_MAX))
@@ -221,12 +221,17 @@ impl<Stage> Rule<Stage> {
     ///
     /// A part of it makes no sense, such as `every(0)` or `at("25:00")`.
     pub fn build(self) -> Result<Schedule, ScheduleError> {
+        self.said()?.checked()
+    }
+
+    /// What was said, which may still never come.
+    fn said(self) -> Result<Schedule, ScheduleError> {
         if let Some(problem) = self.problem {
             return Err(problem);
         }
         let schedule = match self.shape {
             Shape::Elapsed(interval) => Schedule::every(interval)?,
-            Shape::Wall(calendar) => Schedule::wall(calendar, None)?,
+            Shape::Wall(calendar) => Schedule::wall(calendar, None),
         };
         Ok(match self.anchor {
             Some(at) => schedule.anchored(at),
@@ -242,7 +247,7 @@ impl<Stage: OnTheWall> Rule<Stage> {
     ///
     /// There is no such zone, or another part makes no sense.
     pub fn tz(self, name: &str) -> Result<Schedule, ScheduleError> {
-        self.build()?.tz(name)
+        self.said()?.tz(name)
     }
 }
 
@@ -285,7 +290,7 @@ impl Rule<stage::HourMinute> {
     }
 }
 
-impl Rule<stage::Week> {
+impl<Stage: OfWeeks> Rule<Stage> {
     /// On this weekday, or on these.
     pub fn on(self, days: impl Into<Vec<Weekday>>) -> Rule<stage::Dated> {
         let days: Set = days.into().into_iter().map(|day| day as u32).collect();
@@ -301,7 +306,7 @@ impl Rule<stage::Week> {
     }
 }
 
-impl Rule<stage::Month> {
+impl<Stage: OfMonths> Rule<Stage> {
     /// On this day of the month, 1 to 31; where the month is shorter, on its last day.
     pub fn on_day(self, day: u32) -> Rule<stage::Dated> {
         self.on_days([day])
@@ -341,32 +346,22 @@ impl Rule<stage::Month> {
     }
 }
 
-/// At what time, for those stages where it can be said.
-macro_rules! at {
-    ($($stage:ident),+) => {
-        $(impl Rule<stage::$stage> {
-            /// At this time by the clock on the wall, such as `09:00` or `17:30:15`.
-            pub fn at(self, time: &str) -> Rule<stage::Timed> {
-                self.at_times([time])
-            }
+impl<Stage: OfDays> Rule<Stage> {
+    /// At this time by the clock on the wall, such as `09:00` or `17:30:15`.
+    pub fn at(self, time: &str) -> Rule<stage::Timed> {
+        self.at_times([time])
+    }
 
-            /// At each of these times.
-            pub fn at_times<T: AsRef<str>>(
-                self,
-                times: impl IntoIterator<Item = T>,
-            ) -> Rule<stage::Timed> {
-                let times: Result<Vec<_>, _> =
-                    times.into_iter().map(|time| times::read(time.as_ref())).collect();
-                self.then(|calendar| {
-                    calendar.times = Times::at(times?)?;
-                    Ok(())
-                })
-            }
-        })+
-    };
+    /// At each of these times.
+    pub fn at_times<T: AsRef<str>>(self, times: impl IntoIterator<Item = T>) -> Rule<stage::Timed> {
+        let times: Result<Vec<_>, _> =
+            times.into_iter().map(|time| times::read(time.as_ref())).collect();
+        self.then(|calendar| {
+            calendar.times = Times::at(times?)?;
+            Ok(())
+        })
+    }
 }
-
-at!(Day, Week, Month, Dated);
 
 fn within(field: Field, number: u32, least: u32, most: u32) -> Result<u32, ScheduleError> {
     if (least..=most).contains(&number) {

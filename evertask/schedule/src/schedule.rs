@@ -87,21 +87,34 @@ impl Schedule {
         Ok(Self { kind: Kind::Elapsed { every: interval.as_millis() as i64 }, anchor: None })
     }
 
-    /// A schedule by the wall, which is refused if it has no instant at all.
-    pub(crate) fn wall(calendar: Calendar, cron: Option<String>) -> Result<Self, ScheduleError> {
-        // An early start for those that name years: what is over is still a schedule, only without a next instant.
-        if calendar.next(-1, 0).is_none() {
-            let problem = "no such day is in any month, so it would never fire";
-            return Err(ScheduleError::new(Field::DayOfMonth, problem));
+    /// A schedule by the wall of UTC.
+    pub(crate) fn wall(calendar: Calendar, cron: Option<String>) -> Self {
+        Self { kind: Kind::Wall { calendar, zone: Zone::UTC, cron }, anchor: None }
+    }
+
+    /// Refuses one that has no instant at all. Where months are counted, that depends on the anchor and so on the zone.
+    pub(crate) fn checked(self) -> Result<Self, ScheduleError> {
+        if let Kind::Wall { calendar, zone, .. } = &self.kind {
+            // An early start for those that name years: what is over is still a schedule, only without a next instant.
+            if calendar.next(-1, self.anchor_day(*zone)).is_none() {
+                let problem = match self.anchor {
+                    Some(_) => {
+                        "no such day is in any of the months that are counted, so it would never fire"
+                    }
+                    None => "no such day is in any month, so it would never fire",
+                };
+                return Err(ScheduleError::new(Field::DayOfMonth, problem));
+            }
         }
-        Ok(Self { kind: Kind::Wall { calendar, zone: Zone::UTC, cron }, anchor: None })
+        Ok(self)
     }
 
     /// The same rule by the wall clocks of a zone of the IANA database, such as `Europe/Rome`. Without, they are UTC's.
     ///
     /// # Errors
     ///
-    /// There is no such zone; the error suggests one. Or this is a fixed interval, which has none.
+    /// There is no such zone; the error suggests one. Or this is a fixed interval, which has none. Or no month that is counted
+    /// by the clocks of that zone has such a day.
     pub fn tz(mut self, name: &str) -> Result<Self, ScheduleError> {
         let named = Zone::named(name)?;
         match &mut self.kind {
@@ -113,15 +126,16 @@ impl Schedule {
                 ));
             }
         }
-        Ok(self)
+        self.checked()
     }
 
     /// The same rule, counted from this instant (to the millisecond) where it [counts](Self::is_counted): "every 5 minutes" and
-    /// "every 2 weeks" then include it, or the day, week or month that it is in. Other rules stay as they are.
+    /// "every 2 weeks" then include it, or the day, week or month that it is in. Other rules stay as they are. What is not within
+    /// the years 1 to 9999 counts as their beginning or end.
     #[must_use]
     pub fn anchored(mut self, at: SystemTime) -> Self {
         if self.is_counted() {
-            self.anchor = Some(millis(at));
+            self.anchor = Some(millis(at).clamp(FIRST * 1000, LAST * 1000 + 999));
         }
         self
     }

@@ -21,25 +21,43 @@ stages! {
     Week,
     /// `every_month()`: complete, or to be said on which days.
     Month,
+    /// `every(2).days()`: as `every_day()`, and it counts from somewhere.
+    Days,
+    /// `every(2).weeks()`: as `every_week()`, and it counts from somewhere.
+    Weeks,
+    /// `every(2).months()`: as `every_month()`, and it counts from somewhere.
+    Months,
     /// `every_week().on(Fri)`: complete, or to be said at what time.
     Dated,
     /// `every_day().at("09:00")`: complete.
     Timed,
 }
 
-/// The stages of a rule that may be told what it counts from.
+/// The stages of a rule that counts, and may be told from where.
 pub trait Counts: sealed::Counts {}
 /// The stages of a rule that goes by the wall, and may be given a zone.
 pub trait OnTheWall: sealed::OnTheWall {}
+/// The stages of a rule of days, which may be told at what time.
+pub trait OfDays: sealed::OfDays {}
+/// The stages of a rule of weeks, which may be told on which weekdays.
+pub trait OfWeeks: sealed::OfWeeks {}
+/// The stages of a rule of months, which may be told on which days.
+pub trait OfMonths: sealed::OfMonths {}
 
 mod sealed {
     pub trait Counts {}
     pub trait OnTheWall {}
+    pub trait OfDays {}
+    pub trait OfWeeks {}
+    pub trait OfMonths {}
 }
 
 macro_rules! are {
     ($trait:ident: $($name:ident),+) => { $(impl sealed::$trait for $name {} impl $trait for $name {})+ };
 }
 
-are!(Counts: Elapsed, Minute, Hour, Day, Week, Month);
-are!(OnTheWall: HourMinute, Day, Week, Month, Dated, Timed);
+are!(Counts: Elapsed, Days, Weeks, Months);
+are!(OnTheWall: HourMinute, Day, Week, Month, Days, Weeks, Months, Dated, Timed);
+are!(OfDays: Day, Week, Month, Days, Weeks, Months, Dated);
+are!(OfWeeks: Week, Weeks);
+are!(OfMonths: Month, Months);

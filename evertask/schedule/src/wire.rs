@@ -155,9 +155,9 @@ pub(crate) fn read(text: &str) -> Result<Schedule, ScheduleError> {
             let rule = if counted {
                 fluent::every(words.count()?).months()
             } else {
-                fluent::on_months(
-                    words.list(|name| Month::ALL.into_iter().find(|m| short(m.name()) == name))?,
-                )
+                let months =
+                    words.list(|name| Month::ALL.into_iter().find(|m| short(m.name()) == name))?;
+                fluent::on_months(months).then(|_| Ok(()))
             };
             let rule = anchored(rule, &mut words)?;
             words.expect("on")?;

@@ -1,4 +1,4 @@
-//! Schedules in words: `every 2 weeks on Friday at 18:00 (Europe/Rome)`.
+//! Schedules in words: `every 2 weeks on Friday at 18:00 (Europe/Rome)`. Two that are said alike hold the same instants.
 
 use chrono::{DateTime, SecondsFormat};
 
@@ -9,6 +9,7 @@ use crate::{
     names::{Month, Set, Weekday},
     schedule::{Kind, Schedule},
     times::{self, Times},
+    zone::Zone,
 };
 
 pub(crate) fn describe(schedule: &Schedule) -> String {
@@ -19,20 +20,15 @@ pub(crate) fn describe(schedule: &Schedule) -> String {
     match &schedule.kind {
         Kind::Elapsed { every } => format!("every {}{from}", interval(*every)),
         Kind::Wall { calendar, zone, .. } => {
-            format!("{}{from} ({})", wall(calendar), zone.name())
+            format!("{}{from} ({})", wall(calendar, *zone), zone.name())
         }
     }
 }
 
-/// `minute`, `5 minutes`, `1 hour 30 minutes`.
+/// `minute`, `5 minutes`, `1 hour 30 minutes`. Nothing longer than an hour: a day is what the calendar says.
 fn interval(millis: i64) -> String {
-    const UNITS: [(i64, &str); 5] = [
-        (86_400_000, "day"),
-        (3_600_000, "hour"),
-        (60_000, "minute"),
-        (1000, "second"),
-        (1, "millisecond"),
-    ];
+    const UNITS: [(i64, &str); 4] =
+        [(3_600_000, "hour"), (60_000, "minute"), (1000, "second"), (1, "millisecond")];
     let mut rest = millis;
     let mut parts = Vec::new();
     for (size, unit) in UNITS {
@@ -57,8 +53,8 @@ fn nth(count: u32, unit: &str) -> String {
     if count == 1 { unit.into() } else { counted(count.into(), unit) }
 }
 
-fn wall(calendar: &Calendar) -> String {
-    let Calendar { dates, times, .. } = calendar;
+fn wall(calendar: &Calendar, zone: Zone) -> String {
+    let Calendar { dates, times, repeats } = calendar;
     if let Dates::Cron { years, months, days } = dates {
         let mut said = Vec::new();
         said.extend(cron_days(days));
@@ -66,9 +62,10 @@ fn wall(calendar: &Calendar) -> String {
             said.push(format!("in {}", months_of(*months)));
         }
         if !years.is_empty() {
-            said.push(format!("in {}", years_of(years)));
+            said.push(years_of(years));
         }
-        match few(times) {
+        let rounds = *repeats && goes_round(times);
+        match few(times).filter(|_| !rounds) {
             // "every day at 03:00", but "every 15 minutes on Monday".
             Some(times) => {
                 if said.is_empty() {
@@ -76,9 +73,15 @@ fn wall(calendar: &Calendar) -> String {
                 }
                 said.push(times);
             }
-            None => said.insert(0, hands(times)),
+            None => said.insert(0, hands(times, rounds)),
         }
-        return said.join(" ");
+        let said = said.join(" ");
+        // Hours that are named count once when they are shown twice, and those that are gone through both times. Where the words
+        // do not tell which they are, and the clocks of the zone do change, it has to be said.
+        return match *repeats && !rounds && zone != Zone::UTC {
+            true => format!("{said}, again when the clocks are put back"),
+            false => said,
+        };
     }
     if let Times::Every { minutes, seconds, .. } = times {
         // The fluent form of every hour or minute.
@@ -135,6 +138,8 @@ fn cron_days(days: &CronDays) -> Option<String> {
     let CronDays { by_date, by_weekday, either } = days;
     match (cron_dates(by_date), cron_weekdays(by_weekday)) {
         (Some(date), Some(weekday)) if *either => Some(format!("on {date} or on {weekday}")),
+        // Of all days and some others, all.
+        _ if *either => None,
         (Some(date), Some(weekday)) => Some(format!("on {date} if that is {weekday}")),
         (Some(day), None) | (None, Some(day)) => Some(format!("on {day}")),
         (None, None) => None,
@@ -189,8 +194,13 @@ fn few(times: &Times) -> Option<String> {
     Some(format!("at {}", and(all.into_iter().map(times::write).collect())))
 }
 
+/// Whether the hours are said by how far they are apart.
+fn goes_round(times: &Times) -> bool {
+    matches!(times, Times::Every { hours, .. } if step(*hours, 24).is_some())
+}
+
 /// The times of day by the hands of a clock: `every 15 minutes in hours 9 to 17`.
-fn hands(times: &Times) -> String {
+fn hands(times: &Times, rounds: bool) -> String {
     let Times::Every { hours, minutes, seconds } = times else { return String::new() };
     let (hours, minutes, seconds) = (*hours, *minutes, *seconds);
     let mut said = Vec::new();
@@ -199,11 +209,11 @@ fn hands(times: &Times) -> String {
         said.push(every("second", seconds, 60));
     }
     // "Every second" is in every minute, if nothing is said of those.
-    if on_the_minute || minutes.len() < 60 {
+    if on_the_minute || minutes.len() < 60 || step(seconds, 60).is_none() {
         said.push(every("minute", minutes, 60));
     }
     if hours.len() < 24 || minutes.len() < 60 && step(minutes, 60).is_none() {
-        said.push(every("hour", hours, 24));
+        said.push(if rounds { every("hour", hours, 24) } else { numbers("hour", hours) });
     }
     let mut said = said.into_iter();
     let first = said.next().unwrap_or_default();
@@ -248,6 +258,13 @@ fn months_of(set: Set) -> String {
 }
 
 fn years_of(years: &[i32]) -> String {
+    if let [first, second, .., last] = *years
+        && years.len() > 3
+        && second - first > 1
+        && years.windows(2).all(|pair| pair[1] - pair[0] == second - first)
+    {
+        return format!("every {} years from {first} to {last}", second - first);
+    }
     // Not a set of small numbers, but counted from 1970 they are two of them.
     let mut runs: Vec<(i32, i32)> = Vec::new();
     for year in years {
@@ -261,7 +278,7 @@ fn years_of(years: &[i32]) -> String {
         1 => format!("{start} and {end}"),
         _ => format!("{start} to {end}"),
     });
-    and(said.collect())
+    format!("in {}", and(said.collect()))
 }
 
 /// Three or more in a row as `a to b`.

@@ -43,6 +43,10 @@ impl Zone {
         })
     }
 
+    pub(crate) fn is_known(name: &str) -> bool {
+        name.parse::<Tz>().is_ok()
+    }
+
     pub(crate) fn name(self) -> &'static str {
         self.0.name()
     }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     chance::jittered,
-    declared::{LOOK, Step, compare, said},
+    declared::{LOOK, Step, compare},
     error::{DispatchError, StartError},
     event::{Event, EventKind},
     recurring::Wish,
@@ -57,7 +57,12 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            () = shared.draining.wait() => return,
+            () = shared.draining.wait() => {
+                if let Err(error) = shared.calls.declare.make(take_back_answers(&shared)).await {
+                    tracing::debug!(%error, "the answers of this node stand for a day");
+                }
+                return;
+            }
         }
         wait = match shared.calls.declare.make(look(&shared, false)).await {
             Ok(()) => {
@@ -80,6 +85,30 @@ async fn look(shared: &Shared, start: bool) -> Result<(), StorageError> {
     for stored in declared(shared).await? {
         if !seen.contains(&stored.row.name) {
             see_to(shared, &stored, None, false).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Who leaves does not stand by anything any more. If it is gone without a word, its answers stand for a day.
+async fn take_back_answers(shared: &Shared) -> Result<(), StorageError> {
+    for entry in shared.registry.entries() {
+        if entry.def.options.schedule.is_none() {
+            continue;
+        }
+        let (name, key) = (entry.name.to_string(), entry.name.to_string());
+        let Some(stored) = shared.storage.schedule(name, key).await? else { continue };
+        if stored.row.format > FORMAT {
+            continue;
+        }
+        let Ok(record) = Record::read(&stored.row) else { continue };
+        let Some(without) = record.declared.as_ref().and_then(|it| it.without(shared.node.id))
+        else {
+            continue;
+        };
+        let record = Record { declared: Some(without), ..record };
+        if let Ok(row) = record.write(&stored.row) {
+            store(shared, Some(&stored), row).await?;
         }
     }
     Ok(())
@@ -159,7 +188,7 @@ async fn see_to(
     };
     let now = shared.storage_now().await?;
     let words = mine.map(Wish::said);
-    let (name, stands) = (&*stored.row.name, said(&record.rule, &record.task));
+    let (name, stands) = (&*stored.row.name, record.said());
     let step = compare(&record, words.as_deref(), shared.node.id, now);
     let (to, nowhere) = match step {
         Step::Leave => {
@@ -213,7 +242,7 @@ async fn put(
 ) -> Result<(), StorageError> {
     let now = shared.storage_now().await?;
     match wish.row(was, now) {
-        Ok(Some(row)) => store(shared, was, row).await.map(drop),
+        Ok(Some((row, _))) => store(shared, was, row).await.map(drop),
         Ok(None) => Ok(()),
         Err(DispatchError::Storage(error)) => Err(error),
         // A rule whose years are over, or the like: that must not keep the program from starting.

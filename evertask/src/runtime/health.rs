@@ -41,10 +41,13 @@ pub struct Health {
     /// Schedules that came from attributes and that no program which lives declares any more. They go on;
     /// [`remove_undeclared`](crate::Schedules::remove_undeclared) removes them.
     pub undeclared: Vec<ScheduleInfo>,
+    /// Schedules that this node has set aside, as they make no sense as they are stored, and that nobody has stored anew; the last
+    /// hundred since it started. [`find`](crate::Schedules::find) finds all.
+    pub broken: Vec<ScheduleInfo>,
     /// What stands in the storage's way from outside: on PostgreSQL transactions of whatever application that have been open
     /// for more than 5 s, with pid, age and query. Sessions of other roles are seen by a member of `pg_read_all_stats` only.
     pub hindrances: Vec<Hindrance>,
-    /// Why `due`, `unserved`, `undeclared` and `hindrances` are empty, if the storage could not be asked.
+    /// Why `due`, `unserved`, `undeclared`, `broken` and `hindrances` are empty, if the storage could not be asked.
     pub storage_error: Option<String>,
 }
 
@@ -67,10 +70,12 @@ pub(crate) async fn health(shared: &Shared) -> Health {
         tokio::try_join!(
             shared.storage.backlog(),
             shared.storage.hindrances(),
-            declarations::undeclared(shared)
+            declarations::undeclared(shared),
+            shared.set_aside.still(&*shared.storage)
         )
     };
-    let ((backlog, hindrances, undeclared), storage_error) = match timeout(LIMIT, ask).await {
+    let ((backlog, hindrances, undeclared, broken), storage_error) = match timeout(LIMIT, ask).await
+    {
         Ok(Ok(told)) => (told, None),
         Ok(Err(error)) => (Default::default(), Some(error.to_string())),
         Err(_) => {
@@ -90,6 +95,7 @@ pub(crate) async fn health(shared: &Shared) -> Health {
         due,
         unserved,
         undeclared,
+        broken,
         hindrances,
         storage_error,
     }

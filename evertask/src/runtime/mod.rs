@@ -22,6 +22,7 @@ use crate::{
 pub(crate) mod ambient;
 mod attempt;
 mod boot;
+mod broken;
 mod builder;
 mod calls;
 mod claimer;
@@ -50,14 +51,8 @@ mod touch;
 mod url;
 mod watch;
 
-pub use self::{
-    builder::{Builder, QueueBuilder},
-    calls::LoopHealth,
-    desk::RunningTask,
-    health::{Health, Stall},
-    schedules::{ScheduleInfo, Schedules},
-};
 use self::{
+    broken::SetAside,
     calls::{Call, Calls},
     desk::Desk,
     gate::Gate,
@@ -67,6 +62,13 @@ use self::{
     settings::Settings,
     settler::Settler,
     touch::Touch,
+};
+pub use self::{
+    builder::{Builder, QueueBuilder},
+    calls::LoopHealth,
+    desk::RunningTask,
+    health::{Health, Stall},
+    schedules::{ScheduleFilter, ScheduleInfo, Schedules},
 };
 
 /// A running evertask: it runs tasks, dispatches them and answers questions about them.
@@ -133,6 +135,7 @@ pub(crate) struct Shared {
     touch: Touch,
     /// Held from taking tasks over until they are judged.
     rescuing: tokio::sync::Mutex<()>,
+    set_aside: SetAside,
     claim_next: AtomicU64,
     /// It runs tasks; a client does not.
     runs: bool,
@@ -176,6 +179,7 @@ impl Shared {
             probe: Probe::default(),
             touch: Touch::new(),
             rescuing: tokio::sync::Mutex::new(()),
+            set_aside: SetAside::default(),
             claim_next: AtomicU64::new(1),
             settings,
             runs,

@@ -9,13 +9,14 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     error::{DispatchError, ScheduleFault},
+    event::{Event, EventKind},
     recurring::Wish,
     runtime::{ScheduleInfo, Shared, patience::Patience},
     storage::{
         NewTask, ScheduleChange, ScheduleChanged, ScheduleRow, StorageError, StorageErrorKind,
         StoredSchedule,
     },
-    tick::{FORMAT, Record},
+    tick::{FORMAT, Record, ScheduleState},
 };
 
 impl Shared {
@@ -40,6 +41,7 @@ impl Shared {
             let now = self.storage_now().await?;
             let (found, mut record) = self.readable_schedule(name, key).await?;
             let mut row = found.row.clone();
+            let was = record.state.clone();
             let tasks = change(&mut record, &mut row, now)?;
             let row = record.write(&row).map_err(ScheduleFault::Broken)?;
             let change = ScheduleChange::to(Some(found.revision), row.clone()).with_tasks(tasks);
@@ -47,9 +49,21 @@ impl Shared {
             let changed = self.storage.change_schedules(vec![change.clone()]).await?;
             if let [ScheduleChanged::Done(enqueued)] = &changed[..] {
                 self.tell_dispatched(&change.tasks, enqueued);
+                if was != record.state {
+                    self.tell_end(&record, name, key);
+                }
                 let last_state = found.last_state;
                 return Ok(ScheduleInfo::of(&StoredSchedule::new(row, revision, last_state)));
             }
+        }
+    }
+
+    /// Tells if a schedule has just come to its end.
+    pub(crate) fn tell_end(&self, record: &Record, name: &str, key: &str) {
+        if record.state == ScheduleState::Ended {
+            tracing::info!(name, key, "the schedule came to its end");
+            let event = || Event::of_schedule(EventKind::ScheduleEnded, name, key);
+            self.events.tell(|| event().error("it came to its end"));
         }
     }
 
@@ -103,16 +117,19 @@ impl Shared {
             let now = self.storage_now().await.map_err(DispatchError::Storage)?;
             let was = self.storage.schedule(name.clone(), key.clone()).await;
             let was = was.map_err(DispatchError::Storage)?;
-            let Some(row) = wish.row(was.as_ref(), now)? else {
+            let Some((row, tasks)) = wish.row(was.as_ref(), now)? else {
                 if let Some(was) = &was {
                     return Ok(ScheduleInfo::of(was));
                 }
                 continue;
             };
             let change = ScheduleChange::to(was.as_ref().map(|was| was.revision), row.clone());
+            let change = change.with_tasks(tasks.clone());
             let revision = change.revision;
             let changed = self.storage.change_schedules(vec![change]).await;
-            if changed.map_err(DispatchError::Storage)? != [ScheduleChanged::Stale] {
+            let changed = changed.map_err(DispatchError::Storage)?;
+            if let [ScheduleChanged::Done(enqueued)] = &changed[..] {
+                self.tell_dispatched(&tasks, enqueued);
                 let last_state = was.and_then(|was| was.last_state);
                 return Ok(ScheduleInfo::of(&StoredSchedule::new(row, revision, last_state)));
             }

@@ -1,9 +1,13 @@
 //! Schedules, for people and programs that look after them.
 
-use std::{ops::Range, time::SystemTime};
+use std::{
+    mem::discriminant,
+    ops::Range,
+    time::{Duration, SystemTime},
+};
 
 use crate::{
-    bounds::BACKFILL_MAX,
+    bounds::{BACKFILL_MAX, PAGE_MAX},
     error::ScheduleFault,
     runtime::{Runtime, Shared, declarations},
     schedule::Schedule,
@@ -12,7 +16,7 @@ use crate::{
         StoredSchedule,
     },
     task::{TaskId, TaskState},
-    tick::{Record, ScheduleState, instant},
+    tick::{Missed, Overlap, Record, ScheduleState, instant},
 };
 
 /// A stored schedule.
@@ -31,10 +35,25 @@ pub struct ScheduleInfo {
     pub state: ScheduleState,
     /// Its next tick.
     pub next: Option<SystemTime>,
+    /// How much later than that it comes up: its part of what it is [spread](crate::Recurring::spread) over.
+    pub offset: Duration,
     /// The tick that waits for the end of the task before.
     pub held: Option<SystemTime>,
     /// How many tasks it has made.
     pub runs: u64,
+    /// How many ticks made none: nobody took them in time, or the task before was not done. Of those that were left out in one
+    /// go for one reason, about a hundred are counted.
+    pub skipped: u64,
+    /// Only ticks before this instant.
+    pub until: Option<SystemTime>,
+    /// At most so many tasks.
+    pub max_runs: Option<u64>,
+    /// What becomes of ticks while no node lives.
+    pub missed: Missed,
+    /// What becomes of a tick while the task of the one before is not done.
+    pub overlap: Overlap,
+    /// The queue of its tasks; empty if what is stored cannot be read.
+    pub queue: String,
     /// The task it made last.
     pub last: Option<TaskId>,
     /// Where that one stands; `None` if it is not stored any more.
@@ -62,9 +81,16 @@ impl ScheduleInfo {
             words: schedule.as_ref().map_or_else(|| "?".to_owned(), ToString::to_string),
             schedule,
             next: of_record(|record| record.tick).filter(|_| active).map(instant),
+            offset: record.as_ref().map(Record::offset).unwrap_or_default(),
             held: of_record(|record| Some(record.held?.tick)).map(instant),
             state,
             runs: of_record(|record| Some(record.runs)).unwrap_or_default(),
+            skipped: of_record(|record| Some(record.skipped)).unwrap_or_default(),
+            until: of_record(|record| record.until).map(instant),
+            max_runs: of_record(|record| record.max_runs),
+            missed: record.as_ref().map(|record| record.missed).unwrap_or_default(),
+            overlap: record.as_ref().map(|record| record.overlap).unwrap_or_default(),
+            queue: record.as_ref().map(|record| record.task.queue.clone()).unwrap_or_default(),
             last: row.last,
             last_state: *last_state,
             declared: declared.is_some_and(|declared| !declared.nowhere),
@@ -72,13 +98,53 @@ impl ScheduleInfo {
         }
     }
 
-    /// Its next ticks, at most so many; none while it is paused or over.
+    /// Its next ticks, at most so many, and no more than there are before its end and within its runs; none while it is paused or
+    /// over.
     #[must_use]
     pub fn upcoming(&self, most: usize) -> Vec<SystemTime> {
         let Some((schedule, next)) = self.schedule.as_ref().zip(self.next) else {
             return Vec::new();
         };
-        std::iter::once(next).chain(schedule.after(next)).take(most).collect()
+        let left = self.max_runs.map_or(u64::MAX, |max| max.saturating_sub(self.runs));
+        let left = left.saturating_sub(self.held.is_some().into());
+        let most = most.min(usize::try_from(left).unwrap_or(usize::MAX));
+        let ticks = std::iter::once(next).chain(schedule.after(next));
+        ticks.take_while(|tick| self.until.is_none_or(|until| *tick < until)).take(most).collect()
+    }
+}
+
+/// An error, unless it makes tasks or will when it is resumed.
+fn goes_on(record: &Record, key: &str) -> Result<(), ScheduleFault> {
+    match &record.state {
+        ScheduleState::Active | ScheduleState::Paused => Ok(()),
+        ScheduleState::Broken(why) => Err(ScheduleFault::Broken(why.clone())),
+        ScheduleState::Cancelled | ScheduleState::Ended => Err(ScheduleFault::Over(key.to_owned())),
+    }
+}
+
+/// Its rule, if this program can read it.
+fn readable(record: &Record, name: &str, key: &str) -> Result<Schedule, ScheduleFault> {
+    record.schedule().map_err(|error| match error.is_newer() {
+        true => ScheduleFault::Newer { name: name.to_owned(), key: key.to_owned() },
+        false => ScheduleFault::Broken(error.to_string()),
+    })
+}
+
+/// Which schedules: those to which all that is said applies.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ScheduleFilter {
+    /// Its key begins so.
+    pub key_prefix: Option<String>,
+    /// It is in this state; one that is broken is, whatever the reason.
+    pub state: Option<ScheduleState>,
+}
+
+impl ScheduleFilter {
+    fn matches(&self, info: &ScheduleInfo) -> bool {
+        let is = |state: &ScheduleState| discriminant(state) == discriminant(&info.state);
+        self.key_prefix.as_ref().is_none_or(|prefix| info.key.starts_with(prefix))
+            && self.state.as_ref().is_none_or(is)
     }
 }
 
@@ -112,17 +178,39 @@ impl Schedules<'_> {
         Ok(self.0.storage.schedules(page).await?.iter().map(ScheduleInfo::of).collect())
     }
 
+    /// Schedules as [`list`](Self::list) gives them, but only those that match. All others of the page's handler, or of all, are
+    /// read and left out: where there are many, that takes its time.
+    ///
+    /// # Errors
+    /// The storage could not be read.
+    pub async fn find(
+        &self,
+        filter: ScheduleFilter,
+        mut page: SchedulePage,
+    ) -> Result<Vec<ScheduleInfo>, StorageError> {
+        let (limit, mut found) = (page.limit, Vec::new());
+        page.limit = PAGE_MAX;
+        loop {
+            let stored = self.0.storage.schedules(page.clone()).await?;
+            let last = stored.last().map(|it| (it.row.name.to_string(), it.row.key.to_string()));
+            let infos = stored.iter().map(ScheduleInfo::of);
+            found.extend(infos.filter(|info| filter.matches(info)).take(limit - found.len()));
+            if stored.len() < PAGE_MAX || found.len() == limit {
+                return Ok(found);
+            }
+            page.after = last;
+        }
+    }
+
     /// Makes no tasks from now on, until it is resumed.
     ///
     /// # Errors
-    /// It is not stored or over, or the storage refused.
+    /// It is not stored, over or broken, or the storage refused.
     pub async fn pause(&self, name: &str, key: &str) -> Result<ScheduleInfo, ScheduleFault> {
-        self.change(name, key, |record, _| match record.state {
-            ScheduleState::Active | ScheduleState::Paused => {
-                record.state = ScheduleState::Paused;
-                Ok(())
-            }
-            _ => Err(ScheduleFault::Over(key.to_owned())),
+        self.change(name, key, |record, _| {
+            goes_on(record, key)?;
+            record.state = ScheduleState::Paused;
+            Ok(())
         })
         .await
     }
@@ -130,19 +218,20 @@ impl Schedules<'_> {
     /// Makes tasks again, from its next instant on; what came up while it was paused is gone.
     ///
     /// # Errors
-    /// It is not stored or over, or the storage refused.
+    /// It is not stored or over, is broken or written by a newer program, or the storage refused.
     pub async fn resume(&self, name: &str, key: &str) -> Result<ScheduleInfo, ScheduleFault> {
-        self.change(name, key, |record, now| match record.state {
-            ScheduleState::Active => Ok(()),
-            ScheduleState::Paused => {
-                record.state = ScheduleState::Active;
-                if record.tick.is_none_or(|tick| instant(tick) <= now) {
-                    let next = record.schedule().ok().and_then(|schedule| schedule.next(now));
-                    record.goes_on_at(next);
-                }
-                Ok(())
+        self.change(name, key, |record, now| {
+            goes_on(record, key)?;
+            if record.state == ScheduleState::Active {
+                return Ok(());
             }
-            _ => Err(ScheduleFault::Over(key.to_owned())),
+            let schedule = readable(record, name, key)?;
+            record.state = ScheduleState::Active;
+            let seen = record.seen(now);
+            if record.tick.is_none_or(|tick| instant(tick) <= seen) {
+                record.goes_on_at(record.first_after(&schedule, seen));
+            }
+            Ok(())
         })
         .await
     }
@@ -150,29 +239,36 @@ impl Schedules<'_> {
     /// Leaves its next tick out.
     ///
     /// # Errors
-    /// It is not stored or has no next tick, or the storage refused.
+    /// It is not stored, has no next tick or cannot be read, or the storage refused.
     pub async fn skip_next(&self, name: &str, key: &str) -> Result<ScheduleInfo, ScheduleFault> {
         self.change(name, key, |record, _| {
+            goes_on(record, key)?;
             let active = record.state == ScheduleState::Active;
-            let next = record.schedule().ok().zip(record.tick.filter(|_| active));
-            let Some((schedule, tick)) = next else {
+            let Some(tick) = record.tick.filter(|_| active) else {
                 return Err(ScheduleFault::Over(key.to_owned()));
             };
+            let schedule = readable(record, name, key)?;
             record.goes_on_at(schedule.next(instant(tick)));
             Ok(())
         })
         .await
     }
 
-    /// Makes a task now, beside its ticks; it counts as a run. Its next tick stays.
+    /// Makes a task now, beside its ticks; it counts as a run, so with the last one the schedule ends. Otherwise its next tick
+    /// stays. One that is paused stays so.
     ///
     /// # Errors
-    /// It is not stored or cannot be read, or the storage refused.
+    /// It is not stored, over or broken, or the storage refused.
     pub async fn run_now(&self, name: &str, key: &str) -> Result<TaskId, ScheduleFault> {
         let id = TaskId::new();
         let make = |record: &mut Record, row: &mut ScheduleRow, now| {
+            goes_on(record, key)?;
+            if record.max_runs.is_some_and(|max| record.runs >= max) {
+                return Err(ScheduleFault::Over(key.to_owned()));
+            }
             let task = record.run_now(&row.name, now);
             record.runs = record.runs.saturating_add(1);
+            record.goes_on_at(record.tick.map(instant));
             row.last = Some(id);
             Ok(vec![NewTask { id, ..task }])
         };
@@ -197,9 +293,7 @@ impl Schedules<'_> {
     ) -> Result<Vec<TaskId>, ScheduleFault> {
         let now = self.0.storage_now().await?;
         let (stored, record) = self.0.readable_schedule(name, key).await?;
-        let unread =
-            |error: crate::schedule::ScheduleError| ScheduleFault::Broken(error.to_string());
-        let schedule = record.schedule().map_err(unread)?;
+        let schedule = readable(&record, name, key)?;
         let end = range.end.min(now).min(record.until.map_or(now, instant));
         let first = Some(range.start).filter(|start| schedule.contains(*start));
         let rest = schedule.after(range.start);
@@ -236,16 +330,15 @@ impl Schedules<'_> {
     /// as it is.
     ///
     /// # Errors
-    /// It is not stored or cannot be read, its rule has no more instants, or the storage refused.
+    /// It is not stored, is broken or cannot be read, its rule has no more instants, or the storage refused.
     pub async fn revive(&self, name: &str, key: &str) -> Result<ScheduleInfo, ScheduleFault> {
         self.change(name, key, |record, now| {
             if !record.is_over() {
-                return Ok(());
+                return goes_on(record, key);
             }
-            let schedule =
-                record.schedule().map_err(|why| ScheduleFault::Broken(why.to_string()))?;
-            (record.state, record.runs) = (ScheduleState::Active, 0);
-            record.goes_on_at(schedule.next(now));
+            let schedule = readable(record, name, key)?;
+            (record.state, record.runs, record.skipped) = (ScheduleState::Active, 0, 0);
+            record.goes_on_at(record.first_after(&schedule, now));
             match record.is_over() {
                 true => Err(ScheduleFault::NoMore(key.to_owned())),
                 false => Ok(()),
@@ -271,7 +364,7 @@ impl Schedules<'_> {
 
     /// Schedules that attributes declared, and that no program which lives declares any more: they go on if their handlers are
     /// still there. It takes some minutes after the last such program has ended until they are known, and it is told then
-    /// ([`ScheduleUndeclared`](crate::EventKind::ScheduleUndeclared)).
+    /// ([`ScheduleUndeclared`](crate::EventKind::ScheduleUndeclared)). If that one was killed, it may take a day.
     ///
     /// # Errors
     /// The storage could not be read.

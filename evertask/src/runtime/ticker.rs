@@ -93,12 +93,6 @@ async fn look(shared: &Arc<Shared>, left: &mut usize) -> Result<Duration, Storag
         }
         return Ok(wait.max(Duration::from_millis(1)));
     }
-    for (_, turn) in &turns {
-        if let Some(id) = turn.cancel {
-            // Before the tick is taken: should we die in between, whoever takes it cancels it again.
-            shared.cancel(id).await?;
-        }
-    }
     match take(shared, &turns).await {
         // One that cannot be stored must not stop the others.
         Err(error) if error.kind() == StorageErrorKind::Rejected => {
@@ -153,17 +147,22 @@ async fn take(shared: &Arc<Shared>, turns: &[(&StoredSchedule, Turn)]) -> Result
     };
     let changes = turns.iter().map(change).collect();
     let taken = shared.calls.tick.make(shared.storage.change_schedules(changes)).await?;
+    let mut cancelled = Ok(());
     for ((_, turn), taken) in turns.iter().zip(taken) {
         if let ScheduleChanged::Done(enqueued) = taken {
             shared.tell_dispatched(&turn.tasks, &enqueued);
             tell(shared, turn);
+            if let Some(id) = turn.cancel {
+                // Only now that a tick waits to take its place. Should we die before, that comes up by itself and cancels it.
+                cancelled = cancelled.and(shared.cancel(id).await.map(drop));
+            }
             if let Some((id, most)) = turn.waits_for {
                 let hear = hear_of(Arc::clone(shared), turn.row.clone(), id, most);
                 drop(shared.tokio.spawn(hear));
             }
         }
     }
-    Ok(())
+    cancelled
 }
 
 /// A tick waits for the end of this task: it is taken at once if that ends in our hearing. If not, or if we do not live to hear
@@ -218,21 +217,19 @@ fn tell(shared: &Shared, turn: &Turn) {
     let event = |kind, text: String| {
         shared.events.tell(|| Event::of_schedule(kind, name, key).error(text));
     };
-    if turn.skipped > 0 {
+    if !turn.skipped.none() {
         let skipped = turn.skipped;
-        tracing::info!(name, key, skipped, "ticks made no task: the one before is not done");
-        event(EventKind::TicksSkipped, format!("{skipped}, as the task before is not done"));
+        tracing::info!(name, key, %skipped, "ticks made no task");
+        event(EventKind::TicksSkipped, skipped.to_string());
     }
     if turn.row.next.is_some() {
         return;
     }
-    let why = match Record::read(&turn.row).map(|record| record.state) {
-        Ok(ScheduleState::Broken(why)) | Err(why) => why,
-        Ok(_) => {
-            tracing::info!(name, key, "the schedule came to its end");
-            return event(EventKind::ScheduleEnded, "it came to its end".to_owned());
-        }
+    let why = match Record::read(&turn.row) {
+        Ok(Record { state: ScheduleState::Broken(why), .. }) | Err(why) => why,
+        Ok(record) => return shared.tell_end(&record, name, key),
     };
+    shared.set_aside.add(&turn.row.name, &turn.row.key);
     tracing::error!(
         name,
         key,

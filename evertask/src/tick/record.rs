@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{FORMAT, Missed, Overlap, SCHEDULE_TAG};
 use crate::{
     body::Body,
-    declared::Declaration,
+    declared::{Declaration, said},
     schedule::{Schedule, ScheduleError},
     storage::{Due, NewTask, ScheduleRow},
     task::TaskId,
@@ -53,6 +53,12 @@ pub(crate) struct Record {
     pub(crate) offset: u64,
     #[serde(default)]
     pub(crate) runs: u64,
+    /// How many ticks made no task, of those that were counted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) skipped: u64,
+    /// It begins with the first tick that is not before this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) start: Option<u64>,
     /// Its next tick, as the rule says it.
     #[serde(default)]
     pub(crate) tick: Option<u64>,
@@ -66,6 +72,10 @@ pub(crate) struct Record {
     /// What a newer program wrote and this one does not know: it goes on as it came.
     #[serde(flatten)]
     pub(crate) unknown: serde_json::Map<String, serde_json::Value>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A tick that waits.
@@ -176,7 +186,8 @@ pub(crate) fn millis(span: Duration) -> u64 {
 }
 
 pub(crate) fn micros(at: SystemTime) -> u64 {
-    at.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(0))
+    let micros = |since: Duration| u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+    at.duration_since(UNIX_EPOCH).map_or(0, micros)
 }
 
 pub(crate) fn instant(micros: u64) -> SystemTime {
@@ -196,14 +207,50 @@ impl Record {
         Duration::from_millis(self.offset)
     }
 
+    /// What it says, to be compared with what attributes declare.
+    pub(crate) fn said(&self) -> String {
+        said(&self.rule, &self.task, (self.missed, self.overlap, self.offset))
+    }
+
+    /// The instant whose ticks come up now: what comes later by an offset is seen as if the clock were that much earlier.
+    pub(crate) fn seen(&self, now: SystemTime) -> SystemTime {
+        now.checked_sub(self.offset()).unwrap_or(UNIX_EPOCH)
+    }
+
+    /// Whether any of its ticks has come up.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.runs > 0 || self.skipped > 0 || self.held.is_some()
+    }
+
+    /// Its first instant that is later than this one and not before its start, where that still counts.
+    pub(crate) fn first_after(&self, schedule: &Schedule, after: SystemTime) -> Option<SystemTime> {
+        let start = self.start.filter(|_| !self.has_begun()).map(instant);
+        match start.filter(|start| *start > after) {
+            Some(start) => schedule.next(start.checked_sub(Duration::from_millis(1))?),
+            None => schedule.next(after),
+        }
+    }
+
+    /// Ticks that wait behind the one that does, as they were missed or came up meanwhile.
+    fn is_line(&self) -> bool {
+        self.overlap == Overlap::QueueOne && matches!(self.missed, Missed::All(_))
+    }
+
+    /// Programs that know only the first format would drop a tick that waits for these reasons.
+    fn format(&self) -> u32 {
+        let new = self.is_line() || self.overlap == Overlap::CancelPrevious;
+        if self.held.is_some() && new { FORMAT } else { 1 }
+    }
+
     /// The row with this record in it, which comes up when the record says.
     pub(crate) fn write(&self, row: &ScheduleRow) -> Result<ScheduleRow, String> {
         let active = self.state == ScheduleState::Active;
-        let tick = self.tick.map(|tick| instant(tick) + self.offset());
+        let in_line = self.held.is_some() && self.is_line();
+        let tick = self.tick.filter(|_| !in_line).map(|tick| instant(tick) + self.offset());
         let again = self.held.map(|held| instant(held.again));
         let next = tick.into_iter().chain(again).min().filter(|_| active);
         let body = Body::json(self).map_err(|error| error.to_string())?;
-        Ok(ScheduleRow { next, format: FORMAT, body, ..row.clone() })
+        Ok(ScheduleRow { next, format: self.format(), body, ..row.clone() })
     }
 
     /// It makes no tasks any more, and may be revived.

@@ -11,7 +11,7 @@ pub(crate) const BODIES: &[&str] = &[BODY, "{}", "[]", ""];
 
 const BODY: &str = r#"{"rule":"v1 every 60s from 2030-01-01T00:00:00Z","state":"active","missed":{"all":{"secs":60,"nanos":0}},
 "overlap":"allow","until":1900000000000000,"max_runs":3,"offset":5,"runs":1,"tick":1800000000000000,"task":{"version":1,
-"queue":"default","priority":0,"codec":1,"payload":"null","expires":1,"retries":2,"timeout":[null],"tags":{"a":"b"}}}"#;
+"queue":"default","priority":0,"codec":0,"payload":"null","expires":1,"retries":2,"timeout":[null],"tags":{"a":"b"}}}"#;
 
 #[evertask::handler]
 async fn sweep() {}
@@ -35,7 +35,8 @@ pub fn schedule_row(data: &[u8]) {
             .start()
             .await
             .expect("nothing is wrong");
-        let body = Body { codec: 1, bytes: data.into() };
+        // Text is what is read of it; under another codec it would be refused before that.
+        let body = Body { codec: Body::JSON, bytes: data.into() };
         let mut row = ScheduleRow::new("sweep", "odd", body);
         row.next = Some(SystemTime::UNIX_EPOCH);
         let stored = memory.change_schedules(vec![ScheduleChange::to(None, row)]).await;

@@ -242,6 +242,13 @@ fn what_is_wrong_is_named_with_its_field_and_its_place() {
     refused("0 0 * * L", Field::DayOfWeek, "L", "`5L`");
     refused("0 0 * * 5#6", Field::DayOfWeek, "6", "1 to 5");
     refused("0 0 * * 9#1", Field::DayOfWeek, "9", "0 to 7");
+    // What std takes for a number and nobody else.
+    refused("0 0 * * FRI#+2", Field::DayOfWeek, "+2", "1 to 5");
+    refused("0 0 L-+3 * *", Field::DayOfMonth, "L-+3", "1 to 30");
+    for zone in ["Europe/Rome", "UTC", "America/Argentina/Salta", "Europe/Rom"] {
+        refused(&format!("0 3 * * * {zone}"), Field::Zone, zone, "`tz = ");
+    }
+    refused("@daily Asia/Tokyo", Field::Zone, "Asia/Tokyo", ".tz(\"Asia/Tokyo\")");
     refused("H * * * *", Field::Minute, "H", "Jenkins");
     refused("", Field::Expression, "", "empty");
     refused("0 3 * *", Field::Expression, "0 3 * *", "4 fields");
@@ -289,7 +296,9 @@ fn a_field_is_bounded_before_it_is_expanded() {
 fn what_never_fires_is_refused() {
     refused("0 0 30 2 *", Field::DayOfMonth, "30", "never fire");
     refused("0 0 31 2,4,6,9,11 *", Field::DayOfMonth, "31", "never fire");
-    refused("0 0 0 29 2 ? 2025-2027", Field::DayOfMonth, "29", "never fire");
+    refused("0 0 0 29 2 ? 2025-2027", Field::Year, "2025-2027", "none of these years");
+    refused("0 0 0 ? 2 SUN#5 2025-2027", Field::Year, "2025-2027", "none of these years");
+    refused("0 0 0 30 2 ? 2025-2027", Field::DayOfMonth, "30", "never fire");
     refused("0 0 L-30 2 *", Field::DayOfMonth, "L-30", "never fire");
     // But these do.
     check(cron("0 0 30 2 MON"), YEAR, &["2026-02-02 00:00"]);

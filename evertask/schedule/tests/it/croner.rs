@@ -88,6 +88,17 @@ fn offset(zone: Tz, at: i64) -> i64 {
     zone.offset_from_utc_datetime(&utc).fix().local_minus_utc().into()
 }
 
+/// Whether one of the reasons above holds: where all hands are one number each there is none, and where clocks are put back and both
+/// go through the hours, neither.
+fn differs_on_purpose(expression: &str, zone: Tz, first: i64) -> bool {
+    let fields: Vec<&str> = expression.split(' ').collect();
+    let hands = &fields[..fields.len() - 3];
+    let named = hands.iter().all(|hand| hand.bytes().all(|b| b.is_ascii_digit()));
+    let put_back = offset(zone, first - 10_900) > offset(zone, first + 10_900);
+    let through = hands[hands.len() - 1].contains(['*', '/']);
+    !(named || put_back && through)
+}
+
 #[test]
 fn the_same_instants_as_croner_save_next_to_a_change_of_the_clocks() {
     let mut random = fastrand::Rng::with_seed(2026);
@@ -114,7 +125,7 @@ fn the_same_instants_as_croner_save_next_to_a_change_of_the_clocks() {
                 let first = our.min(their);
                 let changed = offset(zone, first - 10_900) != offset(zone, first + 10_900);
                 assert!(
-                    changed,
+                    changed && differs_on_purpose(&expression, zone, first),
                     "`{expression}` in {zone} after {last}: ours {our}, croner's {their}"
                 );
                 stated += 1;

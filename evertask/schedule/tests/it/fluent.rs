@@ -180,6 +180,19 @@ fn a_zone_that_is_none_is_told_with_the_one_that_was_meant() {
 }
 
 #[test]
+fn what_is_in_no_month_that_is_counted_is_refused_and_what_is_in_a_distant_one_is_found() {
+    // Februaries of odd years have 28 days.
+    let odd = || every(24).months().anchored(at("2025-02-01T00:00:00Z")).on_nth(5, Mon);
+    refused(odd(), Field::DayOfMonth, "months that are counted");
+    // By the clocks of New York that is in January.
+    assert_eq!(ticks(odd().tz("America/New_York"), NOW, 1), ["2029-01-29 00:00 -0500"]);
+    // Every seven years a February: of 29 days, and with five Sundays, it is after more than 400 years.
+    let rare = every(84).months().anchored(at("2003-02-01T00:00:00Z")).on_nth(5, Sun);
+    check(rare.clone(), "2003-01-01T00:00:00Z", &["2528-02-29 00:00", "2556-02-29 00:00"]);
+    check(rare, "2600-01-01T00:00:00Z", &["3424-02-29 00:00"]);
+}
+
+#[test]
 fn only_what_counts_has_an_anchor() {
     let anchor = UNIX_EPOCH + Duration::from_secs(7);
     let anchored = |schedule: Schedule| schedule.anchored(anchor).anchor();

@@ -114,6 +114,18 @@ fn what_the_first_version_wrote_is_read_as_it_was_meant() {
 }
 
 #[test]
+fn an_anchor_beyond_all_years_is_read_again_as_well() {
+    for secs in [1 << 36, 1 << 40, 1 << 60] {
+        let far = std::time::UNIX_EPOCH + std::time::Duration::from_secs(secs);
+        let schedule = evertask_schedule::every(7).days().anchored(far).build().unwrap();
+        assert_eq!(Schedule::from_wire(&schedule.to_wire()).unwrap(), schedule);
+    }
+    let early = at("0001-01-01T00:00:00Z") - std::time::Duration::from_secs(1 << 40);
+    let schedule = Schedule::every(std::time::Duration::from_secs(7)).unwrap().anchored(early);
+    assert_eq!(Schedule::from_wire(&schedule.to_wire()).unwrap(), schedule);
+}
+
+#[test]
 fn what_cannot_be_read_says_why() {
     let said = |text: &str| Schedule::from_wire(text).unwrap_err().to_string();
     assert!(said("").contains("ends too early"));

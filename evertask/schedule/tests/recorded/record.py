@@ -18,7 +18,7 @@ import pathlib
 import random
 from zoneinfo import ZoneInfo
 
-from croniter import croniter
+from croniter import CroniterBadDateError, croniter
 from dateutil import rrule
 
 HERE = pathlib.Path(__file__).parent
@@ -33,7 +33,7 @@ def offset(zone, at):
 
 
 def field(draw, least, most):
-    kind = draw.randrange(7)
+    kind = draw.randrange(10)
     a, b = sorted((draw.randint(least, most), draw.randint(least, most)))
     if kind < 2:
         return "*"
@@ -43,13 +43,19 @@ def field(draw, least, most):
         return f"*/{draw.randint(1, most - least)}"
     if kind == 5:
         return f"{a}-{b}" if a < b else str(a)
+    if kind == 6:
+        return f"{a}-{b}/{draw.randint(1, most - least)}" if a < b else str(a)
+    if kind == 7:
+        return f"{b}-{a}" if a < b else str(a)
+    if kind == 8:
+        return f"{a}-{b},{draw.randint(least, most)}" if a < b else f"{a},{b}"
     return ",".join(str(draw.randint(least, most)) for _ in range(3))
 
 
 def expression(draw):
-    date = draw.choice(["*", "*", "*", "L", "1", "15", "13", "1,15", "1-7", "10-20", "28"])
-    month = draw.choice(["*", "*", "1", "2", "3-5", "JAN,JUL", "*/3"])
-    weekday = draw.choice(["*", "*", "*", "0", "7", "1-5", "MON-FRI", "sat,sun", "5", "FRI#2", "L5", "2-6"])
+    date = draw.choice(["*", "*", "*", "L", "1", "15", "13", "1,15", "1-7", "10-20", "28", "29", "30", "31", "29-31", "1-31/10", "25-31/2", "28-3"])
+    month = draw.choice(["*", "*", "1", "2", "3-5", "JAN,JUL", "*/3", "NOV-FEB", "1-12/5", "2,4,6,9,11"])
+    weekday = draw.choice(["*", "*", "*", "0", "7", "1-5", "MON-FRI", "sat,sun", "5", "FRI#2", "L5", "2-6", "5-1", "1-5/2"])
     if weekday in ("FRI#2", "L5"):
         date = "*"  # croniter takes them only alone
     return f"{field(draw, 0, 59)} {field(draw, 0, 23)} {date} {month} {weekday}"
@@ -62,7 +68,10 @@ def cron(draw, lines):
     for _ in range(4):
         # On the wall, without any zone: croniter's own steps across changes of the clocks are not to be relied on.
         wall = dt.datetime.fromtimestamp(last, zone).replace(tzinfo=None)
-        wall = croniter(text, wall).get_next(dt.datetime)
+        try:
+            wall = croniter(text, wall).get_next(dt.datetime)
+        except CroniterBadDateError:  # no month of these has such a day
+            break
         at = int(wall.replace(tzinfo=zone).timestamp())
         if offset(zone, last - DAY) != offset(zone, last + DAY) or offset(zone, at - DAY) != offset(zone, at + DAY):
             break
@@ -122,5 +131,5 @@ def record(name, draw_one, count):
     (HERE / name).write_text("\n".join(lines) + "\n")
 
 
-record("cron.txt", cron, 4000)
-record("rules.txt", rule, 2000)
+record("cron.txt", cron, 16_000)
+record("rules.txt", rule, 5_000)

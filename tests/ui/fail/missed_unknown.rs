@@ -1,0 +1,4 @@
+#[evertask::handler(every = "5m", missed = "onse")]
+async fn send() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[evertask::handler(missed = "once")]
+async fn send() {}
+
+fn main() {}
