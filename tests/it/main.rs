@@ -8,6 +8,7 @@ mod declared;
 mod dispatch;
 mod faults;
 mod function;
+mod health;
 mod hooks;
 mod idle;
 mod lessons;
@@ -24,6 +25,7 @@ mod survive;
 mod ticks;
 mod tx;
 mod unheard;
+mod waking;
 mod within;
 
 /// Waits until something is so. On paused time this costs nothing; elsewhere it looks every few milliseconds.
