@@ -21,8 +21,15 @@ use crate::{
     wire::{Weather, Wire},
 };
 
+mod storms {
+    use crate::on_every_server;
+
+    use super::in_any_weather_nothing_is_lost_and_nobody_alive_is_robbed;
+
+    on_every_server!(each seed: in_any_weather_nothing_is_lost_and_nobody_alive_is_robbed);
+}
+
 on_every_server!(
-    in_any_weather_nothing_is_lost_and_nobody_alive_is_robbed,
     half_open_connections_cost_no_lease_and_are_given_up_soon,
     a_node_that_has_become_deaf_notices_it,
     an_outage_of_any_length_is_reported_and_survived,
@@ -128,8 +135,10 @@ impl Scene {
     }
 }
 
-async fn in_any_weather_nothing_is_lost_and_nobody_alive_is_robbed(server: Arc<impl Server>) {
-    let seed = crate::seed();
+async fn in_any_weather_nothing_is_lost_and_nobody_alive_is_robbed(
+    server: Arc<impl Server>,
+    seed: u64,
+) {
     let mut random = fastrand::Rng::with_seed(seed);
     let scene = Scene::new(&*server, seed).await;
     let (mut storms, mut ended) = (Vec::new(), 0);

@@ -7,15 +7,21 @@ use std::{
 };
 
 use evertask::{
-    AttemptEnd, Page, Runtime, TaskFilter, TaskId, TaskInfo, TaskState, storage::NodeId,
+    AttemptEnd, AttemptInfo, Page, Runtime, TaskFilter, TaskId, TaskInfo, TaskState,
+    storage::NodeId,
 };
 
 use crate::journal;
+
+/// How far the times of an attempt and those of its run may be apart: one is told by the storage, the other by the journal.
+const INEXACT: Duration = Duration::from_millis(100);
 
 /// One run of a handler as the journal has it. Without an end its process was killed.
 #[derive(Debug, Clone)]
 struct Run {
     task: TaskId,
+    /// The process it was in.
+    pid: u32,
     begin: Duration,
     end: Option<Duration>,
 }
@@ -49,18 +55,18 @@ impl Inquest {
             rescued: 0,
             troubles: Vec::new(),
         };
-        for (at, line) in journal::read(directory) {
-            inquest.hear(at, &line);
+        for (at, pid, line) in journal::read_by_process(directory) {
+            inquest.hear(at, pid, &line);
         }
         inquest
     }
 
-    fn hear(&mut self, at: Duration, line: &str) {
+    fn hear(&mut self, at: Duration, pid: u32, line: &str) {
         let words: Vec<&str> = line.splitn(4, ' ').collect();
         let id = || words[1].parse::<TaskId>().unwrap();
         match words[0] {
             "begin" => {
-                let run = Run { task: id(), begin: at, end: None };
+                let run = Run { task: id(), pid, begin: at, end: None };
                 self.runs.insert(words[2].to_owned(), run);
             }
             "end" => self.runs.get_mut(words[2]).expect("it began").end = Some(at),
@@ -96,19 +102,59 @@ impl Inquest {
         }
     }
 
-    /// The runs of a task whose ends the storage took, in the order of their leases.
-    fn accepted(&self, task: &TaskInfo) -> Vec<(String, &Run)> {
-        let failed = task.attempts.iter().filter(|attempt| attempt.end == AttemptEnd::Failed);
-        // Only what is written in a transaction fails by itself as well, and then not in the name of a run.
-        let own = |error: &String| task.name != "book" || error.starts_with("run-");
-        let names = failed.filter_map(|attempt| attempt.error.clone()).filter(own);
-        let output = task.output.as_ref().map(|output| output.read::<String>().unwrap());
-        let run = |name: String| {
-            let run = self.runs.get(&name).unwrap_or_else(|| panic!("{name} never ran: {task:?}"));
+    /// The runs of a task whose ends the storage took, in the order of their leases. Those that failed or completed have told their
+    /// names; of those that were stopped is known who stopped them, and when.
+    fn accepted(&self, task: &TaskInfo) -> Vec<(&str, &Run)> {
+        let run = |name: &str| {
+            let run = self.runs.get_key_value(name);
+            let (name, run) = run.unwrap_or_else(|| panic!("{name} never ran: {task:?}"));
             assert_eq!(run.task, task.id, "{name} was a run of another task");
-            (name, run)
+            (name.as_str(), run)
         };
-        names.chain(output).map(run).collect()
+        // Only what is written in a transaction fails by itself as well, and then not in the name of a run.
+        let own = |error: &&str| task.name != "book" || error.starts_with("run-");
+        let ended = task.attempts.iter().filter_map(|attempt| match attempt.end {
+            AttemptEnd::Failed => attempt.error.as_deref().filter(own).map(run),
+            AttemptEnd::Cancelled | AttemptEnd::Interrupted | AttemptEnd::TimedOut => {
+                self.stopped(task, attempt)
+            }
+            _ => None,
+        });
+        let output = task.output.as_ref().map(|output| output.read::<String>().unwrap());
+        ended.chain(output.as_deref().map(run)).collect()
+    }
+
+    /// The run that was stopped in this attempt; `None` if it was before its handler began.
+    fn stopped(&self, task: &TaskInfo, attempt: &AttemptInfo) -> Option<(&str, &Run)> {
+        let at = |instant: SystemTime| {
+            instant.duration_since(SystemTime::UNIX_EPOCH).unwrap() - clock_offset()
+        };
+        let (from, to) = (at(attempt.started).saturating_sub(INEXACT), at(attempt.ended) + INEXACT);
+        let within = |run: &Run| run.begin >= from && run.end.is_some_and(|end| end <= to);
+        let was_there = |pid| match self.nodes.get(&pid) {
+            Some((node, _)) => *node == attempt.node,
+            // The node of the test itself is not announced.
+            None => self.nodes.values().all(|(node, _)| *node != attempt.node),
+        };
+        let runs = self.runs.iter().filter(|(_, run)| run.task == task.id && within(run));
+        let runs = runs.filter(|(_, run)| was_there(run.pid));
+        runs.max_by_key(|(_, run)| run.begin).map(|(name, run)| (name.as_str(), run))
+    }
+
+    /// How many accepted ends there are of runs that were stopped, and of how many of them the run is known.
+    pub(crate) fn stops(&self) -> (usize, usize) {
+        let stopped = |attempt: &&AttemptInfo| {
+            matches!(
+                attempt.end,
+                AttemptEnd::Cancelled | AttemptEnd::Interrupted | AttemptEnd::TimedOut
+            )
+        };
+        let of = self
+            .tasks
+            .values()
+            .flat_map(|task| task.attempts.iter().filter(stopped).map(move |it| (task, it)));
+        let known = of.clone().filter(|(task, attempt)| self.stopped(task, attempt).is_some());
+        (of.clone().count(), known.count())
     }
 
     /// Runs whose ends were accepted lie one after the other, and nothing was accepted of one whose task had been taken away.
@@ -161,7 +207,7 @@ impl Inquest {
         let in_vain: Vec<_> = self
             .runs
             .iter()
-            .filter(|(name, _)| !accepted.contains(*name))
+            .filter(|(name, _)| !accepted.contains(name.as_str()))
             .map(|(_, run)| run)
             .collect();
         let again = |run: &&&Run| self.tasks.get(&run.task).is_some_and(|it| it.output.is_some());

@@ -36,15 +36,20 @@ impl Journal {
 
 /// All that was said, in the order of time.
 pub(crate) fn read(directory: &Path) -> Vec<(Duration, String)> {
+    read_by_process(directory).into_iter().map(|(at, _, said)| (at, said)).collect()
+}
+
+/// The same with the pid of the process that said it.
+pub(crate) fn read_by_process(directory: &Path) -> Vec<(Duration, u32, String)> {
     let mut lines = Vec::new();
     for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
-        if !entry.file_name().to_string_lossy().starts_with("journal-") {
-            continue;
-        }
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(whose) = name.strip_prefix("journal-") else { continue };
+        let pid: u32 = whose.split('-').next().unwrap().parse().unwrap();
         let text = fs::read_to_string(entry.path()).unwrap();
         lines.extend(text.lines().map(|line| {
             let (at, said) = line.split_once(' ').unwrap();
-            (Duration::from_nanos(at.parse().unwrap()), said.to_owned())
+            (Duration::from_nanos(at.parse().unwrap()), pid, said.to_owned())
         }));
     }
     lines.sort();

@@ -1,8 +1,9 @@
 //! Several real processes on one database, in weather: killed, stopped, with clocks an hour off, on a database that crashes, is
 //! cut off, keeps silent or has no room left. Nothing stored is lost, nothing stale is accepted, nobody alive is robbed.
 //!
-//! Whatever is random comes from a seed. `EVERTASK_CHAOS_SECONDS=3600` makes of the seconds of a test an hour, with another seed
-//! each time unless `EVERTASK_SEED` says which; that is for nights.
+//! Whatever is random comes from a seed: what goes on for long is done twice, with a seed that is always the same and with one of
+//! the day. `EVERTASK_CHAOS_SECONDS=3600` makes of the seconds of a test an hour, with another seed each time unless
+//! `EVERTASK_SEED` says which; that is for nights.
 
 mod alone;
 mod blocked;
@@ -13,18 +14,26 @@ mod inquest;
 mod journal;
 mod load;
 mod node;
+mod poison;
+mod pressure;
+mod process;
 mod processes;
 mod server;
+mod stopped;
 mod ticks;
 mod wire;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// The lease of all nodes on trial: short, so that much happens in little time.
 const LEASE: Duration = Duration::from_secs(2);
 
 /// The storages on trial. A new one is a line here, and what a test needs of its server in `server.rs`.
 macro_rules! on_every_server {
+    (each seed: $($test:ident),+ $(,)?) => {
+        $crate::on_server!(postgres, evertask_servers::own_postgres(), each seed: $($test),+);
+        $crate::on_server!(mariadb, evertask_servers::own_mariadb(), each seed: $($test),+);
+    };
     ($($test:ident),+ $(,)?) => {
         $crate::on_server!(postgres, evertask_servers::own_postgres(), $($test),+);
         $crate::on_server!(mariadb, evertask_servers::own_mariadb(), $($test),+);
@@ -32,6 +41,19 @@ macro_rules! on_every_server {
 }
 
 macro_rules! on_server {
+    ($module:ident, $server:expr, each seed: $($test:ident),+) => {
+        mod $module {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $test() {
+                    for seed in crate::seeds() {
+                        let Some(server) = $server else { return };
+                        super::$test(std::sync::Arc::new(server), seed).await;
+                    }
+                }
+            )+
+        }
+    };
     ($module:ident, $server:expr, $($test:ident),+) => {
         mod $module {
             $(
@@ -66,9 +88,26 @@ fn length(usual: u64) -> Duration {
 
 /// The seed of everything random, printed so that a failure can be repeated.
 fn seed() -> u64 {
+    seeds()[0]
+}
+
+/// The seeds of everything random, printed so that a failure can be repeated: one that is always the same, so that a change that
+/// breaks something is seen to, and the one of the day, so that in time much is tried. If one is asked for, that one alone.
+fn seeds() -> Vec<u64> {
     let asked = std::env::var("EVERTASK_SEED").ok().and_then(|seed| seed.parse().ok());
     let long = std::env::var_os("EVERTASK_CHAOS_SECONDS").is_some();
-    let seed = asked.unwrap_or_else(|| if long { fastrand::u64(..) } else { 20_260_901 });
-    println!("EVERTASK_SEED={seed}");
-    seed
+    let seeds = match asked {
+        Some(seed) => vec![seed],
+        None if long => vec![fastrand::u64(..)],
+        None => vec![20_260_901, of_the_day()],
+    };
+    for seed in &seeds {
+        println!("EVERTASK_SEED={seed}");
+    }
+    seeds
+}
+
+fn of_the_day() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    now.as_secs() / (24 * 60 * 60)
 }

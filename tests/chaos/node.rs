@@ -1,7 +1,6 @@
 //! A node in a process of its own, which can be stopped, continued and killed.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, SystemTime},
@@ -100,9 +99,7 @@ impl Node {
 
     /// Its memory in KiB.
     pub(crate) fn memory(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        crate::process::memory(self.pid())
     }
 }
 

@@ -22,21 +22,26 @@ use crate::{
 
 /// How many processes there are beside the one of the test.
 const NODES: usize = 3;
+/// How much later than it should a rescue may come where the machine itself was late.
+const HICCUP: Duration = LEASE;
 
-on_every_server!(killed_stopped_and_skewed_nodes_lose_nothing_and_overlap_nowhere);
+on_every_server!(each seed: killed_stopped_and_skewed_nodes_lose_nothing_and_overlap_nowhere);
 
 /// SQLite knows of a death at once, and its clock is that of the host, so there is no other to be off.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_and_stopped_processes_on_one_file_lose_nothing_and_overlap_nowhere() {
     let place = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}", place.path().join("tasks.db").display());
-    chaos(&url, 6, 0).await;
+    for (n, seed) in crate::seeds().into_iter().enumerate() {
+        let url = format!("sqlite://{}", place.path().join(format!("{n}.db")).display());
+        chaos(&url, seed, 6, 0).await;
+    }
 }
 
 async fn killed_stopped_and_skewed_nodes_lose_nothing_and_overlap_nowhere(
     server: Arc<impl Server>,
+    seed: u64,
 ) {
-    chaos(&server.url(), 13, 1).await;
+    chaos(&server.url(), seed, 13, 1).await;
 }
 
 /// A process that was killed, and when.
@@ -47,11 +52,11 @@ struct Death {
     clean: bool,
 }
 
-async fn chaos(url: &str, seconds: u64, hours: i32) {
+async fn chaos(url: &str, seed: u64, seconds: u64, hours: i32) {
     let place = tempfile::tempdir().unwrap();
     let directory = place.path();
     let journal = Journal::open(directory);
-    let mut random = fastrand::Rng::with_seed(crate::seed());
+    let mut random = fastrand::Rng::with_seed(seed);
     let effects = effects::are_on(url);
     if effects {
         effects::prepare(url).await;
@@ -143,14 +148,16 @@ fn judge(inquest: &Inquest, deaths: &[Death], stops: &[u32], worst_lag: Duration
         rescues.len(),
         inquest.refused,
     );
+    let (stopped, known) = inquest.stops();
+    println!("{stopped} ends of runs that were stopped, {known} of them looked into");
     println!("{}", inquest.price());
     assert!(!rescues.is_empty(), "the kills never hit anything");
     assert!(
         inquest.refused > 0 || stops.is_empty() || hours == 0,
         "no stop was long enough to be noticed"
     );
-    // A machine with too few cores cannot do in time what it cannot do at all.
-    let limit = LEASE + Duration::from_secs(1) + 2 * worst_lag;
+    // A machine with too few cores cannot do in time what it cannot do at all; but no hiccup excuses everything.
+    let limit = LEASE + Duration::from_secs(1) + (2 * worst_lag).min(HICCUP);
     assert!(slowest <= limit, "a task waited {slowest:?} for its rescue; at most {limit:?}");
     if hours != 0 && evertask_servers::faketime().is_some() {
         let hours: Vec<u64> = inquest.nodes.values().map(|(_, seen)| *seen).collect();

@@ -44,7 +44,7 @@ pub(crate) enum Fault {
 }
 
 /// Calls that belong to the start and are not counted.
-const ASIDE: [&str; 2] = ["join", "backlog"];
+const ASIDE: [&str; 3] = ["join", "backlog", "schedules"];
 
 /// Which call has which fault: its name, and what it is about where that is one task or a batch of them.
 type When = dyn Fn(&str, &[TaskId]) -> Option<Fault> + Send + Sync;
@@ -186,7 +186,8 @@ impl Inspect for Faulty {
         self.inner.schedule(name, key)
     }
     fn schedules(&self, page: SchedulePage) -> Reply<'_, Vec<StoredSchedule>> {
-        self.inner.schedules(page)
+        let call = Box::pin(async move { self.inner.schedules(page).await });
+        self.meddle("schedules", &[], call)
     }
 }
 

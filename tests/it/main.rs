@@ -8,6 +8,7 @@ mod declared;
 mod dispatch;
 mod faults;
 mod function;
+mod health;
 mod hooks;
 mod idle;
 mod lessons;
@@ -26,6 +27,7 @@ mod ticks;
 mod ticks_everywhere;
 mod tx;
 mod unheard;
+mod waking;
 mod within;
 
 /// Waits until something is so. On paused time this costs nothing; elsewhere it looks every few milliseconds.

@@ -130,11 +130,26 @@ impl Call {
         limit: Duration,
         call: impl Future<Output = Result<T, StorageError>>,
     ) -> Result<T, StorageError> {
+        let result = self.begin_within(limit, call).await;
+        if result.is_ok() {
+            self.went(Ok::<_, StorageError>(()));
+        }
+        result
+    }
+
+    /// A first part of such a call: should it succeed, the rest may still fail.
+    pub(crate) async fn begin_within<T>(
+        &self,
+        limit: Duration,
+        call: impl Future<Output = Result<T, StorageError>>,
+    ) -> Result<T, StorageError> {
         let result = within(limit, call).await.unwrap_or_else(|| {
             let what = format!("no answer from the storage within {limit:?}");
             Err(StorageError::new(StorageErrorKind::Unavailable, what))
         });
-        self.went(result.as_ref().map(drop));
+        if let Err(error) = &result {
+            self.went(Err(error));
+        }
         result
     }
 

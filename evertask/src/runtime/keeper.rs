@@ -84,7 +84,7 @@ async fn renew(shared: &Arc<Shared>, begun: Vec<(TaskId, u64)>) -> Result<bool, 
     if shared.is_to_announce_itself() {
         // Signed off, or forgotten: a node that only renewed would be one of which nothing else is known.
         let join = shared.storage.join(shared.node.clone());
-        match shared.calls.renew.make_within(limit, join).await {
+        match shared.calls.renew.begin_within(limit, join).await {
             Ok(()) => shared.touch.announced(),
             Err(error) => {
                 shared.trouble(&shared.calls.renew, &error);

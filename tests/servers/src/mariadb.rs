@@ -163,8 +163,10 @@ impl Mariadb {
         let _none = fs::remove_dir_all(&data);
         fs::create_dir_all(&data).map_err(failed)?;
         fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).map_err(failed)?;
+        fs::create_dir_all(self.temporary()).map_err(failed)?;
         if let Some(account) = self.account {
-            account.own(&data).and_then(|()| account.own(&self.directory)).map_err(failed)?;
+            let own = account.own(&data).and_then(|()| account.own(&self.temporary()));
+            own.and_then(|()| account.own(&self.directory)).map_err(failed)?;
         }
         // Run by the server at each of its starts.
         let first = "CREATE DATABASE IF NOT EXISTS evertask;\n";
@@ -218,7 +220,7 @@ impl Mariadb {
 
     /// Leaves a process behind that kills the server and clears its place once nobody uses it any more.
     fn watch(&self) -> Result<(), String> {
-        let stop = "kill -9 \"$(cat \"$1\")\"; rm -rf \"$2\" \"$3\"/log";
+        let stop = "kill -9 \"$(cat \"$1\")\"; rm -rf \"$2\" \"$3\"/log \"$3\"/temporary";
         let mut watch = Command::new("flock");
         watch.arg("--exclusive").arg(self.directory.join("used")).args(["sh", "-c", stop, "sh"]);
         watch.arg(self.pid_file()).arg(self.data()).arg(&self.directory);
@@ -249,7 +251,7 @@ impl Mariadb {
 
     fn program(&self, name: &str) -> Command {
         let mut program = Command::new(name);
-        program.current_dir(&self.directory);
+        program.current_dir(&self.directory).env("TMPDIR", self.temporary());
         if let Some(account) = self.account {
             account.run(&mut program);
         }
@@ -262,6 +264,11 @@ impl Mariadb {
 
     fn data(&self) -> PathBuf {
         self.directory.join("data")
+    }
+
+    /// Where it keeps what it needs for a moment. A server that starts deletes what looks so in this place, whosever it is.
+    fn temporary(&self) -> PathBuf {
+        self.directory.join("temporary")
     }
 
     /// Where it listens.

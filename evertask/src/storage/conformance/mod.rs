@@ -39,27 +39,49 @@ pub mod settle;
 mod subject;
 pub mod waking;
 
+use std::{
+    collections::BTreeSet,
+    io::Write,
+    sync::{Mutex, PoisonError},
+};
+
 pub use self::subject::Subject;
 
-/// Puts one law to a fresh subject. If there is none, as where no database can be reached, the law is not tried.
+/// Puts one law to a fresh subject. If there is none, as where no database can be reached, the law is not tried, and that is
+/// said once for all laws, past the capture of what tests say.
 #[allow(clippy::needless_pass_by_value)] // as functions are
 pub fn run<S: Into<Option<Subject>>>(subject: impl AsyncFn() -> S, law: impl AsyncFn(&Subject)) {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(4).enable_all().build().expect("a runtime for the law");
     runtime.block_on(async {
         match subject().await.into() {
-            Some(subject) => law(&subject).await,
-            None => eprintln!("skipped: there is no subject"),
+            Some(it) => law(&it).await,
+            None => say_untried(std::any::type_name_of_val(&subject)),
         }
     });
 }
 
+fn say_untried(subject: &'static str) {
+    static SAID: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(subject) {
+        // Nobody can be told that nobody can be told.
+        let _told = writeln!(
+            std::io::stderr(),
+            "\n==== SKIPPED: `{subject}` gives no storage, so no law is put to it\n"
+        );
+    }
+}
+
 /// Makes a module of this name with one test for each law. Of the function that makes subjects, the path is seen from
 /// inside that module.
+///
+/// With `measured` behind it, the laws about what a call costs are put to it, too; the subjects then have to be
+/// [measured](crate::storage::conformance::Subject::measured_by).
 #[macro_export]
 macro_rules! storage_conformance {
-    ($module:ident, $subject:path) => {
+    ($module:ident, $subject:path $(, $measured:ident)?) => {
         mod $module {
+            $($crate::__storage_laws_on_cost! { $measured $subject })?
             $crate::__storage_laws! { $subject;
                 enqueue:
                     a_stored_task_reads_back_as_it_was_given,
@@ -122,7 +144,6 @@ macro_rules! storage_conformance {
                     a_claim_may_be_repeated,
                     claim_ids_belong_to_their_node,
                     a_repeated_claim_does_not_get_a_later_attempt,
-                    a_claim_costs_the_same_whatever_else_is_stored,
                     after_any_verdict_a_task_is_given_out_only_when_due;
                 order:
                     higher_priorities_go_first,
@@ -275,6 +296,17 @@ macro_rules! storage_conformance {
                     a_repeated_enqueue_rings_again,
                     a_repeated_settlement_rings_again;
             }
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __storage_laws_on_cost {
+    (measured $subject:path) => {
+        $crate::__storage_laws! { $subject;
+            claim:
+                a_claim_costs_the_same_whatever_else_is_stored;
         }
     };
 }

@@ -80,7 +80,7 @@ impl Subject {
     }
 
     /// How much work the storage has done so far, in any unit that grows with the rows it touches and with nothing else.
-    /// Without it, the laws on cost are not tried.
+    /// Without it, the laws on cost are not to be asked for.
     #[must_use]
     pub fn measured_by(mut self, effort: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         self.effort = Some(Box::new(effort));
