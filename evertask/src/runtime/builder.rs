@@ -190,8 +190,8 @@ impl Builder {
     }
 
     /// How long a node may give no sign of life before others take its tasks, on storages that go by signs of life. One that
-    /// cannot reach its storage for as long stops its handlers itself, since others may have begun; so a database that is away
-    /// for longer than this interrupts what runs. Default: 15 s, at least 1 s.
+    /// cannot reach its storage for as long stops its handlers itself, since others may have begun; so a database that is silent
+    /// for longer than this, and does not just refuse, interrupts what runs. Default: 15 s, at least 1 s.
     pub fn lease(mut self, lease: Duration) -> Self {
         if lease < Duration::from_secs(1) {
             self.refuse("lease", format!("{lease:?} is shorter than any hiccup; at least 1 s"));

@@ -97,30 +97,58 @@ impl Settler {
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut receiver = shared.settler.receiver.lock().await;
     let mut endings = Vec::with_capacity(BATCH);
+    let mut stored: Option<Stored> = None;
     loop {
+        if receiver.is_empty()
+            && let Some(stored) = stored.take()
+        {
+            stored.tell(&shared);
+        }
         tokio::select! {
             biased;
             // The sender lives as long as we do, so there is always at least one.
             _at_least_one = receiver.recv_many(&mut endings, BATCH) => {}
             () = shared.left.wait() => return,
         }
-        settle(&shared, std::mem::take(&mut endings)).await;
+        settle(&shared, std::mem::take(&mut endings), &mut stored).await;
     }
 }
 
-/// Stores them all, however long it takes, and tells what came of each.
-async fn settle(shared: &Arc<Shared>, endings: Vec<Ending>) {
+/// Endings that have been stored, and are told of while the next ones are on their way.
+struct Stored {
+    batch: Vec<Ending>,
+    settled: Vec<Settled>,
+}
+
+impl Stored {
+    fn tell(self, shared: &Arc<Shared>) {
+        for again in tell(shared, self.batch, self.settled) {
+            shared.settler.push(again);
+        }
+    }
+}
+
+/// Stores them all, however long it takes, and tells what came of each; of the last ones, that is left to the caller.
+async fn settle(shared: &Arc<Shared>, endings: Vec<Ending>, stored: &mut Option<Stored>) {
     let mut waiting = loads(endings);
     let mut patience = Patience::new();
     while let Some(mut batch) = waiting.pop() {
         let settlements: Vec<_> = batch.iter().map(|ending| ending.settlement.clone()).collect();
-        match shared.calls.settle.make(shared.storage.settle(settlements)).await {
+        let store = shared.calls.settle.make(shared.storage.settle(settlements));
+        // First it is sent: the storage need not wait until all is told.
+        let (answer, ()) = tokio::join! {
+            biased;
+            store,
+            async {
+                if let Some(stored) = stored.take() {
+                    stored.tell(shared);
+                }
+            }
+        };
+        match answer {
             Ok(settled) => {
                 patience = Patience::new();
-                let again = tell(shared, batch, settled);
-                if !again.is_empty() {
-                    waiting.push(again);
-                }
+                *stored = Some(Stored { batch, settled });
             }
             Err(error) => {
                 let (guilty, alone) = (guilty_inside(&error), batch.len() == 1);

@@ -1,8 +1,8 @@
 //! Whether this node is in touch with its storage: when a sign of life of its own last arrived.
 //!
 //! Others take a node for dead whose signs of life have stood still for its lease. So one that is out of touch for as long stops
-//! what it runs: somebody else may be running it by now. It cannot know whether there is anybody; an outage that concerns all
-//! looks the same from here. Sooner it stops nothing.
+//! what it runs: somebody else may be running it by now. Not while the storage itself says that it is there for nobody; but where
+//! there is only silence, an outage that concerns all looks no different from one that concerns this node alone.
 
 use std::{
     sync::{
@@ -57,6 +57,12 @@ impl Shared {
         })
     }
 
+    /// For how long somebody may have been in touch with the storage while this node was not.
+    fn out_of_touch_alone(&self) -> Duration {
+        let away = self.storage.since_away().unwrap_or(Duration::MAX);
+        self.out_of_touch().min(away)
+    }
+
     /// Signs of life get through.
     pub(crate) fn is_in_touch(&self) -> bool {
         !self.storage.needs_beats() || self.out_of_touch() < self.settings.lease / DOUBTFUL_PARTS
@@ -76,7 +82,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     }
     let lease = shared.settings.lease;
     loop {
-        let silent = shared.out_of_touch();
+        let silent = shared.out_of_touch_alone();
         let look_in = if shared.desk.is_shut() {
             if shared.is_in_touch() {
                 tracing::info!(

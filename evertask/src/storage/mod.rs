@@ -107,6 +107,12 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// How long ago the storage last said that it is there for nobody: it has been ended, is starting, has no room left. While that
+    /// is so, nobody takes anything from anybody. `None` if it has not, or does not say so.
+    fn since_away(&self) -> Option<Duration> {
+        None
+    }
+
     /// ∅ → node. Announces a node; from now on it counts as alive until it leaves or dies. One that is there already is
     /// announced anew, and keeps what it holds.
     fn join(&self, node: Node) -> Reply<'_, ()>;

@@ -2,9 +2,12 @@
 
 use std::fmt;
 
-use mysql_async::Error;
+use mysql_async::{Error, IoError};
 
-use crate::storage::{StorageError, StorageErrorKind, server::DriverError};
+use crate::storage::{
+    StorageError, StorageErrorKind,
+    server::{DriverError, is_refused},
+};
 
 /// Why something could not be done.
 pub(super) type Fault = crate::storage::server::Fault<Error>;
@@ -46,6 +49,15 @@ impl DriverError for Error {
     fn is_collision(&self) -> bool {
         let collisions = [code::DUPLICATE, code::LOCK_WAIT, code::DEADLOCK, code::CHANGED];
         code_of(self).is_some_and(|code| collisions.contains(&code))
+    }
+
+    fn is_away(&self) -> bool {
+        match self {
+            Self::Io(IoError::Io(error)) => is_refused(error),
+            // Shutting down, and no room left.
+            Self::Server(said) => [1053, 1021, 1114].contains(&said.code),
+            _ => false,
+        }
     }
 
     fn lacks_tables(&self) -> bool {

@@ -4,7 +4,10 @@ use std::{error::Error as _, fmt};
 
 use tokio_postgres::{Error, error::SqlState};
 
-use crate::storage::{StorageErrorKind, server::DriverError};
+use crate::storage::{
+    StorageErrorKind,
+    server::{DriverError, is_refused},
+};
 
 /// Why something could not be done.
 pub(super) type Fault = crate::storage::server::Fault<Error>;
@@ -47,6 +50,13 @@ impl DriverError for Error {
                 || *code == SqlState::T_R_SERIALIZATION_FAILURE
                 || *code == SqlState::UNIQUE_VIOLATION
         })
+    }
+
+    fn is_away(&self) -> bool {
+        match self.code() {
+            Some(code) => [SqlState::CANNOT_CONNECT_NOW, SqlState::DISK_FULL].contains(code),
+            None => self.source().and_then(|error| error.downcast_ref()).is_some_and(is_refused),
+        }
     }
 
     fn lacks_tables(&self) -> bool {

@@ -199,6 +199,10 @@ impl Storage for Postgres {
         self.0.site.clock.is_none().then(|| self.0.heart.since_beat(node)).flatten()
     }
 
+    fn since_away(&self) -> Option<Duration> {
+        self.0.heart.since_away()
+    }
+
     fn join(&self, node: Node) -> Reply<'_, ()> {
         Box::pin(async move {
             self.0.heart.join(&node);

@@ -1,6 +1,6 @@
 //! Why something could not be done on a server, and what that means to those who asked.
 
-use std::{error::Error, fmt, sync::Arc, time::Duration};
+use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 
 use crate::storage::{StorageError, StorageErrorKind};
 
@@ -23,6 +23,15 @@ pub(crate) trait DriverError: Error + Send + Sync + 'static {
     fn is_collision(&self) -> bool;
 
     fn lacks_tables(&self) -> bool;
+
+    /// The server is there for nobody, not for us alone.
+    fn is_away(&self) -> bool;
+}
+
+/// Nobody listens where a server should be.
+pub(crate) fn is_refused(error: &io::Error) -> bool {
+    // The second one where it would listen on a socket in the file system.
+    matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
 }
 
 /// Why something could not be done.
@@ -85,6 +94,11 @@ impl<D: DriverError> Fault<D> {
 
     pub(super) fn is_collision(&self) -> bool {
         matches!(self, Self::Driver(error) if error.is_collision())
+    }
+
+    /// True if it was told that the server is there for nobody.
+    pub(super) fn is_away(&self) -> bool {
+        matches!(self, Self::Driver(error) if error.is_away())
     }
 
     /// True if the trouble is with the database as a whole, so that whatever else is asked would meet it too.

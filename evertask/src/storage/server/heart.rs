@@ -15,7 +15,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{Line, Purpose, Server, Transition};
+use super::{Fault, Line, Purpose, Server, Transition};
 use crate::{
     chance::jittered,
     storage::{Node, NodeId},
@@ -31,6 +31,8 @@ const LIMITS: (Duration, Duration) = (Duration::from_millis(500), Duration::from
 #[derive(Debug, Default)]
 pub(crate) struct Heart {
     nodes: Mutex<HashMap<NodeId, Life>>,
+    /// When the server last said that it is there for nobody.
+    away: Mutex<Option<Instant>>,
     joined: Notify,
 }
 
@@ -55,6 +57,15 @@ impl Heart {
     /// How long ago the last sign of life of this node was sent that has arrived.
     pub(crate) fn since_beat(&self, node: NodeId) -> Option<Duration> {
         self.nodes().get(&node).map(|life| life.beaten.elapsed())
+    }
+
+    /// How long ago the server last said that it is there for nobody.
+    pub(crate) fn since_away(&self) -> Option<Duration> {
+        self.away.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.elapsed())
+    }
+
+    fn is_away(&self) {
+        *self.away.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     /// Signs of life of these nodes have arrived that were sent then.
@@ -132,7 +143,11 @@ pub(crate) async fn beat<S: Server, B: Transition<S, Answer = Vec<NodeId>>>(
         }
         line.hasten(heart.limit());
         let sent = Instant::now();
-        match line.run(&beats(nodes)).await {
+        let beaten = line.run(&beats(nodes)).await;
+        if beaten.as_ref().is_err_and(Fault::is_away) {
+            heart.is_away();
+        }
+        match beaten {
             Ok(known) => {
                 heart.beaten(&known, sent);
                 if let Some(since) = failing.take() {

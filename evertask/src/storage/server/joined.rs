@@ -56,6 +56,10 @@ impl<S: Within> Storage for Joined<S> {
         self.storage.since_beat(node)
     }
 
+    fn since_away(&self) -> Option<Duration> {
+        self.storage.since_away()
+    }
+
     fn join(&self, node: Node) -> Reply<'_, ()> {
         self.storage.join(node)
     }

@@ -196,6 +196,10 @@ mod tests {
         fn lacks_tables(&self) -> bool {
             false
         }
+
+        fn is_away(&self) -> bool {
+            false
+        }
     }
 
     #[derive(Debug)]

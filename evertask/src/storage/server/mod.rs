@@ -17,7 +17,7 @@ use std::{fmt, future::Future};
 pub(super) use self::{
     actor::{Actor, Gathered, weight},
     doubt::Doubt,
-    fault::{DriverError, Fault, closed},
+    fault::{DriverError, Fault, closed, is_refused},
     heart::{Heart, beat},
     line::{Line, Transition},
     pool::Pool,
