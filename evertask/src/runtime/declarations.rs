@@ -64,7 +64,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 return;
             }
         }
-        wait = match shared.calls.declare.make(look(&shared, false)).await {
+        wait = match Box::pin(shared.calls.declare.make(look(&shared, false))).await {
             Ok(()) => {
                 patience = Patience::new();
                 jittered(every)
