@@ -196,6 +196,9 @@ impl Retention {
     }
 
     /// Completed tasks are deleted in the write that completes them; the others stay as they were.
+    ///
+    /// Nothing remembers them then: a dispatch whose answer was lost, and that is tried again after the task has completed, stores
+    /// and runs it once more.
     #[must_use]
     pub fn ephemeral(mut self) -> Self {
         self.completed = Keep::No;

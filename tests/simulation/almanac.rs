@@ -1,12 +1,15 @@
 //! What the storage does with schedules, with or without a planted bug.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use evertask::{
-    Body, StorageError, StorageErrorKind,
+    Body, StorageError, StorageErrorKind, TaskState,
     storage::{
-        Dispatched, Enqueued, Inspect, NewTask, ScheduleChange, ScheduleChanged, SchedulePage,
-        ScheduleRow, Storage,
+        Dispatched, DueSchedules, Enqueued, Inspect, Known, NewTask, ScheduleChange,
+        ScheduleChanged, SchedulePage, ScheduleRow, Storage,
     },
 };
 
@@ -52,6 +55,20 @@ impl Truth {
             }
         }
         Ok(changed)
+    }
+
+    pub(crate) fn due_schedules(
+        &self,
+        handlers: Arc<[Known]>,
+        format: u32,
+        limit: usize,
+    ) -> Answer<DueSchedules> {
+        let mut due = at_once(self.memory.due_schedules(handlers, format, limit))?;
+        if self.has(Bug::OverlapNotSeen) {
+            let last = due.due.iter_mut().filter_map(|stored| stored.last_state.as_mut());
+            last.for_each(|state| *state = TaskState::Completed);
+        }
+        Ok(due)
     }
 
     /// The next tick is as much too late as this one was.

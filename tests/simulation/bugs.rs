@@ -44,6 +44,16 @@ pub(crate) enum Bug {
     TickTornApart,
     /// The next tick is counted from the moment of the last one's commit.
     TicksDrift,
+    /// Whether the task of the tick before lives is not told.
+    OverlapNotSeen,
+    /// A settlement that is said again is refused.
+    SettledAgainIsRefused,
+    /// Of what is dispatched together the first half is stored.
+    HalfOfACrowd,
+    /// A claim gives more than there is room for in a queue.
+    MoreThanAskedOfAQueue,
+    /// A dispatch that is stored is told that there was no room.
+    StoredAndRefused,
     /// A fixed time comes up each time the wall shows it, and not only the first time.
     FoldFiredTwice,
     /// What is repeated by the clock on the wall stops for the hour that the wall shows again.
@@ -139,7 +149,7 @@ impl Bug {
         (Self::AcknowledgedBeforeItIsStored, 50),
         (Self::WakeUpLost, 50),
         (Self::EndsAreNotTold, 50),
-        (Self::SaidAgainInSilence, 300),
+        (Self::SaidAgainInSilence, 50),
         (Self::LooksRarely, 50),
         (Self::RefusesForNothing, 100),
         (Self::CancelDiesWithItsNode, 300),
@@ -152,6 +162,11 @@ impl Bug {
         (Self::TickWithoutTask, 50),
         (Self::TickTornApart, 50),
         (Self::TicksDrift, 50),
+        (Self::OverlapNotSeen, 100),
+        (Self::SettledAgainIsRefused, 100),
+        (Self::HalfOfACrowd, 50),
+        (Self::MoreThanAskedOfAQueue, 100),
+        (Self::StoredAndRefused, 50),
         (Self::FoldFiredTwice, 50),
         (Self::FoldStopsRepetition, 50),
         (Self::OldReleaseUndoes, 50),

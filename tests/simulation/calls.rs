@@ -8,7 +8,7 @@ use std::{
 };
 
 use evertask::{
-    Cancel, Keep, StorageError, TaskId, TaskState,
+    Cancel, Keep, Overlap, StorageError, StorageErrorKind, TaskId, TaskState,
     storage::{
         Beat, Claim, Claimed, Effect, Enqueued, Held, Lost, Memory, NewTask, Node, NodeId, Peer,
         Pruned, Reply, Revive, ScheduleChange, ScheduleChanged, Settled, Settlement,
@@ -21,7 +21,7 @@ use crate::{
     bells::Ring,
     bugs::Bug,
     judge::Case,
-    model::By,
+    model::{By, Tale, number_of},
     rules::{Broken, Rule},
     seat::Seat,
     tides, wall,
@@ -47,6 +47,9 @@ impl World {
     }
 
     pub(crate) fn enqueue(&self, seat: &Arc<Seat>, tasks: &[NewTask]) -> Answer<Vec<Enqueued>> {
+        if self.is_forgotten(tasks) {
+            return Err(StorageError::new(StorageErrorKind::Closed, "the history is over"));
+        }
         let enqueued = self.truth.enqueue(seat, tasks.to_vec())?;
         self.with(|inner| {
             for (task, stored) in tasks.iter().zip(&enqueued) {
@@ -69,7 +72,31 @@ impl World {
             }
             Ok(())
         });
+        if self.truth.has(Bug::StoredAndRefused) && enqueued.len() == 1 {
+            return Err(StorageError::new(StorageErrorKind::Full, "there is no room"));
+        }
         Ok(enqueued)
+    }
+
+    /// A dispatch whose answer was lost is said again, and the task has completed and was deleted meanwhile: it is stored anew.
+    ///
+    /// That is what [`ephemeral`](evertask::Retention::ephemeral) means, and nothing more is promised of such a task; so the
+    /// history ends here.
+    fn is_forgotten(&self, tasks: &[NewTask]) -> bool {
+        let deleted = |inner: &mut Inner| {
+            let gone = |task: &NewTask| {
+                inner.model.tales.get(&task.id).is_some_and(|tale| tale.info.is_none())
+            };
+            self.plan.ephemeral && tasks.iter().any(gone)
+        };
+        let forgotten = self.look(deleted);
+        if forgotten {
+            self.say(None, None, || {
+                "the storage has forgotten a task that is dispatched again".into()
+            });
+            self.alarm.notify_one();
+        }
+        forgotten
     }
 
     pub(crate) fn claim(&self, seat: &Arc<Seat>, claim: Claim) -> Answer<Claimed> {
@@ -159,6 +186,19 @@ impl World {
             let before = inner.model.tales.get(&settlement.id);
             let before = before.and_then(|tale| Some((tale.info.clone()?, tale.loss.is_some())));
             let changed = self.see(inner, Some(seat), settlement.id, By::Settle(settlement))?;
+            let tale = inner.model.tales.get(&settlement.id);
+            let again = tale.filter(|_| !changed).and_then(|tale| {
+                // Of one that was kept for its time nobody knows any more.
+                let end = tale.end.as_ref().filter(|_| self.plan.ephemeral);
+                let last = tale.info.as_ref().or(end);
+                let current = last.is_some_and(|it| it.lease == settlement.lease);
+                tale.accepted.get(&settlement.lease).filter(|_| current)
+            });
+            if again == Some(&settlement.verdict) && !matches!(settled, Settled::Applied(_)) {
+                let how = format!("{:?} was stored, and is {settled:?}", settlement.verdict);
+                let (task, place) = (inner.model.n(settlement.id), Some(seat.place));
+                return Err(Broken { rule: Rule::SettledAgain, how, task, place });
+            }
             let (n, place) = (inner.model.n(settlement.id), Some(seat.place));
             let broken = |rule, how: String| Broken { rule, how, task: n, place };
             let run = inner.model.runs.get(&(settlement.id, settlement.lease));
@@ -180,9 +220,12 @@ impl World {
             }
             let tale = inner.model.tales.get(&settlement.id);
             let info = tale.and_then(|tale| tale.info.as_ref());
-            let completes = changed && info.is_some_and(|it| it.state == TaskState::Completed);
-            if completes && let Some(info) = info {
-                let output = info.output.as_ref().and_then(|it| it.read::<u64>().ok());
+            let end = tale.and_then(|tale| tale.end.as_ref());
+            let completes = changed
+                && info.is_none_or(|it| it.state == TaskState::Completed)
+                && end.is_some_and(|it| it.state == TaskState::Completed);
+            if completes && let Some(end) = end {
+                let output = end.output.as_ref().and_then(|it| it.read::<u64>().ok());
                 if output != Some(settlement.lease) {
                     let how = format!("{output:?} is not of the run of lease {}", settlement.lease);
                     return Err(broken(Rule::OutputOfItsRun, how));
@@ -338,6 +381,7 @@ impl World {
             for (change, changed) in changes.iter().zip(&changed) {
                 let ScheduleChanged::Done(enqueued) = changed else { continue };
                 for (task, stored) in change.tasks.iter().zip(enqueued) {
+                    self.one_of_a_series(inner, seat, task)?;
                     self.see_asked(inner, seat, (task, stored.id), By::Schedule)?;
                     let Some(at) = task.tick else { continue };
                     let place = Some(seat.place);
@@ -366,6 +410,24 @@ impl World {
             tides::check(self, inner, seat)
         });
         Ok(changed)
+    }
+
+    /// A series that is not to overlap makes no task while one of it lives.
+    fn one_of_a_series(&self, inner: &Inner, seat: &Seat, task: &NewTask) -> Result<(), Broken> {
+        let number = number_of(&task.payload);
+        let plan = self.plan.schedules.iter().find(|plan| plan.number == number);
+        let alone = |overlap| matches!(overlap, Overlap::Skip | Overlap::QueueOne);
+        if plan.is_none_or(|plan| !alone(plan.overlap)) || inner.model.tales.contains_key(&task.id)
+        {
+            return Ok(());
+        }
+        let lives = |tale: &&Tale| {
+            let info = tale.info.as_ref().filter(|info| !info.state.is_final());
+            info.is_some_and(|info| number_of(&info.payload) == number)
+        };
+        let Some(other) = inner.model.tales.values().find(lives) else { return Ok(()) };
+        let how = format!("a tick of number {number} makes a task while another lives");
+        Err(Broken { rule: Rule::OneOfASeries, how, task: Some(other.n), place: Some(seat.place) })
     }
 
     pub(crate) fn leave(&self, seat: &Arc<Seat>, node: NodeId) -> Answer<()> {

@@ -1,10 +1,14 @@
 //! The handlers of the simulated programs. All do the same: what the plan says of their task.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use evertask::{
-    Backoff, Builder, Context, DispatchError, Dispatched, Overlap, Runtime, State, TaskError,
-    TaskId, schedule::every_day,
+    Backoff, Builder, Context, DispatchError, Dispatched, Runtime, State, TaskError, TaskId,
+    schedule::every_day,
 };
 use tokio::time::sleep;
 
@@ -170,7 +174,6 @@ async fn work(seat: &Seat, works: Duration) {
 
 /// Stores a planned schedule.
 pub(crate) async fn schedule(runtime: &Runtime, plan: &SchedulePlan) -> Result<(), DispatchError> {
-    let overlap = if plan.overlap { Overlap::Allow } else { Overlap::Skip };
     let dispatch = alpha::dispatch(plan.number).on(runtime);
     let recurring = match plan.rule {
         RulePlan::Elapsed { every, runs } => dispatch.every(every).max_runs(runs),
@@ -184,7 +187,7 @@ pub(crate) async fn schedule(runtime: &Runtime, plan: &SchedulePlan) -> Result<(
         // Its handler says so, and nobody asks.
         RulePlan::Declared => return Ok(()),
     };
-    recurring.overlap(overlap).key(plan.key()).await.map(drop)
+    recurring.overlap(plan.overlap).key(plan.key()).await.map(drop)
 }
 
 /// Dispatches a task whose number says all.
@@ -205,18 +208,28 @@ pub(crate) async fn output(runtime: &Runtime) -> Result<u64, Box<dyn Error + Sen
     Ok(alpha::dispatch(PROBE).on(runtime).timeout(600 * SECOND).await?.output().await?)
 }
 
+/// Dispatches the crowd that comes with a planned task.
+pub(crate) async fn crowd(runtime: &Runtime, task: &TaskPlan) -> Result<(), DispatchError> {
+    let crowd = task.crowd().map(alpha::new);
+    evertask::dispatch_all(crowd).on(runtime).await.map(drop)
+}
+
 /// Dispatches a planned task.
 pub(crate) async fn dispatch(
     runtime: &Runtime,
     task: &TaskPlan,
+    clock: SystemTime,
 ) -> Result<(TaskId, Dispatched), DispatchError> {
     macro_rules! of {
         ($handler:ident) => {{
             let mut dispatch = $handler::dispatch(task.number)
                 .on(runtime)
-                .after(task.after)
                 .priority(task.priority)
                 .retries(task.retries);
+            dispatch = match task.instant {
+                true => dispatch.at(clock + task.after),
+                false => dispatch.after(task.after),
+            };
             if let Some(key) = task.key {
                 dispatch = dispatch.key(format!("key {key}"));
             }

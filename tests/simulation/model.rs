@@ -6,7 +6,7 @@ use std::{
 };
 
 use evertask::{
-    Body, TaskId, TaskInfo, TaskState,
+    Body, Keep, TaskId, TaskInfo, TaskState,
     storage::{Enqueued, Settlement},
     verdict::{SUSPECT_AFTER, Verdict},
 };
@@ -73,6 +73,7 @@ pub(crate) struct RunSeen {
     /// How long it may take, and until when that is, however long its process stood still meanwhile.
     pub(crate) limit: Option<Duration>,
     pub(crate) over: Option<Duration>,
+    pub(crate) queue: String,
     /// It waits to be told to stop, and may take a moment for that.
     pub(crate) listens: bool,
     pub(crate) end: Option<(Duration, End)>,
@@ -251,6 +252,14 @@ impl Model {
                 }
             }
         }
+        if let (By::Settle(settlement), None, true) = (by, &new, text.is_some()) {
+            tale.accepted.insert(settlement.lease, settlement.verdict.clone());
+            tale.ends.push(TaskState::Completed);
+            tale.end = tale.info.take().map(|mut end| {
+                (end.state, end.output) = (TaskState::Completed, settlement.output.clone());
+                end
+            });
+        }
         tale.info = new;
         Ok(text)
     }
@@ -327,6 +336,17 @@ fn gone(old: &TaskInfo, by: By<'_>, clock: SystemTime) -> Fine {
     let kept = if old.state == TaskState::Completed { KEPT } else { 100 * KEPT };
     let over = old.finished.is_some_and(|at| at + kept <= clock);
     match by {
+        By::Settle(Settlement { lease, verdict: Verdict::Complete, keep, .. })
+            if keep.completed == Keep::No
+                && (*lease, old.state, old.cancel_asked)
+                    == (old.lease, TaskState::Running, false) =>
+        {
+            Ok("completed, and deleted".into())
+        }
+        By::Settle(Settlement { lease, .. }) if *lease != old.lease => {
+            let how = format!("a settlement under lease {lease} deleted it at lease {}", old.lease);
+            Err((Rule::NothingStale, how))
+        }
         By::Prune if old.state.is_final() && over => Ok("deleted".into()),
         _ => Err((
             Rule::DeletedOnlyWhenOver,

@@ -6,7 +6,7 @@ use evertask::{DispatchError, RetryError, Runtime, TaskId, TaskState, storage::E
 use tokio::time::sleep;
 
 use crate::{
-    handlers::{dispatch, output, probe, schedule},
+    handlers::{crowd, dispatch, output, probe, schedule},
     plan::{LISTENER, PEACE, PROBE, Release, TaskPlan, Wish},
     rules::{Broken, Rule},
     seat::Seat,
@@ -47,16 +47,68 @@ pub(crate) async fn ask_for(world: Arc<World>, mut task: TaskPlan) {
     let asked = tokio::time::timeout(PEACE, somebody(&world, task.by, able)).await;
     let Ok((seat, runtime)) = asked else { return };
     world.say(Some(&seat), None, || format!("dispatches number {}", task.number));
-    let dispatched = dispatch(&runtime, &task).await;
+    let (all, clock) = (task.clone(), world.truth.clock());
+    let dispatched = async {
+        let dispatched = dispatch(&runtime, &task, clock).await;
+        if all.crowd > 0 {
+            // All or none of them, whatever the answer is; it is looked at in the end.
+            let _answer = crowd(&runtime, &all).await;
+        }
+        dispatched
+    };
+    let dispatched = match task.gives_up {
+        None => Some(dispatched.await),
+        Some(after) => tokio::time::timeout(after, dispatched).await.ok(),
+    };
     drop(runtime);
     seat.pass().await;
+    let Some(dispatched) = dispatched else {
+        return world
+            .say(Some(&seat), None, || format!("number {}: no longer waited for", task.number));
+    };
     match dispatched {
         Ok((id, how)) => acknowledged(&world, &seat, task.number, Enqueued { id, how }),
         Err(DispatchError::Unknown { .. }) => {
             world.say(Some(&seat), None, || format!("number {}: stored or not", task.number));
         }
-        Err(error) => world.say(Some(&seat), None, || format!("number {}: {error}", task.number)),
+        Err(error) => refused(&world, &seat, task.number, &error),
     }
+}
+
+/// Somebody was told that a task is not stored. So it is not.
+fn refused(world: &World, seat: &Seat, number: u32, error: &DispatchError) {
+    world.say(Some(seat), None, || format!("number {number}: {error}"));
+    world.with(|inner| {
+        match inner.model.answers.get(&number).and_then(|answers| answers.first()) {
+            None => Ok(()),
+            Some(stored) => Err(Broken {
+                rule: Rule::ToldWhatHappened,
+                how: format!("somebody is told that it is not stored, and it is: {stored:?}"),
+                task: inner.model.n(stored.id),
+                place: Some(seat.place),
+            }),
+        }
+    });
+}
+
+/// Of each crowd all were stored, or none was.
+pub(crate) fn all_came(world: &World) {
+    world.with(|inner| {
+        for task in &world.plan.tasks {
+            let stored = |number: &u32| {
+                let mut tales = inner.model.tales.values();
+                tales.any(|tale| {
+                    tale.end.as_ref().is_some_and(|it| crate::model::number(it) == *number)
+                })
+            };
+            let came = task.crowd().filter(stored).count();
+            if came != 0 && came != task.crowd as usize {
+                let how = format!("of {} that were dispatched together {came} came", task.crowd);
+                return Err(Broken { rule: Rule::AllOrNone, how, task: None, place: None });
+            }
+        }
+        Ok(())
+    });
 }
 
 /// Somebody was told that a task is stored. So it is.
@@ -138,7 +190,8 @@ pub(crate) async fn probe_all(world: &Arc<World>) {
     let state = |id: TaskId| world.truth.task(id).map(|task| task.state);
     let until = async |id: TaskId, wanted: TaskState, what: &str| {
         sleep(PROMPT).await;
-        if state(id) != Some(wanted) {
+        let gone = wanted == TaskState::Completed && world.plan.ephemeral && state(id).is_none();
+        if state(id) != Some(wanted) && !gone {
             world.with::<()>(|inner| {
                 let how = format!("{what}: {:?} after {PROMPT:?}", state(id));
                 Err(Broken { rule: Rule::Prompt, how, task: inner.model.n(id), place: None })
@@ -155,8 +208,13 @@ pub(crate) async fn probe_all(world: &Arc<World>) {
     until(listener, TaskState::Cancelled, "it was to be cancelled").await;
     let (seat, node) = somebody(world, 0, |_| true).await;
     let told = tokio::time::timeout(PROMPT, output(&node)).await;
+    seat.inside.lock().unwrap().loses_answer = true;
+    let Ok(again) = probe(&node, PROBE, Duration::ZERO).await else { return never_ended(world) };
     drop(node);
-    if !matches!(told, Ok(Ok(_))) {
+    until(again, TaskState::Completed, "its dispatch had to be said again").await;
+    // What is deleted at once has no output for anybody.
+    let told_at_all = told.is_ok() && (world.plan.ephemeral || matches!(told, Ok(Ok(_))));
+    if !told_at_all {
         world.with::<()>(|_| {
             let how = format!("who waits for the end of a task is not told: {told:?}");
             Err(Broken { rule: Rule::Prompt, how, task: None, place: Some(seat.place) })

@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use evertask::{Overlap, StorageErrorKind};
 use fastrand::Rng;
 
 use crate::series::{RulePlan, SchedulePlan};
@@ -19,6 +20,13 @@ pub(crate) const PROBE: u32 = 3_000;
 /// And of one that runs until it is cancelled.
 pub(crate) const LISTENER: u32 = 3_001;
 
+/// In milliseconds.
+pub(crate) const HOUR: i64 = 3_600_000;
+
+/// Numbers of tasks that are dispatched together begin here, so many for each of them at most.
+pub(crate) const CROWDS: u32 = 4_000;
+pub(crate) const CROWD: u32 = 8;
+
 /// A whole history before it happens.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -27,6 +35,10 @@ pub(crate) struct Plan {
     pub(crate) max_losses: u32,
     /// How long the executor of a node may stand still.
     pub(crate) stall_limit: Duration,
+    /// How many tasks of the second queue a node runs at a time.
+    pub(crate) second_queue: usize,
+    /// What completes is deleted at once.
+    pub(crate) ephemeral: bool,
     /// One for each place: how many attempts its node runs at a time, and what it knows at first.
     pub(crate) nodes: Vec<(usize, Release)>,
     pub(crate) tasks: Vec<TaskPlan>,
@@ -56,7 +68,13 @@ pub(crate) struct TaskPlan {
     pub(crate) key: Option<u8>,
     pub(crate) priority: i16,
     pub(crate) after: Duration,
+    /// Its delay is said as an instant.
+    pub(crate) instant: bool,
     pub(crate) expires: Option<Duration>,
+    /// Who dispatches it waits no longer than that for the answer.
+    pub(crate) gives_up: Option<Duration>,
+    /// So many others are dispatched by then as well, all at once.
+    pub(crate) crowd: u32,
     pub(crate) retries: u32,
     /// It dispatches another one on success.
     pub(crate) effect: bool,
@@ -142,7 +160,7 @@ pub(crate) enum Fault {
         at: Duration,
         lasts: Duration,
     },
-    /// The storage's clock jumps, by so many milliseconds.
+    /// The storage's clock jumps, by so many milliseconds. If it went back by far, it is put right before there is peace.
     Jump {
         at: Duration,
         by: i64,
@@ -175,7 +193,7 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    const HARMED: [(u32, Self); 11] = [
+    const HARMED: [(u32, Self); 13] = [
         (30, Self::Settle),
         (30, Self::Claim),
         (20, Self::Enqueue),
@@ -187,14 +205,16 @@ impl Call {
         (3, Self::Schedules),
         (3, Self::Leave),
         (2, Self::Join),
+        (5, Self::Read),
+        (2, Self::Prune),
     ];
 }
 
 /// What happens to one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Harm {
-    /// Nothing is done, and that is told.
-    Fails,
+    /// Nothing is done, and that is told, with this reason.
+    Fails(StorageErrorKind),
     /// All is done, and the answer is an error.
     LosesReply,
     /// Nothing is done, and nothing is answered.
@@ -239,6 +259,8 @@ impl Plan {
             lease,
             max_losses,
             stall_limit: Duration::from_secs(weighted(rng, &[(2, 300), (1, 2), (1, 5)])),
+            second_queue: rng.usize(1..4),
+            ephemeral: rng.u8(0..5) == 0,
             nodes,
             tasks: Vec::new(),
             wishes: Vec::new(),
@@ -282,7 +304,10 @@ impl Plan {
             key: (number < 2).then_some(0),
             priority: 0,
             after: Duration::ZERO,
+            instant: false,
             expires: None,
+            gives_up: None,
+            crowd: if number == 3 { 2 } else { 0 },
             retries: 2,
             effect: number == 2,
             acts: acts.to_vec(),
@@ -301,6 +326,8 @@ impl Plan {
             lease: Duration::from_secs(15),
             max_losses: 2,
             stall_limit: Duration::from_secs(300),
+            second_queue: 1,
+            ephemeral: false,
             nodes: vec![(1, Release::Third), (2, Release::Third)],
             tasks,
             wishes: vec![Wish { at: 6 * second, by: 0, task: 4, retry: false }],
@@ -308,8 +335,13 @@ impl Plan {
             faults: vec![Fault::Shutdown { at: 9 * second, place: 1, back: second }],
         };
         let every = RulePlan::Elapsed { every: second, runs: 2 };
-        let series =
-            SchedulePlan { at: 2 * second, by: 0, number: TICKS, rule: every, overlap: false };
+        let series = SchedulePlan {
+            at: 2 * second,
+            by: 0,
+            number: TICKS,
+            rule: every,
+            overlap: Overlap::Skip,
+        };
         let mut again = plan.clone();
         again.seed = 2;
         again.schedules.push(series);
@@ -326,7 +358,9 @@ impl Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed: _, lease, max_losses, stall_limit, .. } = self;
+        let Self { second_queue, ephemeral, .. } = self;
         let Self { nodes, tasks, wishes, schedules, faults, .. } = self;
+        writeln!(f, "  slots of the second queue: {second_queue}, ephemeral: {ephemeral}")?;
         writeln!(
             f,
             "  lease {lease:?}, max_losses {max_losses}, stall_limit {stall_limit:?}, nodes (slots, release) {nodes:?}"
@@ -355,6 +389,12 @@ impl Plan {
 }
 
 impl TaskPlan {
+    /// The numbers of those that are dispatched with it.
+    pub(crate) fn crowd(&self) -> std::ops::Range<u32> {
+        let first = CROWDS + self.number * CROWD;
+        first..first + self.crowd
+    }
+
     fn draw(rng: &mut Rng, number: u32, places: usize) -> Self {
         // Most come in crowds, as they do.
         let at = match rng.u8(0..3) {
@@ -378,7 +418,10 @@ impl TaskPlan {
             key: (rng.u8(0..4) == 0).then(|| rng.u8(0..2)),
             priority: weighted(rng, &[(6, 0), (1, -3), (1, 7)]),
             after: if rng.u8(0..4) == 0 { ms(rng, 1..9_000) } else { Duration::ZERO },
+            instant: rng.bool(),
             expires: (rng.u8(0..12) == 0).then(|| ms(rng, 100..9_000)),
+            gives_up: (rng.u8(0..20) == 0).then(|| ms(rng, 0..60)),
+            crowd: if rng.u8(0..10) == 0 { rng.u32(2..CROWD) } else { 0 },
             retries: rng.u32(0..4),
             effect: rng.u8(0..4) < 2,
             acts,
@@ -420,14 +463,21 @@ impl Fault {
             11 => Self::Deaf { at, place, lasts: long(rng) },
             12 | 13 => Self::Shutdown { at, place, back: ms(rng, 0..4_000) },
             14 => Self::Deploy { at, place, release: weighted(rng, &releases) },
-            15 => Self::Jump { at, by: weighted(rng, &[(2, -2_000), (2, 5_000), (1, 3_600_000)]) },
+            15 => {
+                let by = [(2, -2_000), (2, 5_000), (1, HOUR), (1, -HOUR)];
+                Self::Jump { at, by: weighted(rng, &by) }
+            }
             16 => Self::Outage { at, lasts: long(rng), silent: rng.bool() },
             17 => Self::Sleep { at, lasts: long(rng) },
             _ => {
                 let call = weighted(rng, &Call::HARMED);
                 let few = matches!(call, Call::Join | Call::Seize | Call::Leave | Call::Cancel);
-                // Hardly a place settles more often.
-                let most = if call == Call::Settle { 15 } else { 40 };
+                // Hardly a place does so more often.
+                let most = match call {
+                    Call::Enqueue => 6,
+                    Call::Settle => 15,
+                    _ => 40,
+                };
                 let nth = rng.u32(if few { 0..3 } else { 0..most });
                 Self::Call { place, call, nth, harm: Harm::draw(rng) }
             }
@@ -454,7 +504,15 @@ impl Fault {
 impl Harm {
     fn draw(rng: &mut Rng) -> Self {
         match rng.u8(0..12) {
-            0 => Self::Fails,
+            0 => Self::Fails(weighted(
+                rng,
+                &[
+                    (2, StorageErrorKind::Unavailable),
+                    (1, StorageErrorKind::Full),
+                    (1, StorageErrorKind::ReadOnly),
+                    (1, StorageErrorKind::Other),
+                ],
+            )),
             1..=3 => Self::LosesReply,
             4 => Self::SwallowsCall,
             5 | 6 => Self::SwallowsReply,

@@ -7,6 +7,7 @@ pub(crate) enum Rule {
     DispatchedOnce,
     ToldWhatHappened,
     StoredAsAsked,
+    AllOrNone,
     EndsSomeDay,
     EndsOnce,
     LeaseGrows,
@@ -16,6 +17,7 @@ pub(crate) enum Rule {
     DecidedByItsEnd,
     StoredAsDecided,
     GivenAsStored,
+    SettledAgain,
     OutputOfItsRun,
     EffectsWithCompletion,
     OnlyTheDeadAreRobbed,
@@ -31,6 +33,7 @@ pub(crate) enum Rule {
     SuspectsAlone,
     TickOnce,
     TickInTime,
+    OneOfASeries,
     FoldOnce,
     NewerRuleStands,
     NotBeforeItIsDue,
@@ -65,6 +68,7 @@ impl Rule {
                 "§4",
                 "what is created or replaced is as it was asked for: payload, queue, due time, no try spent",
             ),
+            Self::AllOrNone => ("1", "of what is dispatched together all is stored, or nothing"),
             Self::EndsSomeDay => ("2", "a stored task ends within ten minutes of peace"),
             Self::EndsOnce => ("2", "what has ended stays as it ended, unless it is revived"),
             Self::LeaseGrows => {
@@ -83,6 +87,9 @@ impl Rule {
                 ("§6", "what was decided is what is stored, due after exactly its delay")
             }
             Self::GivenAsStored => ("§6", "a run gets the payload and the try that are stored"),
+            Self::SettledAgain => {
+                ("§6", "a settlement that is said again is told that it was stored, not refused")
+            }
             Self::OutputOfItsRun => {
                 ("3", "a completed task has the output of the run that completed it")
             }
@@ -119,6 +126,9 @@ impl Rule {
             Self::SuspectsAlone => ("6", "a node runs one suspect at a time"),
             Self::TickOnce => ("7", "an instant of a schedule makes one task, and that is stored"),
             Self::TickInTime => ("7", "the ticks of a series lie whole intervals apart"),
+            Self::OneOfASeries => {
+                ("7", "a series that is not to overlap makes no task while the one before lives")
+            }
             Self::FoldOnce => (
                 "7",
                 "a fixed time that the wall shows twice makes a tick the first time, and no other does",
@@ -142,7 +152,9 @@ impl Rule {
             Self::KnownHandlers => ("11", "a task is given only to a node that knows its handler"),
             Self::KeysAreUnique => ("§4", "no two live tasks of a handler have one key"),
             Self::States => ("§6", "a task goes from state to state only as the table says"),
-            Self::SlotsAreKept => ("12", "a node runs no more at a time than it has slots"),
+            Self::SlotsAreKept => {
+                ("12", "a node runs no more at a time than it has slots, in all and in a queue")
+            }
             Self::ShutDownIsShutDown => (
                 "6",
                 "nothing begins on a node that shuts down, nothing runs or is held once that has returned",

@@ -62,6 +62,8 @@ impl Run {
             let act = world.plan.act(number, *nth);
             *nth += 1;
             let suspect = tale.suspects.contains(&lease);
+            let queue = tale.info.as_ref().map(|info| info.queue.clone()).unwrap_or_default();
+            let second = queue == "two";
             let (index, limit) = (world.index(inner, seat), handlers::limit(number));
             let run = RunSeen {
                 place: seat.place,
@@ -70,6 +72,7 @@ impl Run {
                 begin: world.now(),
                 limit,
                 over: limit.map(|limit| called + limit),
+                queue,
                 listens: matches!(act, Act::Listen(..)),
                 end: None,
                 suspect,
@@ -89,6 +92,13 @@ impl Run {
                     Rule::SlotsAreKept,
                     format!("{open} runs in {} slots", seat.slots),
                 ));
+            }
+            let of_second =
+                |run: &&RunSeen| run.seat == index && run.end.is_none() && run.queue == "two";
+            let of_second = inner.model.runs.values().filter(of_second).count();
+            if second && of_second > world.plan.second_queue {
+                let how = format!("{of_second} runs of a queue with {}", world.plan.second_queue);
+                return Err(broken(Rule::SlotsAreKept, how));
             }
             if suspects > 1 {
                 return Err(broken(

@@ -27,6 +27,8 @@ pub(crate) struct Seat {
     life: Mutex<Life>,
     /// Wakes in the order in which it was waited for, as a channel that is watched does not.
     changed: Notify,
+    /// Its start is to be given up.
+    pub(crate) given_up: Notify,
     pub(crate) inside: Mutex<Inside>,
 }
 
@@ -60,7 +62,9 @@ pub(crate) struct Inside {
     /// A handler keeps its executor for itself until then.
     pub(crate) blocked: Option<Instant>,
     /// When the last thing was over that may have kept it from its work, since the beginning of the history.
-    pub(crate) disturbed: Option<Duration>,
+    pub(crate) disturbed: Duration,
+    /// The answer to its next dispatch is to be lost.
+    pub(crate) loses_answer: bool,
     /// It has stood still.
     pub(crate) stood: bool,
     /// It is being shut down, since then.
@@ -91,6 +95,7 @@ impl Seat {
             bell: Bell::new(),
             life: Mutex::new(Life::Lives),
             changed: Notify::new(),
+            given_up: Notify::new(),
             inside: Mutex::default(),
         })
     }
@@ -172,8 +177,18 @@ impl Seat {
 
     /// Nothing has kept it from its work since shortly before that.
     pub(crate) fn undisturbed_since(&self, at: Duration) -> bool {
-        let disturbed = self.inside.lock().unwrap().disturbed;
-        disturbed.is_none_or(|over| over + Duration::from_secs(3) < at)
+        self.inside.lock().unwrap().disturbed + Duration::from_secs(3) < at
+    }
+
+    /// Whether the answer to its next dispatch is to be lost. It is the next only once.
+    pub(crate) fn loses_answer(&self) -> bool {
+        std::mem::take(&mut self.inside.lock().unwrap().loses_answer)
+    }
+
+    /// Something may keep it from its work until then.
+    pub(crate) fn disturb(&self, until: Duration) {
+        let mut inside = self.inside.lock().unwrap();
+        inside.disturbed = inside.disturbed.max(until);
     }
 
     /// Whether a call gets through: `Err(silent)` if not.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use evertask::Overlap;
 use fastrand::Rng;
 
 use crate::{
@@ -16,7 +17,7 @@ pub(crate) struct SchedulePlan {
     pub(crate) by: usize,
     pub(crate) number: u32,
     pub(crate) rule: RulePlan,
-    pub(crate) overlap: bool,
+    pub(crate) overlap: Overlap,
 }
 
 /// When a schedule comes up.
@@ -32,6 +33,11 @@ pub(crate) enum RulePlan {
     Declared,
 }
 
+fn overlap(rng: &mut Rng) -> Overlap {
+    use Overlap::{Allow, CancelPrevious, QueueOne, Skip};
+    [Skip, Allow, CancelPrevious, QueueOne][rng.usize(0..4)]
+}
+
 impl SchedulePlan {
     /// One in elapsed time.
     pub(crate) fn draw(rng: &mut Rng, number: u32, places: usize) -> Self {
@@ -43,7 +49,7 @@ impl SchedulePlan {
                 every: Duration::from_secs(rng.u64(1..5)),
                 runs: rng.u64(1..7),
             },
-            overlap: rng.bool(),
+            overlap: overlap(rng),
         }
     }
 
@@ -66,7 +72,7 @@ impl Plan {
         let repeated = RulePlan::Repeated { every, runs: rng.u64(8..16) };
         for (number, rule) in [(10, RulePlan::Fixed), (11, repeated)] {
             let (at, by) = (ms(rng, 0..12_000), rng.usize(0..=self.nodes.len()));
-            let (number, overlap) = (TICKS + number, rng.bool());
+            let (number, overlap) = (TICKS + number, overlap(rng));
             self.schedules.push(SchedulePlan { at, by, number, rule, overlap });
         }
         if rng.bool() {
@@ -79,7 +85,7 @@ impl Plan {
     pub(crate) fn draw_rollout(&mut self, rng: &mut Rng) {
         let (rule, number) = (RulePlan::Declared, TIDE);
         let at = Duration::ZERO;
-        self.schedules.push(SchedulePlan { at, by: 0, number, rule, overlap: false });
+        self.schedules.push(SchedulePlan { at, by: 0, number, rule, overlap: Overlap::Skip });
         let mut at = ms(rng, 500..6_000);
         for place in 0..self.nodes.len() {
             self.nodes[place].1 = Release::Second;

@@ -15,8 +15,8 @@ use crate::{
     bugs::Bug,
     model::{KEPT, Tale},
     oracle,
-    people::{all_ticked, ask_for, ask_for_schedule, probe_all, wish_for},
-    plan::{Call, Fault, PEACE, Plan, Release},
+    people::{all_came, all_ticked, ask_for, ask_for_schedule, probe_all, wish_for},
+    plan::{Call, Fault, HOUR, PEACE, Plan, Release},
     rules::{Broken, Rule},
     seat::Seat,
     tides,
@@ -44,7 +44,8 @@ pub(crate) struct Outcome {
     pub(crate) calls: BTreeMap<(usize, Call), u32>,
 }
 
-/// How long a history may take by the clock of the machine, whatever else that does: one that takes longer goes round and round.
+/// How long a history may take by the clock of the machine, whatever else that does: one that takes longer goes
+/// round and round, or waits for itself.
 const WATCHED: Duration = Duration::from_secs(180);
 
 /// Lets a plan happen, on a thread of its own, so that it shares nothing with any other.
@@ -62,13 +63,17 @@ pub(crate) fn play(plan: &Plan, bug: Option<Bug>) -> Outcome {
             outcome.broken =
                 Some(Broken { rule: Rule::NothingPanics, how, task: None, place: None });
         }
-        over.send(outcome)
+        // Who has waited for too long does so no longer.
+        let _heard_or_not = over.send(outcome);
     });
     let outcome = ended.recv_timeout(WATCHED);
     let outcome = outcome.unwrap_or_else(|_| {
-        panic!("seed {seed} has not come to an end after {WATCHED:?}: it goes round and round")
+        let with = bug.map(|bug| format!(" with {bug:?}")).unwrap_or_default();
+        panic!(
+            "seed {seed}{with} has not come to an end after {WATCHED:?}: it goes round and round, or waits for itself"
+        )
     });
-    let _sent = thread.unwrap().join();
+    let _joined = thread.unwrap().join();
     outcome
 }
 
@@ -135,6 +140,7 @@ async fn happen(world: &Arc<World>) {
             }
         }
         all_ticked(world);
+        all_came(world);
         oracle::check(world);
         // For some only: it takes as long again.
         if world.plan.seed.is_multiple_of(3) {
@@ -173,6 +179,7 @@ fn start(world: &Arc<World>, place: usize, release: Release) {
     let world = Arc::clone(world);
     tokio::spawn(async move {
         loop {
+            let of_second = world.plan.second_queue.min(seat.slots);
             let builder = Runtime::builder()
                 .storage(Wire(Arc::clone(&seat)))
                 .discover(false)
@@ -183,23 +190,36 @@ fn start(world: &Arc<World>, place: usize, release: Release) {
                 // The thread that goes by this goes by the clock of the machine; see `heart`.
                 .stall_limit(Duration::from_secs(86_400))
                 .shutdown_timeout(Duration::from_secs(5))
-                .retention(Retention::default().completed(KEPT));
+                .queue("two", |queue| queue.concurrency(of_second))
+                .retention(match world.plan.ephemeral {
+                    true => Retention::default().ephemeral(),
+                    false => Retention::default().completed(KEPT),
+                });
             // Whoever supervises the process waits less long for the storage than a start does.
-            let start = timeout(PATIENCE, release.install(builder, &world.plan).start()).await;
+            let start = timeout(PATIENCE, release.install(builder, &world.plan).start());
+            let start = tokio::select! {
+                biased;
+                () = seat.given_up.notified() => return,
+                start = start => start,
+            };
             match start
                 .map_err(|_| "no answer".to_owned())
                 .and_then(|it| it.map_err(|e| e.to_string()))
             {
                 Ok(runtime) => {
                     tokio::spawn(listen(Arc::clone(&world), Arc::clone(&seat), runtime.events()));
-                    let mut inside = seat.inside.lock().unwrap();
-                    (inside.runtime, inside.disturbed) = (Some(runtime), Some(world.now()));
+                    seat.disturb(world.now());
+                    seat.inside.lock().unwrap().runtime = Some(runtime);
                     return;
                 }
                 Err(_) if seat.is_dead() => return,
                 Err(error) => world.say(Some(&seat), None, || format!("does not start: {error}")),
             }
-            sleep(Duration::from_millis(500)).await;
+            tokio::select! {
+                biased;
+                () = seat.given_up.notified() => return,
+                () = sleep(Duration::from_millis(500)) => {}
+            }
         }
     });
 }
@@ -281,16 +301,17 @@ async fn go_wrong(world: Arc<World>, fault: Fault) {
             let Some(seat) = seat(place) else { return };
             world.say(Some(&seat), None, || format!("is deaf for {lasts:?}"));
             let until = Instant::now() + lasts;
-            {
-                let mut inside = seat.inside.lock().unwrap();
-                (inside.deaf, inside.disturbed) = (Some(until), Some(world.now() + lasts));
-            }
+            seat.disturb(world.now() + lasts);
+            seat.inside.lock().unwrap().deaf = Some(until);
             sleep_until(until).await;
             seat.bell.all();
             seat.bell.peers();
         }
         Fault::Shutdown { place, back, .. } => {
             let Some(seat) = seat(place) else { return };
+            if give_up_start(&world, &seat) {
+                return world.comes_back(&seat, back);
+            }
             if shut_down(&world, &seat).await {
                 world.comes_back(&seat, back);
             }
@@ -301,9 +322,31 @@ async fn go_wrong(world: Arc<World>, fault: Fault) {
                 start(&world, place, release);
             }
         }
-        Fault::Jump { by, .. } => world.jump(by),
+        Fault::Jump { by, .. } => {
+            world.jump(by);
+            if by <= -HOUR {
+                sleep_until(Instant::now() + (PEACE - world.now()) - Duration::from_secs(1)).await;
+                world.jump(-by);
+            }
+        }
         Fault::Call { .. } => {}
     }
+}
+
+/// Whoever starts a process stops it while its start is under way; `false` if it is not.
+///
+/// What may be left of it there goes on: nothing must.
+fn give_up_start(world: &World, seat: &Seat) -> bool {
+    let mut inside = seat.inside.lock().unwrap();
+    let starts = inside.runtime.is_none() && inside.closing.is_none() && !inside.shut;
+    if !starts || seat.is_dead() {
+        return false;
+    }
+    (inside.shut, inside.closing) = (true, Some(Instant::now()));
+    drop(inside);
+    world.say(Some(seat), None, || "is stopped while it starts".into());
+    seat.given_up.notify_one();
+    true
 }
 
 /// The storage is out of reach for these; when it is back, it wakes them.
@@ -311,7 +354,7 @@ async fn cut_off(world: &World, seats: Vec<Arc<Seat>>, lasts: Duration, silent: 
     let until = Instant::now() + lasts;
     let over = world.now() + lasts + Duration::from_secs(35);
     for seat in &seats {
-        seat.inside.lock().unwrap().disturbed = Some(over);
+        seat.disturb(over);
         let how = if silent { "silently " } else { "" };
         world.say(Some(seat), None, || format!("is {how}cut off for {lasts:?}"));
         seat.inside.lock().unwrap().cut = Some((until, silent));

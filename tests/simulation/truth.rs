@@ -142,11 +142,20 @@ impl Truth {
         if self.has(Bug::RefusesForNothing) && astray.enqueued % 8 == 0 {
             return Err(StorageError::new(StorageErrorKind::Full, "there is no room"));
         }
+        if self.has(Bug::HalfOfACrowd) && tasks.len() > 1 {
+            let told = |task: &NewTask| Enqueued { id: task.id, how: Dispatched::Created };
+            let told = tasks.iter().map(told).collect();
+            tasks.truncate(tasks.len() / 2);
+            at_once(self.memory.enqueue(tasks))?;
+            return Ok(told);
+        }
         if self.has(Bug::AcknowledgedAndForgotten) && astray.enqueued % 8 == 0 {
             let stored = |task: NewTask| Enqueued { id: task.id, how: Dispatched::Created };
             return Ok(tasks.into_iter().map(stored).collect());
         }
-        let again: Vec<bool> = tasks.iter().map(|task| self.task(task.id).is_some()).collect();
+        let is_stored =
+            |task: &NewTask| at_once(self.memory.task(task.id)).is_ok_and(|it| it.is_some());
+        let again: Vec<bool> = tasks.iter().map(is_stored).collect();
         let mut enqueued = at_once(self.memory.enqueue(tasks))?;
         for (told, again) in enqueued.iter_mut().zip(again) {
             if told.how == Dispatched::Replaced && self.has(Bug::ReplacedIsToldAsCreated) {
@@ -191,6 +200,9 @@ impl Truth {
         if self.has(Bug::MoreThanAsked) {
             claim.slots += 2;
             claim.queues.iter_mut().for_each(|room| room.slots += 2);
+        }
+        if self.has(Bug::MoreThanAskedOfAQueue) {
+            claim.queues.iter_mut().for_each(|room| room.slots = claim.slots);
         }
         let node = claim.node;
         if self.has(Bug::UnknownHandlersToo) {
@@ -277,6 +289,9 @@ impl Truth {
             && let Some(before) = astray.output.replace(output.clone())
         {
             *output = before;
+        }
+        if again && self.has(Bug::SettledAgainIsRefused) {
+            return Ok(Settled::Refused);
         }
         if self.has(Bug::EffectsLost) {
             settlement.effects.clear();

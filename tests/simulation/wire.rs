@@ -70,7 +70,10 @@ async fn travel<T: Send + 'static>(
     }
     match harm {
         Some(Harm::CrashBefore) => return world.crash(&seat, Duration::from_secs(1)),
-        Some(Harm::Fails) => return drop(answer.send(broken())),
+        Some(Harm::Fails(kind)) => {
+            let error = StorageError::new(kind, "something is wrong with the disk");
+            return drop(answer.send(Err(error)));
+        }
         Some(Harm::SwallowsCall) => return,
         Some(Harm::LateCall(late)) => sleep(late).await,
         _ => {}
@@ -171,9 +174,7 @@ impl Storage for Wire {
         format: u32,
         limit: usize,
     ) -> Reply<'_, DueSchedules> {
-        self.send(Call::Read, move |world, _| {
-            world.read(|memory| memory.due_schedules(handlers, format, limit))
-        })
+        self.send(Call::Read, move |world, _| world.truth.due_schedules(handlers, format, limit))
     }
     fn leave(&self, node: NodeId) -> Reply<'_, ()> {
         self.send(Call::Leave, move |world, seat| world.leave(seat, node))

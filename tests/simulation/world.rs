@@ -160,6 +160,9 @@ impl World {
     /// What happens to the next call of this kind from there.
     pub(crate) fn harm(&self, seat: &Seat, call: Call) -> Option<Harm> {
         self.look(|inner| {
+            if call == Call::Enqueue && seat.loses_answer() {
+                return Some(Harm::LosesReply);
+            }
             if inner.peace || seat.place >= self.plan.nodes.len() {
                 return None;
             }
@@ -170,9 +173,9 @@ impl World {
                 Fault::Call { place, call: which, nth, harm }
                     if (*place, *which, *nth) == (seat.place, call, n) =>
                 {
-                    let disturbs = call != Call::Enqueue;
-                    seat.inside.lock().unwrap().disturbed =
-                        disturbs.then(|| self.now() + UNANSWERED);
+                    if call != Call::Enqueue {
+                        seat.disturb(self.now() + UNANSWERED);
+                    }
                     Some(*harm)
                 }
                 _ => None,
@@ -206,9 +209,9 @@ impl World {
     pub(crate) fn stand(&self, seat: &Seat, lasts: Duration) {
         self.say(Some(seat), None, || format!("stands still for {lasts:?}"));
         seat.stand(lasts);
+        seat.disturb(self.now() + lasts);
         let mut inside = seat.inside.lock().unwrap();
         (inside.stood, inside.blocked) = (true, None);
-        inside.disturbed = Some(self.now() + lasts);
         inside.closing = inside.closing.map(|at| at + lasts);
         drop(inside);
         self.look(|inner| {
@@ -225,7 +228,7 @@ impl World {
         // Timers go by what the clock was before.
         self.look(|inner| {
             for seat in inner.places.iter().flatten() {
-                seat.inside.lock().unwrap().disturbed = Some(self.now());
+                seat.disturb(self.now());
             }
         });
     }
