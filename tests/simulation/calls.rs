@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use crate::{
     bells::Ring,
     bugs::Bug,
+    heart,
     judge::Case,
     model::{By, Tale, number_of},
     rules::{Broken, Rule},
@@ -40,8 +41,14 @@ impl World {
         self.look(|inner| {
             inner.nodes.insert(id, Arc::clone(seat));
             let mut inside = seat.inside.lock().unwrap();
-            (inside.node, inside.left) = (Some(id), false);
-            inside.beat.get_or_insert(Instant::now());
+            let first = inside.node.replace(id).is_none();
+            inside.left = false;
+            if first {
+                inside.beats(self.plan.lease);
+                if let Some(world) = seat.world.upgrade() {
+                    tokio::spawn(heart::beat(world, Arc::clone(seat)));
+                }
+            }
         });
         self.truth.join(node)
     }
@@ -194,7 +201,8 @@ impl World {
                 let current = last.is_some_and(|it| it.lease == settlement.lease);
                 tale.accepted.get(&settlement.lease).filter(|_| current)
             });
-            if again == Some(&settlement.verdict) && !matches!(settled, Settled::Applied(_)) {
+            let stored = matches!(settled, Settled::Applied(_) | Settled::Gone(_));
+            if again == Some(&settlement.verdict) && !stored {
                 let how = format!("{:?} was stored, and is {settled:?}", settlement.verdict);
                 let (task, place) = (inner.model.n(settlement.id), Some(seat.place));
                 return Err(Broken { rule: Rule::SettledAgain, how, task, place });
@@ -210,11 +218,13 @@ impl World {
             }
             if let Some((task, seized)) = before.filter(|_| changed) {
                 let retries = self.retries(&task);
-                let (closing, stood) = {
+                let (closing, stood, cut_off) = {
                     let inside = seat.inside.lock().unwrap();
-                    (inside.closing.is_some(), inside.stood)
+                    let at = run.and_then(|run| run.end.as_ref()).map(|(at, _)| self.start + *at);
+                    let cut_off = inside.was_cut_off(at, self.plan.lease);
+                    (inside.closing.is_some(), inside.stood, cut_off)
                 };
-                let case = Case { task: &task, run, retries, seized, closing, stood };
+                let case = Case { task: &task, run, retries, seized, closing, cut_off, stood };
                 let decided = case.allows(&settlement.verdict);
                 decided.map_err(|how| broken(Rule::DecidedByItsEnd, how))?;
             }
@@ -255,7 +265,7 @@ impl World {
                 self.see(inner, Some(seat), held.id, By::Renew)?;
             }
             let mut inside = seat.inside.lock().unwrap();
-            (inside.beat, inside.left) = (Some(Instant::now()), false);
+            inside.beats(self.plan.lease);
             let over = |(id, lease): &&(TaskId, u64)| {
                 inner.model.tales.get(id).is_none_or(|tale| {
                     let info = tale.info.as_ref();

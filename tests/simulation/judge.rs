@@ -19,6 +19,8 @@ pub(crate) struct Case<'a> {
     pub(crate) seized: bool,
     /// The node that says so shuts down.
     pub(crate) closing: bool,
+    /// No sign of life of it had arrived for its lease, so it stopped what others might run by then.
+    pub(crate) cut_off: bool,
     /// It has stood still, so that a timeout may have passed before the handler did anything.
     pub(crate) stood: bool,
 }
@@ -34,7 +36,7 @@ impl Case<'_> {
                 // Whether it was earned is another question.
                 Verdict::Fail if self.seized => true,
                 Verdict::Cancel { .. } => self.task.cancel_asked,
-                Verdict::Interrupt => self.closing,
+                Verdict::Interrupt => self.closing || self.cut_off,
                 Verdict::Retry { .. } | Verdict::Fail => self.stood && *verdict == self.failed(),
                 _ => false,
             };
@@ -52,7 +54,7 @@ impl Case<'_> {
                 let timed_out = run.limit.is_some_and(|limit| at >= run.called + limit);
                 let told = match verdict {
                     Verdict::Cancel { .. } => self.task.cancel_asked,
-                    Verdict::Interrupt => self.closing,
+                    Verdict::Interrupt => self.closing || self.cut_off,
                     _ => timed_out && *verdict == self.failed(),
                 };
                 let ran = at.saturating_sub(run.called);

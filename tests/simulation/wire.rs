@@ -111,6 +111,11 @@ impl Storage for Wire {
     fn needs_beats(&self) -> bool {
         true
     }
+    fn since_beat(&self, node: NodeId) -> Option<Duration> {
+        let inside = self.0.inside.lock().unwrap();
+        let here = inside.node == Some(node) && !inside.left;
+        inside.beat.filter(|_| here).map(|at| at.elapsed())
+    }
     fn join(&self, node: Node) -> Reply<'_, ()> {
         self.send(Call::Join, move |world, seat| world.join(seat, node))
     }

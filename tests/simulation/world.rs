@@ -34,7 +34,7 @@ const UNANSWERED: Duration = Duration::from_secs(35);
 pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) truth: Truth,
-    start: Instant,
+    pub(crate) start: Instant,
     /// By how many microseconds the storage's clock has jumped.
     jumped: Arc<AtomicI64>,
     inner: Mutex<Inner>,
