@@ -354,7 +354,8 @@ const WRITTEN: &str = r#"{"rule":"v1 every 60s","state":"active","missed":{"all"
 
 #[tokio::test(start_paused = true)]
 async fn what_the_first_version_stored_is_read_and_a_long_window_costs_no_more_than_a_short_one() {
-    for overlap in ["skip", "cancel_previous", "queue_one"] {
+    // Neither can be stored anew beside a window.
+    for overlap in ["skip", "cancel_previous"] {
         let scene = Scene::new().await;
         let long = format!(r#""secs":{},"#, 1_u64 << 63);
         let body = WRITTEN.replace(r#""secs":3600,"#, &long);
