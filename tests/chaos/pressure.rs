@@ -32,7 +32,8 @@ const OUTAGE: Duration = Duration::from_secs(14);
 
 #[evertask::handler(retries = 0)]
 async fn pressed(bulk: String, journal: State<Journal>, ctx: Context) -> usize {
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    // So long that more comes than there are slots for.
+    tokio::time::sleep(Duration::from_millis(600)).await;
     journal.say(&format!("ran {}", ctx.id()));
     bulk.len()
 }

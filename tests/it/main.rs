@@ -21,6 +21,7 @@ mod mysql_within;
 mod postgres;
 mod schedules;
 mod sqlite;
+mod stored;
 mod survive;
 mod ticks;
 mod tx;

@@ -7,7 +7,8 @@ use super::{
     address::Address,
     connection::{Connection, Settings},
     error::Fault,
-    migrations, safety,
+    migrations::{self, Step},
+    safety,
     site::Site,
     tls,
 };
@@ -26,6 +27,8 @@ pub struct PostgresOptions {
     pooled_proxy: bool,
     readers: u32,
     clock: Option<Clock>,
+    /// What it may do to the tables; other than ours only in tests, which are other releases there.
+    steps: &'static [Step],
 }
 
 impl Default for PostgresOptions {
@@ -37,6 +40,7 @@ impl Default for PostgresOptions {
             pooled_proxy: false,
             readers: 4,
             clock: None,
+            steps: migrations::STEPS,
         }
     }
 }
@@ -90,6 +94,13 @@ impl PostgresOptions {
         self
     }
 
+    /// As a release that knows these steps.
+    #[cfg(test)]
+    pub(super) fn steps(mut self, steps: &'static [Step]) -> Self {
+        self.steps = steps;
+        self
+    }
+
     /// Connects, looks whether the server can keep our promises, and makes the tables if there are none.
     ///
     /// # Errors
@@ -125,7 +136,12 @@ impl PostgresOptions {
             place,
         });
         let site = Arc::new(Site::new(settings, self.clock));
-        Postgres::open(site, Open { auto_migrate: self.auto_migrate }, self.readers).await
+        Postgres::open(
+            site,
+            Open { auto_migrate: self.auto_migrate, steps: self.steps },
+            self.readers,
+        )
+        .await
     }
 }
 
@@ -133,6 +149,7 @@ impl PostgresOptions {
 #[derive(Debug)]
 pub(super) struct Open {
     auto_migrate: bool,
+    steps: &'static [Step],
 }
 
 impl Transition<Site> for Open {
@@ -142,6 +159,6 @@ impl Transition<Site> for Open {
 
     async fn run(&self, site: &Site, conn: &mut Connection) -> Result<(), Fault> {
         safety::check(conn, &site.settings).await?;
-        migrations::run(conn, &site.settings, self.auto_migrate).await
+        migrations::run(conn, &site.settings, self.steps, self.auto_migrate).await
     }
 }
