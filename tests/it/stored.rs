@@ -139,7 +139,7 @@ async fn on_sqlite(name: &str, scheduled: bool) {
     conn.execute_batch(&fixture(name, "")).unwrap();
     drop(conn);
     let sqlite = Sqlite::options().durable(false).open(file).await.unwrap();
-    is_read_and_run(builder(Release::Ours).storage(sqlite), scheduled).await;
+    Box::pin(is_read_and_run(builder(Release::Ours).storage(sqlite), scheduled)).await;
 }
 
 async fn on_postgres(name: &str, scheduled: bool) {
@@ -151,7 +151,7 @@ async fn on_postgres(name: &str, scheduled: bool) {
     client.batch_execute(&fixture(name, &schema)).await.unwrap();
     let options = Postgres::options().schema(&schema).durable(false);
     let postgres = options.connect(server.url()).await.unwrap();
-    is_read_and_run(builder(Release::Ours).storage(postgres), scheduled).await;
+    Box::pin(is_read_and_run(builder(Release::Ours).storage(postgres), scheduled)).await;
 }
 
 async fn on_mariadb(name: &str, scheduled: bool) {
@@ -163,7 +163,7 @@ async fn on_mariadb(name: &str, scheduled: bool) {
     }
     let options = MySql::options().prefix(&prefix).durable(false);
     let mysql = options.look_every(Duration::from_millis(50)).connect(server.url()).await.unwrap();
-    is_read_and_run(builder(Release::Ours).storage(mysql), scheduled).await;
+    Box::pin(is_read_and_run(builder(Release::Ours).storage(mysql), scheduled)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
