@@ -92,12 +92,11 @@ impl Inquest {
         }
         for (id, task) in &self.tasks {
             let payload = task.payload.as_str().unwrap();
-            let usual = match () {
-                () if payload.contains("doomed") => TaskState::Failed,
-                () if payload.contains("held") => TaskState::Cancelled,
-                () => TaskState::Completed,
-            };
-            let cancelled = task.state == TaskState::Cancelled && self.cancelling.contains(id);
+            let doomed = payload.contains("doomed");
+            let usual = if doomed { TaskState::Failed } else { TaskState::Completed };
+            // What is held comes to its end when its node is told to stop, and else is cancelled in the end.
+            let asked = self.cancelling.contains(id) || payload.contains("held");
+            let cancelled = task.state == TaskState::Cancelled && asked;
             assert!(task.state == usual || cancelled, "{task:?}");
         }
     }
@@ -111,10 +110,11 @@ impl Inquest {
             assert_eq!(run.task, task.id, "{name} was a run of another task");
             (name.as_str(), run)
         };
-        // Only what is written in a transaction fails by itself as well, and then not in the name of a run.
-        let own = |error: &&str| task.name != "book" || error.starts_with("run-");
         let ended = task.attempts.iter().filter_map(|attempt| match attempt.end {
-            AttemptEnd::Failed => attempt.error.as_deref().filter(own).map(run),
+            AttemptEnd::Failed => {
+                // What fails by itself does not do so in the name of a run.
+                attempt.error.as_deref().filter(|error| error.starts_with("run-")).map(run)
+            }
             AttemptEnd::Cancelled | AttemptEnd::Interrupted | AttemptEnd::TimedOut => {
                 self.stopped(task, attempt)
             }

@@ -86,25 +86,28 @@ fn length(usual: u64) -> Duration {
     Duration::from_secs(asked.unwrap_or(usual))
 }
 
-/// The seed of everything random, printed so that a failure can be repeated.
+/// The seed of everything random in a test that is done once, printed so that a failure can be repeated.
 fn seed() -> u64 {
-    seeds()[0]
+    let seed = choose_seeds()[0];
+    println!("EVERTASK_SEED={seed}");
+    seed
 }
 
-/// The seeds of everything random, printed so that a failure can be repeated: one that is always the same, so that a change that
-/// breaks something is seen to, and the one of the day, so that in time much is tried. If one is asked for, that one alone.
-fn seeds() -> Vec<u64> {
+/// The seeds of everything random in a test that is done for each of them.
+fn seeds() -> impl Iterator<Item = u64> {
+    choose_seeds().into_iter().inspect(|seed| println!("EVERTASK_SEED={seed}"))
+}
+
+/// One that is always the same, so that a change that breaks something is seen to, and the one of the day, so that in time much
+/// is tried. If one is asked for, that one alone.
+fn choose_seeds() -> Vec<u64> {
     let asked = std::env::var("EVERTASK_SEED").ok().and_then(|seed| seed.parse().ok());
     let long = std::env::var_os("EVERTASK_CHAOS_SECONDS").is_some();
-    let seeds = match asked {
+    match asked {
         Some(seed) => vec![seed],
         None if long => vec![fastrand::u64(..)],
         None => vec![20_260_901, of_the_day()],
-    };
-    for seed in &seeds {
-        println!("EVERTASK_SEED={seed}");
     }
-    seeds
 }
 
 fn of_the_day() -> u64 {

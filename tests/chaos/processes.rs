@@ -31,7 +31,7 @@ on_every_server!(each seed: killed_stopped_and_skewed_nodes_lose_nothing_and_ove
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_and_stopped_processes_on_one_file_lose_nothing_and_overlap_nowhere() {
     let place = tempfile::tempdir().unwrap();
-    for (n, seed) in crate::seeds().into_iter().enumerate() {
+    for (n, seed) in crate::seeds().enumerate() {
         let url = format!("sqlite://{}", place.path().join(format!("{n}.db")).display());
         chaos(&url, seed, 6, 0).await;
     }

@@ -22,6 +22,7 @@ mod postgres;
 mod schedules;
 mod series;
 mod sqlite;
+mod stored;
 mod survive;
 mod ticks;
 mod ticks_everywhere;

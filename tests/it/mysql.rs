@@ -6,16 +6,16 @@
 //! |---|---|
 //! | stored means stored | `a_server_that_crashes_…` here, `mysql_within`; `opening::a_server_that_does_not_sync_its_commits_…` inside the library; `chaos::database`, `chaos::disk` |
 //! | at least once, never lost | `chaos::processes`, `chaos::database`, `chaos::disk` |
-//! | fenced | laws `fence`; `chaos::processes`, which counts the refusals; `chaos::alone`, whose handlers stop before others begin |
+//! | fenced | laws `fence`; `chaos::processes`, which counts the refusals; `chaos::stopped::who_wakes_up_too_late_…`, task by task; `chaos::alone`, whose handlers stop before others begin |
 //! | rescued in seconds, nobody alive robbed | `chaos::processes`, `chaos::database`, `chaos::blocked`, `chaos::alone` |
-//! | stopped means stopped | `a_cancel_from_elsewhere_…` here, laws `cancel`; `look` inside the library |
-//! | interrupted is not failed | `a_killed_process_…` and `a_shutdown_…` here, laws `rescue` and `settle` |
+//! | stopped means stopped | `a_cancel_from_elsewhere_…` here, `chaos::stopped::a_timeout_…`, laws `cancel`; `look` inside the library |
+//! | interrupted is not failed | `a_killed_process_…` and `a_shutdown_…` here, `chaos::poison`, laws `rescue` and `settle` |
 //! | a tick fires once | laws `schedules`; `chaos::ticks` |
 //! | idle is silent | `idle` beside this, `a_dispatch_is_found_…` here, `look::what_concerns_nobody_here_…` inside the library, laws `waking` |
 //! | a waiting task costs nothing | `plans` inside the library |
 //! | wrong is told early, loops never die in silence | `chaos::database::an_outage_of_any_length_…`, `chaos::disk`, `opening` inside the library |
-//! | rolling deploys | `a_node_works_on_…` here, `opening` inside the library, laws `claim` |
-//! | everything is bounded | `sizes` inside the library, laws `bounds` and `batch`; memory in an outage in `chaos::database` and `chaos::disk` |
+//! | rolling deploys | `a_node_works_on_…` here, `stored`, `rolling` and `opening` inside the library, laws `claim` |
+//! | everything is bounded | `sizes` inside the library, laws `bounds` and `batch`; memory in an outage in `chaos::pressure`, `chaos::database` and `chaos::disk` |
 
 use std::{
     collections::HashMap,

@@ -40,7 +40,11 @@ pub struct Subject {
 impl Subject {
     /// An empty storage that reads the time from this clock.
     pub fn new(storage: impl FullStorage, clock: ManualClock) -> Self {
-        let storage: Arc<dyn FullStorage> = Arc::new(storage);
+        Self::shared(Arc::new(storage), clock)
+    }
+
+    /// The same of a storage that others have as well.
+    pub fn shared(storage: Arc<dyn FullStorage>, clock: ManualClock) -> Self {
         Self {
             storage: Mutex::new(Some(storage)),
             clock,

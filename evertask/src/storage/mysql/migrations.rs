@@ -14,14 +14,16 @@ use super::{
 };
 use crate::storage::{StorageError, StorageErrorKind};
 
-struct Step {
-    version: i64,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Step {
+    pub(super) version: i64,
     /// The last step a program must know to use the database after this one.
-    oldest: i64,
-    sql: &'static str,
+    pub(super) oldest: i64,
+    pub(super) sql: &'static str,
 }
 
-const STEPS: &[Step] =
+/// Those that this program knows.
+pub(super) const STEPS: &[Step] =
     &[Step { version: 1, oldest: 1, sql: include_str!("migrations/0001_tasks.sql") }];
 
 const MIGRATIONS: &str = "CREATE TABLE IF NOT EXISTS {migrations} (
@@ -38,16 +40,16 @@ const STAND: &str = "SELECT COALESCE(MAX(version), 0), COALESCE(MAX(oldest), 0) 
 const LOCK: &str = "SELECT GET_LOCK(CONCAT('evertask.', MD5(CONCAT(DATABASE(), '.', ?))), 15)";
 const UNLOCK: &str = "DO RELEASE_LOCK(CONCAT('evertask.', MD5(CONCAT(DATABASE(), '.', ?))))";
 
-/// The last step this program knows.
-fn known() -> i64 {
-    STEPS.last().map_or(0, |step| step.version)
+/// The last step that a program knows which knows these.
+fn last(steps: &[Step]) -> i64 {
+    steps.last().map_or(0, |step| step.version)
 }
 
-/// The statements of all steps behind this one.
-fn statements(prefix: &Prefix, version: i64) -> Script {
+/// The statements of those steps that come behind this one.
+fn statements(prefix: &Prefix, steps: &[Step], version: i64) -> Script {
     let mut script = Script::new(prefix);
     script.add(MIGRATIONS, &[]);
-    for step in STEPS.iter().filter(|step| step.version > version) {
+    for step in steps.iter().filter(|step| step.version > version) {
         for statement in step.sql.split(";\n") {
             let lines = statement.lines().filter(|line| !line.trim_start().starts_with("--"));
             let statement = lines.collect::<Vec<_>>().join("\n");
@@ -60,9 +62,9 @@ fn statements(prefix: &Prefix, version: i64) -> Script {
     script
 }
 
-/// All steps as one script, for people whose database administrator runs it. It may be run again.
-pub(super) fn script(prefix: &str) -> String {
-    let script = statements(&Prefix::new(prefix), 0);
+/// These steps as one script, for people whose database administrator runs it. It may be run again.
+pub(super) fn script(prefix: &str, steps: &[Step]) -> String {
+    let script = statements(&Prefix::new(prefix), steps, 0);
     let texts = script.statements.iter().map(|text| String::from_utf8_lossy(text));
     texts.map(|text| format!("{text};\n")).collect::<Vec<_>>().join("\n")
 }
@@ -71,36 +73,36 @@ pub(super) fn script(prefix: &str) -> String {
 pub(super) async fn run(
     conn: &mut Connection,
     settings: &Settings,
+    steps: &[Step],
     migrate: bool,
 ) -> Result<(), Fault> {
+    let known = last(steps);
     let prefix = &settings.prefix.text;
     let (version, oldest) = stand(conn, settings).await?;
-    if oldest > known() {
+    if oldest > known {
         let message = format!(
             "the tables `{prefix}…` of {} were made by a newer evertask (they are at step {version} and need a program that \
              knows step {oldest}; this one knows {}); update this program",
-            settings.place,
-            known()
+            settings.place, known
         );
         return Err(StorageError::new(StorageErrorKind::TooNew, message).into());
     }
     // Most times there is nothing to do, and then nobody has to wait for the lock.
-    if version >= known() {
+    if version >= known {
         return Ok(());
     }
     if migrate {
-        return take(conn, settings).await;
+        return take(conn, settings, steps).await;
     }
     let message = format!(
         "the tables `{prefix}…` of {} are at step {version}, and this program needs step {}: run the SQL that \
          `MySql::migrations_sql({prefix:?})` gives, or let evertask do it with `auto_migrate(true)`",
-        settings.place,
-        known()
+        settings.place, known
     );
     Err(StorageError::new(StorageErrorKind::Other, message).into())
 }
 
-async fn take(conn: &mut Connection, settings: &Settings) -> Result<(), Fault> {
+async fn take(conn: &mut Connection, settings: &Settings, steps: &[Step]) -> Result<(), Fault> {
     let prefix = &settings.prefix;
     let mut lock = Script::new(prefix);
     let locked = lock.add(LOCK, &[&prefix.text]);
@@ -110,7 +112,7 @@ async fn take(conn: &mut Connection, settings: &Settings) -> Result<(), Fault> {
     }
     // Another one may have done it meanwhile. After an error the lock is given back with the transaction.
     let (version, _) = stand(conn, settings).await?;
-    let mut script = statements(prefix, version);
+    let mut script = statements(prefix, steps, version);
     script.add(UNLOCK, &[&prefix.text]);
     conn.run(script).await.map(drop)
 }

@@ -119,7 +119,7 @@ impl MySql {
     /// runs it. It may be run again.
     #[must_use]
     pub fn migrations_sql(prefix: &str) -> String {
-        migrations::script(prefix)
+        migrations::script(prefix, migrations::STEPS)
     }
 
     /// Does what was asked for, ends all connections, and answers when that is done. All later calls fail, on all clones.

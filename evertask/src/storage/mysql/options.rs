@@ -7,7 +7,8 @@ use super::{
     address::Address,
     connection::{Connection, Settings},
     error::Fault,
-    migrations, safety,
+    migrations::{self, Step},
+    safety,
     script::Prefix,
     site::Site,
 };
@@ -28,6 +29,8 @@ pub struct MySqlOptions {
     readers: u32,
     look_every: Duration,
     clock: Option<Clock>,
+    /// What it may do to the tables; other than ours only in tests, which are other releases there.
+    steps: &'static [Step],
 }
 
 impl Default for MySqlOptions {
@@ -39,6 +42,7 @@ impl Default for MySqlOptions {
             readers: 4,
             look_every: Duration::from_secs(1),
             clock: None,
+            steps: migrations::STEPS,
         }
     }
 }
@@ -94,6 +98,13 @@ impl MySqlOptions {
         self
     }
 
+    /// As a release that knows these steps.
+    #[cfg(test)]
+    pub(super) fn steps(mut self, steps: &'static [Step]) -> Self {
+        self.steps = steps;
+        self
+    }
+
     /// Connects, looks whether the server can keep our promises, and makes the tables if there are none.
     ///
     /// # Errors
@@ -120,7 +131,13 @@ impl MySqlOptions {
         let settings = Settings { opts, prefix: Prefix::new(prefix), durable: self.durable, place };
         let site = Arc::new(Site::new(Arc::new(settings), self.clock));
         let look_every = self.look_every.clamp(LOOK.0, LOOK.1);
-        MySql::open(site, Open { auto_migrate: self.auto_migrate }, self.readers, look_every).await
+        MySql::open(
+            site,
+            Open { auto_migrate: self.auto_migrate, steps: self.steps },
+            self.readers,
+            look_every,
+        )
+        .await
     }
 }
 
@@ -128,6 +145,7 @@ impl MySqlOptions {
 #[derive(Debug)]
 pub(super) struct Open {
     auto_migrate: bool,
+    steps: &'static [Step],
 }
 
 impl Transition<Site> for Open {
@@ -137,6 +155,6 @@ impl Transition<Site> for Open {
 
     async fn run(&self, site: &Site, conn: &mut Connection) -> Result<(), Fault> {
         safety::check(conn, &site.settings).await?;
-        migrations::run(conn, &site.settings, self.auto_migrate).await
+        migrations::run(conn, &site.settings, self.steps, self.auto_migrate).await
     }
 }

@@ -14,29 +14,31 @@ use super::{
 };
 use crate::storage::{StorageError, StorageErrorKind};
 
-struct Step {
-    version: i64,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Step {
+    pub(super) version: i64,
     /// The last step a program must know to use the database after this one.
-    oldest: i64,
-    sql: &'static str,
+    pub(super) oldest: i64,
+    pub(super) sql: &'static str,
 }
 
-const STEPS: &[Step] = &[
+/// Those that this program knows.
+pub(super) const STEPS: &[Step] = &[
     Step { version: 1, oldest: 1, sql: include_str!("migrations/0001_tasks.sql") },
     Step { version: 2, oldest: 1, sql: include_str!("migrations/0002_schedules.sql") },
     Step { version: 3, oldest: 1, sql: include_str!("migrations/0003_enqueue.sql") },
     Step { version: 4, oldest: 1, sql: include_str!("migrations/0004_store.sql") },
 ];
 
-/// The last step this program knows.
-fn known() -> i64 {
-    STEPS.last().map_or(0, |step| step.version)
+/// The last step that a program knows which knows these.
+fn last(steps: &[Step]) -> i64 {
+    steps.last().map_or(0, |step| step.version)
 }
 
-/// All steps as one script, for people whose database administrator runs it. It may be run again.
-pub(super) fn script(schema: &str) -> String {
+/// These steps as one script, for people whose database administrator runs it. It may be run again.
+pub(super) fn script(schema: &str, steps: &[Step]) -> String {
     let mut script = format!("BEGIN;\n{}", first(schema));
-    for step in STEPS {
+    for step in steps {
         let Step { version, oldest, sql } = step;
         // Quoted by a word that stands in none of the steps.
         let _infallible = write!(
@@ -65,33 +67,30 @@ fn first(schema: &str) -> String {
 pub(super) async fn run(
     conn: &Connection,
     settings: &Settings,
+    steps: &[Step],
     migrate: bool,
 ) -> Result<(), Fault> {
+    let known = last(steps);
     let (version, oldest) = stand(conn, &settings.schema).await?;
-    if oldest > known() {
+    if oldest > known {
         let message = format!(
             "the schema `{}` of {} was made by a newer evertask (its tables are at step {version} and need a program that \
              knows step {oldest}; this one knows {}); update this program",
-            settings.schema,
-            settings.place,
-            known()
+            settings.schema, settings.place, known
         );
         return Err(StorageError::new(StorageErrorKind::TooNew, message).into());
     }
     // Most times there is nothing to do, and then nobody has to wait for the lock.
-    if version >= known() {
+    if version >= known {
         return Ok(());
     }
     if migrate {
-        return conn.script(&script(&settings.schema)).await;
+        return conn.script(&script(&settings.schema, steps)).await;
     }
     let message = format!(
         "the schema `{}` of {} is at step {version} of evertask's tables, and this program needs step {}: run the SQL that \
          `Postgres::migrations_sql(\"{}\")` gives, or let evertask do it with `auto_migrate(true)`",
-        settings.schema,
-        settings.place,
-        known(),
-        settings.schema
+        settings.schema, settings.place, known, settings.schema
     );
     Err(StorageError::new(StorageErrorKind::Other, message).into())
 }

@@ -125,7 +125,7 @@ impl Postgres {
     /// it. It may be run again.
     #[must_use]
     pub fn migrations_sql(schema: &str) -> String {
-        migrations::script(schema)
+        migrations::script(schema, migrations::STEPS)
     }
 
     /// Does what was asked for, ends all connections, and answers when that is done. All later calls fail, on all clones.

@@ -11,7 +11,8 @@ use super::{
     address::Address,
     connection::{Connection, Settings},
     error::Fault,
-    migrations, safety,
+    migrations::{self, Step},
+    safety,
     site::Site,
     tls,
 };
@@ -34,6 +35,8 @@ pub struct PostgresOptions {
     #[cfg(feature = "sqlx")]
     transaction_idle_limit: Duration,
     clock: Option<Clock>,
+    /// What it may do to the tables; other than ours only in tests, which are other releases there.
+    steps: &'static [Step],
 }
 
 impl Default for PostgresOptions {
@@ -49,6 +52,7 @@ impl Default for PostgresOptions {
             #[cfg(feature = "sqlx")]
             transaction_idle_limit: Duration::from_secs(60),
             clock: None,
+            steps: migrations::STEPS,
         }
     }
 }
@@ -134,6 +138,13 @@ impl PostgresOptions {
         self
     }
 
+    /// As a release that knows these steps.
+    #[cfg(test)]
+    pub(super) fn steps(mut self, steps: &'static [Step]) -> Self {
+        self.steps = steps;
+        self
+    }
+
     /// Connects, looks whether the server can keep our promises, and makes the tables if there are none.
     ///
     /// # Errors
@@ -169,7 +180,7 @@ impl PostgresOptions {
             place,
         });
         let site = Arc::new(Site::new(settings, self.clock));
-        let open = Open { auto_migrate: self.auto_migrate };
+        let open = Open { auto_migrate: self.auto_migrate, steps: self.steps };
         #[cfg(feature = "sqlx")]
         let sessions = Sessions::new(self.transactions, self.transaction_idle_limit);
         Postgres::open(
@@ -187,6 +198,7 @@ impl PostgresOptions {
 #[derive(Debug)]
 pub(super) struct Open {
     auto_migrate: bool,
+    steps: &'static [Step],
 }
 
 impl Transition<Site> for Open {
@@ -196,6 +208,6 @@ impl Transition<Site> for Open {
 
     async fn run(&self, site: &Site, conn: &mut Connection) -> Result<(), Fault> {
         safety::check(conn, &site.settings).await?;
-        migrations::run(conn, &site.settings, self.auto_migrate).await
+        migrations::run(conn, &site.settings, self.steps, self.auto_migrate).await
     }
 }

@@ -11,7 +11,9 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig, types::FromSql};
 
 use super::{
     error::{is_busy, storage_error},
-    filesystem, migrations, patience,
+    filesystem,
+    migrations::{self, Step},
+    patience,
 };
 use crate::storage::{StorageError, StorageErrorKind};
 
@@ -24,6 +26,7 @@ pub(super) struct Settings {
     pub(super) durable: bool,
     pub(super) busy_timeout: Duration,
     pub(super) allow_network: bool,
+    pub(super) steps: &'static [Step],
 }
 
 /// Opens the database for writing, makes it if there is none, and brings its tables up to date. It stays on the thread that opens it.
@@ -40,7 +43,7 @@ pub(super) fn open_writer(settings: &Settings, now: i64) -> Result<Connection, S
             format!("{OPENING}: `{}` cannot be written; check its rights", path.display());
         return Err(StorageError::new(StorageErrorKind::ReadOnly, message));
     }
-    migrations::check(&conn, path)?;
+    migrations::check(&conn, path, settings.steps)?;
     let mode = into_wal(&conn, settings.busy_timeout).map_err(told)?;
     expect(path, "journal_mode", &mode, &"wal".to_owned())?;
     // Pages. While the writer is idle it does this by itself; this is for when it never is.
@@ -49,7 +52,7 @@ pub(super) fn open_writer(settings: &Settings, now: i64) -> Result<Connection, S
     // KiB.
     set(&conn, path, "cache_size", -16_384_i64)?;
     durable(&conn, settings)?;
-    migrations::run(&mut conn, now).map_err(told)?;
+    migrations::run(&mut conn, settings.steps, now).map_err(told)?;
     patience::wait_up_to(&conn, settings.busy_timeout).map_err(told)?;
     Ok(conn)
 }

@@ -10,43 +10,46 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use super::error::storage_error;
 use crate::storage::{StorageError, StorageErrorKind};
 
-struct Step {
-    version: i64,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Step {
+    pub(super) version: i64,
     /// The last step a program must know to use the database after this one.
-    oldest: i64,
-    sql: &'static str,
+    pub(super) oldest: i64,
+    pub(super) sql: &'static str,
 }
 
-const STEPS: &[Step] = &[
+/// Those that this program knows.
+pub(super) const STEPS: &[Step] = &[
     Step { version: 1, oldest: 1, sql: include_str!("migrations/0001_tasks.sql") },
     Step { version: 2, oldest: 1, sql: include_str!("migrations/0002_schedules.sql") },
 ];
 
-/// The last step this program knows.
-pub(super) fn known() -> i64 {
-    STEPS.last().map_or(0, |step| step.version)
+/// The last step that a program knows which knows these.
+pub(super) fn last(steps: &[Step]) -> i64 {
+    steps.last().map_or(0, |step| step.version)
 }
 
 /// Refuses a database that has become something this program cannot use. Changes nothing.
-pub(super) fn check(conn: &Connection, path: &Path) -> Result<(), StorageError> {
+pub(super) fn check(conn: &Connection, path: &Path, steps: &[Step]) -> Result<(), StorageError> {
+    let known = last(steps);
     let told = |error| storage_error(path, "cannot open the storage", &Arc::new(error));
     let (version, oldest) = stand(conn).map_err(told)?;
-    if oldest <= known() {
+    if oldest <= known {
         return Ok(());
     }
     let message = format!(
         "`{}` was made by a newer evertask (its tables are at step {version} and need a program that knows step {oldest}; \
          this one knows {}); update this program",
         path.display(),
-        known()
+        known
     );
     Err(StorageError::new(StorageErrorKind::TooNew, message))
 }
 
 /// Takes the steps that were not taken yet. Safe with any number of programs doing so at once.
-pub(super) fn run(conn: &mut Connection, now: i64) -> rusqlite::Result<()> {
+pub(super) fn run(conn: &mut Connection, steps: &[Step], now: i64) -> rusqlite::Result<()> {
     // Most times there is nothing to do, and then nobody has to wait for the lock.
-    if stand(conn)?.0 >= known() {
+    if stand(conn)?.0 >= last(steps) {
         return Ok(());
     }
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -57,7 +60,7 @@ pub(super) fn run(conn: &mut Connection, now: i64) -> rusqlite::Result<()> {
     )?;
     // Asked again under the lock: another program may have taken steps meanwhile.
     let (version, _) = stand(&tx)?;
-    for step in STEPS.iter().filter(|step| step.version > version) {
+    for step in steps.iter().filter(|step| step.version > version) {
         tx.execute_batch(step.sql)?;
         tx.execute(
             "INSERT INTO evertask_migrations (version, oldest, at) VALUES (?1, ?2, ?3)",

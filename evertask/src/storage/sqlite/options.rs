@@ -7,7 +7,12 @@ use std::{
 };
 
 use super::{
-    Inner, Sqlite, connection::Settings, liveness::Liveness, readers::Readers, writer::Writer,
+    Inner, Sqlite,
+    connection::Settings,
+    liveness::Liveness,
+    migrations::{self, Step},
+    readers::Readers,
+    writer::Writer,
 };
 use crate::storage::{Bell, Clock, StorageError};
 
@@ -20,6 +25,8 @@ pub struct SqliteOptions {
     readers: u32,
     allow_network: bool,
     clock: Clock,
+    /// What it may do to the tables; other than ours only in tests, which are other releases there.
+    steps: &'static [Step],
 }
 
 impl Default for SqliteOptions {
@@ -30,6 +37,7 @@ impl Default for SqliteOptions {
             readers: 4,
             allow_network: false,
             clock: Clock::system(),
+            steps: migrations::STEPS,
         }
     }
 }
@@ -45,6 +53,13 @@ impl SqliteOptions {
     /// Where the time comes from: the host's clock by default.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// As a release that knows these steps.
+    #[cfg(test)]
+    pub(super) fn steps(mut self, steps: &'static [Step]) -> Self {
+        self.steps = steps;
         self
     }
 
@@ -84,6 +99,7 @@ impl SqliteOptions {
             durable: self.durable,
             busy_timeout: self.busy_timeout,
             allow_network: self.allow_network,
+            steps: self.steps,
         };
         let bell = Arc::new(Bell::new());
         let writer = Writer::open(settings.clone(), self.clock.clone(), Arc::clone(&bell)).await?;

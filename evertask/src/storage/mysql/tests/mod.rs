@@ -13,6 +13,8 @@ mod joined;
 mod look;
 mod opening;
 mod plans;
+#[cfg(feature = "conformance")]
+mod rolling;
 mod sizes;
 
 /// Options for tables of the test's own; `None`, and told loudly, where there is no server.

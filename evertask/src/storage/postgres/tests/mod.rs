@@ -9,6 +9,8 @@ mod heart;
 mod joined;
 mod opening;
 mod plans;
+#[cfg(feature = "conformance")]
+mod rolling;
 mod trips;
 
 /// Options for a schema of the test's own; `None`, and told loudly, where there is no server.

@@ -16,6 +16,8 @@ mod lanes;
 mod opening;
 mod plans;
 mod processes;
+#[cfg(feature = "conformance")]
+mod rolling;
 
 /// A directory of its own for one database.
 struct Place(TempDir);
