@@ -32,7 +32,8 @@ mod storms {
 on_every_server!(
     half_open_connections_cost_no_lease_and_are_given_up_soon,
     a_node_that_has_become_deaf_notices_it,
-    an_outage_of_any_length_is_reported_and_survived,
+    a_refusal_of_any_length_is_reported_and_survived_and_stops_nothing,
+    a_silence_of_any_length_is_reported_and_survived,
 );
 
 /// Two processes and a node of the test's own, each on a wire of its own.
@@ -256,16 +257,33 @@ async fn a_node_that_has_become_deaf_notices_it(server: Arc<impl Server>) {
     node.shutdown().await.unwrap();
 }
 
-async fn an_outage_of_any_length_is_reported_and_survived(server: Arc<impl Server>) {
-    let scene = Scene::new(&*server, 8).await;
+/// A server that refuses somebody refuses everybody, and nobody takes anything over.
+async fn a_refusal_of_any_length_is_reported_and_survived_and_stops_nothing(
+    server: Arc<impl Server>,
+) {
+    let (scene, held) = outage(&*server, Weather::Refusing).await;
+    let inquest = scene.let_go(held).await;
+    assert!(!inquest.troubles.is_empty(), "nobody said a word");
+}
+
+/// Silence proves nothing about anybody. But each of them may be the only one from where it stands, and stops.
+async fn a_silence_of_any_length_is_reported_and_survived(server: Arc<impl Server>) {
+    let (scene, held) = outage(&*server, Weather::Silent).await;
+    let inquest = scene.stopped(held).await;
+    assert!(!inquest.troubles.is_empty(), "nobody said a word");
+}
+
+/// Three leases without a database, for all; and one comes back before the others.
+async fn outage(server: &impl Server, weather: Weather) -> (Scene, Vec<Held>) {
+    let scene = Scene::new(server, 8).await;
     let held = scene.hold().await;
     let before: Vec<u64> = scene.nodes.iter().map(Node::memory).collect();
-    // Longer than a lease, for all: silence proves nothing about anybody. But each of them may be the only one from where it
-    // stands, and stops.
     let start = Instant::now();
     for wire in &scene.wires {
-        wire.set(Weather::Refusing);
-        wire.cut();
+        wire.set(weather);
+        if weather == Weather::Refusing {
+            wire.cut();
+        }
     }
     let told = |health: &Health| {
         let failing = |name| health.loops.iter().any(|it| it.name == name && it.failing.is_some());
@@ -287,12 +305,8 @@ async fn an_outage_of_any_length_is_reported_and_survived(server: Arc<impl Serve
     tokio::time::sleep((LEASE / 2).saturating_sub(took)).await;
     scene.wires.iter().for_each(|wire| wire.set(Weather::Clear));
     tokio::time::sleep(LEASE * 2).await;
-    let inquest = scene.stopped(held).await;
-    let troubles = inquest.troubles.len();
-    println!(
-        "three leases without a database: well {took:?} after, {troubles} troubles told, grown by {grown:?} KiB"
-    );
-    assert!(troubles > 0, "nobody said a word");
+    println!("{weather:?} for three leases: well {took:?} after, grown by {grown:?} KiB");
     assert!(took < Duration::from_secs(10), "{took:?}");
     assert!(grown.iter().all(|grown| *grown < 20 * 1024), "{grown:?} KiB");
+    (scene, held)
 }

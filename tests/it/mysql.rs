@@ -13,7 +13,7 @@
 //! | a tick fires once | laws `schedules`; `chaos::ticks` |
 //! | idle is silent | `idle` beside this, `a_dispatch_is_found_…` here, `look::what_concerns_nobody_here_…` inside the library, laws `waking` |
 //! | a waiting task costs nothing | `plans` inside the library |
-//! | wrong is told early, loops never die in silence | `chaos::database::an_outage_of_any_length_…`, `chaos::disk`, `opening` inside the library |
+//! | wrong is told early, loops never die in silence | `chaos::database::a_silence_of_any_length_…`, `chaos::disk`, `opening` inside the library |
 //! | rolling deploys | `a_node_works_on_…` here, `stored`, `rolling` and `opening` inside the library, laws `claim` |
 //! | everything is bounded | `sizes` inside the library, laws `bounds` and `batch`; memory in an outage in `chaos::pressure`, `chaos::database` and `chaos::disk` |
 

@@ -14,7 +14,7 @@
 //! | a tick fires once | laws `schedules`; `chaos::ticks` |
 //! | idle is silent | `idle` beside this, `a_dispatch_wakes_…` here (no look would find it in time), `waking`, laws `waking`; `chaos::database::a_node_that_has_become_deaf_…` |
 //! | a waiting task costs nothing | `plans` inside the library |
-//! | wrong is told early, loops never die in silence | `chaos::database::an_outage_of_any_length_…`, `chaos::disk`, `opening` inside the library |
+//! | wrong is told early, loops never die in silence | `chaos::database::a_silence_of_any_length_…`, `chaos::disk`, `opening` inside the library |
 //! | rolling deploys | `a_node_works_on_while_a_newer_program_changes_the_tables` here, `stored`, `rolling` and `opening` inside the library, laws `claim` |
 //! | everything is bounded | laws `bounds` and `batch`; memory in an outage in `chaos::pressure`, `chaos::database` and `chaos::disk` |
 
