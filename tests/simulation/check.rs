@@ -127,8 +127,7 @@ impl World {
     }
 
     /// A node has heard what it holds: what it runs besides has to end, and what is to be cancelled.
-    pub(crate) fn told(&self, seat: &Arc<Seat>) {
-        let to_end = std::mem::take(&mut seat.inside.lock().unwrap().to_end);
+    pub(crate) fn told(&self, to_end: Vec<(TaskId, u64)>) {
         self.look(|inner| {
             for lease in to_end {
                 if let Some(run) = inner.model.runs.get_mut(&lease) {

@@ -127,17 +127,17 @@ impl Storage for Wire {
         Box::pin(async move {
             let claimed = reply.await?;
             let mut inside = self.0.inside.lock().unwrap();
+            let mut to_end = Vec::new();
             for task in &claimed.tasks {
                 let lease = inside.leases.entry(task.id).or_default();
                 *lease = task.lease.max(*lease);
                 // What it runs of this task under an older lease has been taken from it meanwhile.
                 let older = |it: &&(TaskId, u64)| it.0 == task.id && it.1 < task.lease;
-                let older: Vec<_> = inside.running.iter().filter(older).copied().collect();
-                inside.to_end.extend(older);
+                to_end.extend(inside.running.iter().filter(older).copied());
             }
             drop(inside);
             if let Some(world) = self.0.world.upgrade() {
-                world.told(&self.0);
+                world.told(to_end);
             }
             Ok(claimed)
         })
@@ -150,7 +150,8 @@ impl Storage for Wire {
         Box::pin(async move {
             let held = reply.await?;
             if let Some(world) = self.0.world.upgrade() {
-                world.told(&self.0);
+                let to_end = std::mem::take(&mut self.0.inside.lock().unwrap().to_end);
+                world.told(to_end);
             }
             Ok(held)
         })

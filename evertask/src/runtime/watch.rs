@@ -52,6 +52,8 @@ impl Watch {
             let beats = match peer.life {
                 Life::Alive => continue,
                 Life::Dead => {
+                    // Should it live again, its count may begin anew, and come to the same as before.
+                    self.seen.remove(&peer.node);
                     dead.push(peer.node);
                     continue;
                 }
@@ -192,6 +194,17 @@ mod tests {
         scene.now = asked + secs(24);
         assert!(scene.watch.look(&[scene.peer], asked, scene.now).is_empty());
         assert_eq!(scene.dies_after(), LEASE + LAST_MOMENT - LEASE / UNSEEN_PARTS);
+    }
+
+    #[test]
+    fn one_that_lives_again_has_a_whole_lease_whatever_it_counted_before() {
+        let mut scene = Scene::new();
+        scene.look();
+        scene.peer.life = Life::Dead;
+        assert!(scene.look_after(secs(3)));
+        scene.peer.life = Life::Beats(7);
+        assert!(!scene.look_after(secs(3)), "it beat as often as before it was given up");
+        assert_eq!(scene.dies_after(), LEASE + LAST_MOMENT);
     }
 
     #[test]
