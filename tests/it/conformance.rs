@@ -125,7 +125,7 @@ fn every_law_is_tried() {
     let list = fs::read_to_string(format!("{laws}/mod.rs")).unwrap();
     let listed: Vec<&str> = list
         .lines()
-        .filter(|line| line.starts_with("                    "))
+        .filter(|line| line.starts_with("                "))
         .map(|line| line.trim().trim_end_matches([',', ';']))
         .collect();
     let mut written = 0;
