@@ -56,6 +56,30 @@ pub async fn only_known_handlers_are_served(subject: &Subject) {
     assert_eq!(ids(&node.claim(claim).await.tasks), [other]);
 }
 
+/// A storage may go about it in another way where there are many priorities: what is given out, and said of the rest, is the same.
+pub async fn what_is_given_out_does_not_depend_on_how_many_lanes_there_are(subject: &Subject) {
+    let many: Vec<i16> = (0..200).map(|n| n * 7 % 200).collect();
+    let of = |priority: i16| NewTask { priority, ..task() };
+    subject.try_enqueue(many.iter().map(|priority| of(*priority)).collect()).await.unwrap();
+    let node = subject.node().await;
+    let first = node.look(150, false).await;
+    assert!(first.more);
+    let rest = node.look(150, false).await;
+    assert!(!rest.more && rest.next_due.is_none(), "{rest:?}");
+    let taken: Vec<i16> = first.tasks.iter().chain(&rest.tasks).map(|task| task.priority).collect();
+    assert_eq!(taken, (0..200).rev().collect::<Vec<i16>>());
+    // By now they hold nothing.
+    let id = subject.store(of(77)).await;
+    subject.store(NewTask { due: Due::After(seconds(10)), ..of(5) }).await;
+    let found = node.look(150, false).await;
+    assert_eq!((ids(&found.tasks), found.next_due), (vec![id], Some(seconds(10))));
+    // A priority that there was not before.
+    let new = subject.store(of(1_000)).await;
+    assert_eq!(ids(&node.look(150, false).await.tasks), [new]);
+    subject.advance(10);
+    assert_eq!(node.take_one().await.priority, 5);
+}
+
 /// A node reads payloads of its own version and older ones; newer ones wait for a newer node.
 pub async fn newer_payload_versions_wait_for_a_newer_node(subject: &Subject) {
     let node = subject.node().await;

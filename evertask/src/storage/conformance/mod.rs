@@ -132,6 +132,7 @@ macro_rules! storage_conformance {
                     a_claimed_task_runs_under_a_new_lease,
                     a_task_that_is_held_is_not_given_out_again,
                     only_known_handlers_are_served,
+                    what_is_given_out_does_not_depend_on_how_many_lanes_there_are,
                     newer_payload_versions_wait_for_a_newer_node,
                     a_handler_named_twice_counts_once,
                     only_queues_with_room_are_served,

@@ -19,8 +19,11 @@ use crate::{
     bounds::BATCH_MAX,
     policy::Keep,
     storage::{
-        Claim, Claimed, ClaimedTask, Ended, clock::from_micros, handlers::Handlers, rules,
-        server::Gathered,
+        Claim, Claimed, ClaimedTask, Ended,
+        clock::from_micros,
+        handlers::Handlers,
+        rules,
+        server::{CROWDED, Filled, Gathered},
     },
     task::TaskId,
 };
@@ -41,6 +44,10 @@ pub(super) const GOT: &str = concat!(
     columns!(),
     " FROM {tasks} AS t FORCE INDEX (running) WHERE t.node = ? AND t.claim = ? ORDER BY t.due_at, t.id"
 );
+
+// The lanes in which something waits, from one to the next by the index: those that hold nothing are not looked at.
+pub(super) const FILLED: &str =
+    "SELECT line FROM {tasks} FORCE INDEX (pending) WHERE line IS NOT NULL GROUP BY line";
 
 // The head of a lane, for one claim: read without locks.
 pub(super) const HEAD: &str =
@@ -103,13 +110,17 @@ async fn claim_one(site: &Site, conn: &mut Connection, claim: &Claim) -> Result<
     let mut wish = Wish::of(claim);
     let mut claimed = Claimed::default();
     loop {
-        let lines = Lines::of(site, claim, &handlers);
+        let mut lines = Lines::of(site, claim, &handlers, None);
         site.watch.lanes(lines.all.iter().map(|(lane, _)| *lane));
+        let filled = if lines.all.len() > CROWDED { Some(filled(site, conn).await?) } else { None };
+        if filled.is_some() {
+            lines = Lines::of(site, claim, &handlers, filled.as_ref());
+        }
         let expired = claimed.expired.len();
         let new = ask(site, conn, claim, &lines, &mut wish, &mut claimed).await?;
         // Lanes that have just been heard of have not been looked at. And what has expired takes no place, so behind it there
         // may be more for the same place.
-        let unseen = new && Lines::of(site, claim, &handlers).all != lines.all;
+        let unseen = new && Lines::of(site, claim, &handlers, filled.as_ref()).all != lines.all;
         let behind = claimed.expired.len() > expired && claimed.expired.len() < EXPIRED_AT_ONCE;
         if !unseen && (!behind || wish.is_satisfied()) {
             break;
@@ -121,6 +132,16 @@ async fn claim_one(site: &Site, conn: &mut Connection, claim: &Claim) -> Result<
     rings.ended.extend(claimed.expired.iter().map(|ended| ended.id));
     site.ring(rings);
     Ok(claimed)
+}
+
+/// Which lanes hold anything.
+async fn filled(site: &Site, conn: &mut Connection) -> Result<Filled, Fault> {
+    let last = site.lanes().last();
+    let mut script = site.script();
+    let lanes = script.add(FILLED, &[]);
+    let answers = conn.run(script).await?;
+    let lanes = answers.rows(lanes)?.iter().map(|row| number(row, 0));
+    Ok(Filled::new(lanes.collect::<Result<Vec<LaneId>, _>>()?, last))
 }
 
 /// What there is still room for.
@@ -169,14 +190,17 @@ struct Lines {
 }
 
 impl Lines {
-    fn of(site: &Site, claim: &Claim, handlers: &Handlers<'_>) -> Self {
+    /// Of those of which it is known, only such as hold something.
+    fn of(site: &Site, claim: &Claim, handlers: &Handlers<'_>, filled: Option<&Filled>) -> Self {
+        let may_hold = |id: &LaneId| filled.is_none_or(|filled| filled.may_hold(*id));
         let lanes = site.lanes();
         let (mut rooms, mut all) = (Vec::new(), Vec::new());
         for room in &claim.queues {
             let mut from = Vec::new();
             for suspects in [false, true] {
                 let groups = lanes.served(&room.queue, handlers, suspects);
-                for (group, turn) in groups.into_iter().zip(0..) {
+                for (mut group, turn) in groups.into_iter().zip(0..) {
+                    group.retain(may_hold);
                     all.extend(group.iter().map(|id| (*id, suspects)));
                     if suspects == claim.suspect {
                         from.extend(group.into_iter().map(|id| (turn, id)));

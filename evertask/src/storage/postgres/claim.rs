@@ -26,7 +26,7 @@ use crate::{
         clock::{duration_micros, from_micros},
         handlers::Handlers,
         rules,
-        server::Gathered,
+        server::{CROWDED, Filled, Gathered},
     },
     task::TaskState,
 };
@@ -122,6 +122,17 @@ pub(super) const HEADS: Sql = Sql {
     types: &[Type::INT8_ARRAY, Type::BOOL_ARRAY, Type::INT8, Type::INT8_ARRAY, Type::UUID_ARRAY],
 };
 
+// The lanes in which something waits, from one to the next by the index: those that hold nothing are not looked at.
+pub(super) const FILLED: Sql = Sql {
+    text: "WITH RECURSIVE filled (lane) AS (
+            (SELECT lane FROM tasks WHERE state = 0 ORDER BY lane LIMIT 1)
+            UNION ALL
+            SELECT (SELECT t.lane FROM tasks AS t WHERE t.state = 0 AND t.lane > f.lane ORDER BY t.lane LIMIT 1)
+            FROM filled AS f WHERE f.lane IS NOT NULL
+        ) SELECT lane FROM filled WHERE lane IS NOT NULL",
+    types: &[],
+};
+
 /// Gives out tasks. Each claim is a transaction of its own, so that one that takes long holds up no locks for the next.
 #[derive(Debug)]
 pub(super) struct Take;
@@ -155,12 +166,17 @@ async fn claim_one(site: &Site, conn: &Connection, claim: &Claim) -> Result<Clai
     let mut wish = Wish::of(claim);
     let mut claimed = Claimed::default();
     loop {
-        let lines = Lines::of(site, claim, &handlers, &wish);
+        let mut lines = Lines::of(site, claim, &handlers, &wish, None);
+        let filled = if lines.all.len() > CROWDED { Some(filled(site, conn).await?) } else { None };
+        if filled.is_some() {
+            lines = Lines::of(site, claim, &handlers, &wish, filled.as_ref());
+        }
         let expired = claimed.expired.len();
         let new = ask(site, conn, claim, &lines, &mut wish, &mut claimed).await?;
         // Lanes that have just been heard of have not been looked at. And what has expired takes no place, so behind it there
         // may be more for the same place.
-        let unseen = new && Lines::of(site, claim, &handlers, &wish).all != lines.all;
+        let unseen =
+            new && Lines::of(site, claim, &handlers, &wish, filled.as_ref()).all != lines.all;
         let behind = claimed.expired.len() > expired && claimed.expired.len() < EXPIRED_AT_ONCE;
         if !unseen && (!behind || wish.is_satisfied()) {
             break;
@@ -172,6 +188,14 @@ async fn claim_one(site: &Site, conn: &Connection, claim: &Claim) -> Result<Clai
     rings.ended.extend(claimed.expired.iter().map(|ended| ended.id));
     site.ring(rings);
     Ok(claimed)
+}
+
+/// Which lanes hold anything.
+async fn filled(site: &Site, conn: &Connection) -> Result<Filled, Fault> {
+    let last = site.lanes().last();
+    let rows = conn.one((&FILLED, &[])).await?;
+    let lanes: Vec<LaneId> = rows.iter().map(|row| get(row, 0)).collect::<Result<_, _>>()?;
+    Ok(Filled::new(lanes, last))
 }
 
 /// What there is still room for.
@@ -248,7 +272,15 @@ impl Places {
 }
 
 impl Lines {
-    fn of(site: &Site, claim: &Claim, handlers: &Handlers<'_>, wish: &Wish) -> Self {
+    /// Of those of which it is known, only such as hold something.
+    fn of(
+        site: &Site,
+        claim: &Claim,
+        handlers: &Handlers<'_>,
+        wish: &Wish,
+        filled: Option<&Filled>,
+    ) -> Self {
+        let may_hold = |id: &LaneId| filled.is_none_or(|filled| filled.may_hold(*id));
         let lanes = site.lanes();
         let (mut lane, mut room, mut rank, mut far) = (vec![], vec![], vec![], vec![]);
         let (mut all, mut suspect) = (vec![], vec![]);
@@ -259,7 +291,7 @@ impl Lines {
             for suspects in [false, true] {
                 let groups = lanes.served(&claim.queues[at].queue, handlers, suspects);
                 for (group, of_rank) in groups.into_iter().zip(0..) {
-                    for id in group {
+                    for id in group.into_iter().filter(may_hold) {
                         let place = if whole { bookmark::START } else { marks.place(id) };
                         all.push(id);
                         suspect.push(suspects);

@@ -4,6 +4,7 @@
 mod actor;
 mod doubt;
 mod fault;
+mod filled;
 mod heart;
 #[cfg(all(test, feature = "conformance"))]
 pub(super) mod joined;
@@ -18,6 +19,7 @@ pub(super) use self::{
     actor::{Actor, Gathered, weight},
     doubt::Doubt,
     fault::{DriverError, Fault, closed, is_refused},
+    filled::{CROWDED, Filled},
     heart::{Heart, beat},
     line::{Line, Transition},
     pool::Pool,

@@ -61,6 +61,7 @@ async fn every_statement_goes_by_its_index() {
         (enqueue::HOLDERS, &[&keys], &["live_keys"]),
         (written::REPLACE, &[&Table(written::REPLACED, &replaced)], &["PRIMARY"]),
         (claim::GOT, &[&nobody, n], &["running"]),
+        (claim::FILLED, &[], &["pending"]),
         (&head, &[n, n, n, n, n, n, n], &["pending", "PRIMARY"]),
         (claim::TAKE, &[&nobody, n, n, n, &ids], &["PRIMARY"]),
         (&first, &[n], &["pending"]),

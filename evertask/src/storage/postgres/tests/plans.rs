@@ -44,6 +44,7 @@ async fn every_statement_goes_by_its_index() {
         (&outside::HOLDER, &["tasks_live_keys"]),
         (&claim::GOT, &["tasks_running"]),
         (&claim::HEADS, &["tasks_pending"]),
+        (&claim::FILLED, &["tasks_pending"]),
         (&claim::TAKE, &["tasks_pending", "Tid Scan"]),
         (&settle::COMPLETE, &["tasks_pkey"]),
         (&settle::FIND, &["tasks_pkey"]),
