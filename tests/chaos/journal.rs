@@ -47,6 +47,8 @@ pub(crate) fn read_by_process(directory: &Path) -> Vec<(Duration, u32, String)> 
         let Some(whose) = name.strip_prefix("journal-") else { continue };
         let pid: u32 = whose.split('-').next().unwrap().parse().unwrap();
         let text = fs::read_to_string(entry.path()).unwrap();
+        // A line that is being written at this moment is not there yet.
+        let (text, _unfinished) = text.rsplit_once('\n').unwrap_or_default();
         lines.extend(text.lines().map(|line| {
             let (at, said) = line.split_once(' ').unwrap();
             (Duration::from_nanos(at.parse().unwrap()), pid, said.to_owned())
