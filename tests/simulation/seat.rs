@@ -177,6 +177,11 @@ impl Seat {
         }
     }
 
+    /// When it last began or ended something.
+    pub(crate) fn busy_at(&self) -> Duration {
+        self.inside.lock().unwrap().busy
+    }
+
     /// Nothing has kept it from its work since shortly before that.
     pub(crate) fn undisturbed_since(&self, at: Duration) -> bool {
         self.inside.lock().unwrap().disturbed + Duration::from_secs(3) < at
