@@ -85,7 +85,8 @@ impl World {
     fn is_forgotten(&self, tasks: &[NewTask]) -> bool {
         let deleted = |inner: &mut Inner| {
             let gone = |task: &NewTask| {
-                inner.model.tales.get(&task.id).is_some_and(|tale| tale.info.is_none())
+                let stored = inner.model.told.get(&task.id).map_or(task.id, |told| told.id);
+                inner.model.tales.get(&stored).is_some_and(|tale| tale.info.is_none())
             };
             tasks.iter().any(gone)
         };
