@@ -29,6 +29,8 @@ impl Model {
     pub(crate) fn answered(&mut self, task: &NewTask, told: Enqueued) {
         // Of one that stored nothing nothing is known when it is said again.
         if told.how != Dispatched::Existing {
+            // Of those that have replaced one task the storage knows the last. An earlier one that is said again counts as new.
+            self.told.retain(|made, other| other.id != told.id || *made == told.id);
             self.told.insert(task.id, told);
         }
         self.answers.entry(number_of(&task.payload)).or_default().push(told);

@@ -85,16 +85,17 @@ impl World {
         Ok(enqueued)
     }
 
-    /// A dispatch whose answer was lost is said again, and the task has completed and was deleted meanwhile: it is stored anew.
+    /// A dispatch whose answer was lost is said again, and the task has ended and was deleted meanwhile: it is stored anew.
     ///
-    /// That is what [`ephemeral`](evertask::Retention::ephemeral) means, and nothing more is promised of such a task; so the
+    /// With [`ephemeral`](evertask::Retention::ephemeral) that may happen soon, and nothing more is promised of such a task; so the
     /// history ends here.
     fn is_forgotten(&self, tasks: &[NewTask]) -> bool {
         let deleted = |inner: &mut Inner| {
             let gone = |task: &NewTask| {
-                inner.model.tales.get(&task.id).is_some_and(|tale| tale.info.is_none())
+                let stored = inner.model.told.get(&task.id).map_or(task.id, |told| told.id);
+                inner.model.tales.get(&stored).is_some_and(|tale| tale.info.is_none())
             };
-            self.plan.ephemeral && tasks.iter().any(gone)
+            tasks.iter().any(gone)
         };
         let forgotten = self.look(deleted);
         if forgotten {

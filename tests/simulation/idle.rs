@@ -42,7 +42,9 @@ impl World {
             let (task, name) = (Some(tale.n), &info.name);
             if let (Some((by, rung)), 0, false) = (tale.rung, info.lease, suspects)
                 && let Some((_, seat)) = able.iter().find(|(index, _)| *index == by)
-                && let late = clock.duration_since(info.due).unwrap_or_default().min(now - rung)
+                && let overdue = clock.duration_since(info.due).unwrap_or_default()
+                && let idle = now.saturating_sub(seat.busy_at())
+                && let late = overdue.min(now - rung).min(idle)
                 && late > OWN_WITHIN
                 && seat.undisturbed_since(rung)
             {

@@ -80,7 +80,11 @@ impl Run {
             };
             let text = format!("run of lease {lease} begins, to {act:?}");
             inner.history.say(world.now(), place, task, text);
-            seat.inside.lock().unwrap().running.insert((id, lease));
+            {
+                let mut inside = seat.inside.lock().unwrap();
+                inside.running.insert((id, lease));
+                inside.busy = world.now();
+            }
             if inner.model.runs.insert((id, lease), run).is_some() {
                 return Err(broken(Rule::OneRunPerLease, format!("lease {lease} runs twice")));
             }
@@ -117,7 +121,11 @@ impl Run {
     pub(crate) fn end(&mut self, end: End) -> u64 {
         if !std::mem::replace(&mut self.ended, true) && !self.seat.is_dead() {
             let world = &self.world;
-            self.seat.inside.lock().unwrap().running.remove(&(self.id, self.lease));
+            {
+                let mut inside = self.seat.inside.lock().unwrap();
+                inside.running.remove(&(self.id, self.lease));
+                inside.busy = world.now();
+            }
             let _never = world.with(|inner| {
                 if let Some(run) = inner.model.runs.get_mut(&(self.id, self.lease)) {
                     run.end = Some((world.now(), end));

@@ -51,6 +51,8 @@ pub(crate) struct Inside {
     pub(crate) leases: BTreeMap<TaskId, u64>,
     /// What it runs.
     pub(crate) running: BTreeSet<(TaskId, u64)>,
+    /// When it last began or ended something.
+    pub(crate) busy: Duration,
     /// What it runs and had to end by what the storage knew at its last sign of life.
     pub(crate) to_end: Vec<(TaskId, u64)>,
     /// The storage is out of reach until then; it says so, or says nothing.
@@ -197,6 +199,11 @@ impl Seat {
             self.bell.all();
             self.bell.peers();
         }
+    }
+
+    /// When it last began or ended something.
+    pub(crate) fn busy_at(&self) -> Duration {
+        self.inside.lock().unwrap().busy
     }
 
     /// Nothing has kept it from its work since shortly before that.

@@ -146,11 +146,14 @@ impl Storage for Wire {
         self.send(Call::Settle, move |world, seat| world.settle(seat, batch))
     }
     fn renew(&self, beat: Beat) -> Reply<'_, Vec<Held>> {
+        // What it runs only later cannot be missing in the answer.
+        let asked_for = self.0.inside.lock().unwrap().running.clone();
         let reply = self.send(Call::Renew, move |world, seat| world.renew(seat, beat));
         Box::pin(async move {
             let held = reply.await?;
             if let Some(world) = self.0.world.upgrade() {
-                let to_end = std::mem::take(&mut self.0.inside.lock().unwrap().to_end);
+                let mut to_end = std::mem::take(&mut self.0.inside.lock().unwrap().to_end);
+                to_end.retain(|run| asked_for.contains(run));
                 world.told(to_end);
             }
             Ok(held)
