@@ -24,5 +24,7 @@ mod parse;
 mod suggest;
 #[path = "../../../evertask-macros/src/value.rs"]
 mod value;
+#[path = "../../../evertask-macros/src/ways.rs"]
+mod ways;
 
 libfuzzer_sys::fuzz_target!(|text: &str| anything::attribute(text));
