@@ -28,7 +28,7 @@ impl Model {
     /// It was told that.
     pub(crate) fn answered(&mut self, task: &NewTask, told: Enqueued) {
         // Of one that stored nothing nothing is known when it is said again.
-        if told.how != Dispatched::Existing {
+        if told.how != Dispatched::Existing && !self.told.contains_key(&task.id) {
             // Of those that have replaced one task the storage knows the last. An earlier one that is said again counts as new.
             self.told.retain(|made, other| other.id != told.id || *made == told.id);
             self.told.insert(task.id, told);
