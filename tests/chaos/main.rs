@@ -76,7 +76,9 @@ pub(crate) async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    let waited = tokio::time::timeout(Duration::from_secs(120), wait).await;
+    // After a long time of killing many tasks are suspects, and are run one at a time.
+    let limit = Duration::from_secs(120) + 4 * length(0);
+    let waited = tokio::time::timeout(limit, wait).await;
     assert!(waited.is_ok(), "it never became so: {what}");
 }
 
