@@ -45,7 +45,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         let due = Instant::now() >= renewed + pause.min(longest(&shared, busy));
         if due || !unmarked.is_empty() || shared.is_to_announce_itself() {
             pause = match renew(&shared, unmarked).await {
-                Ok(true) => jittered(SAFETY),
+                Ok(true) => jittered(longest(&shared, busy)),
                 // A claim was under way: what it brought is compared in a moment.
                 Ok(false) => Duration::from_millis(50),
                 Err(()) => Duration::from_millis(500),
