@@ -330,7 +330,8 @@ impl World {
         let lost = self.truth.seize(from, by, limit)?;
         self.with(|inner| {
             let place = inner.nodes.get(&from).map(|seat| seat.place);
-            if !lost.is_empty() && !seat.inside.lock().unwrap().dead.contains(&from) {
+            let robs = from != by && !lost.is_empty();
+            if robs && !seat.inside.lock().unwrap().dead.contains(&from) {
                 let task = lost.first().and_then(|lost| inner.model.n(lost.id));
                 let how = format!("node {} takes from node {place:?}, which lives", seat.place);
                 return Err(Broken { rule: Rule::OnlyTheDeadAreRobbed, how, task, place });

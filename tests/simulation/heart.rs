@@ -41,6 +41,7 @@ pub(crate) async fn beat(world: Arc<World>, seat: Arc<Seat>) {
         {
             blocked_since = None;
             world.say(Some(&seat), None, || "is given up by its own thread".into());
+            seat.inside.lock().unwrap().given_up = Some(Instant::now());
             let _left = world.leave(&seat, node);
             let rings = world.to_tell();
             world.tell_now(&seat, rings);

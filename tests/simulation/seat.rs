@@ -75,7 +75,9 @@ pub(crate) struct Inside {
     pub(crate) left: bool,
     /// When its last sign of life arrived.
     pub(crate) beat: Option<Instant>,
-    /// Where no sign of life of it had arrived for its lease: from when to when.
+    /// When its own thread gave it up: since then others may have what it runs.
+    pub(crate) given_up: Option<Instant>,
+    /// Where no sign of life of it had arrived for its lease, or it was given up: from when to when.
     pub(crate) cut_off: Vec<(Instant, Instant)>,
     /// When it first and last saw what the others do, and the times between in which it did not look: when each ended, how long.
     pub(crate) looked: Option<(Instant, Instant)>,
@@ -88,19 +90,22 @@ impl Inside {
     /// A sign of life has arrived.
     pub(crate) fn beats(&mut self, lease: Duration) {
         let now = Instant::now();
-        if let Some(before) = self.beat.filter(|before| now - *before >= lease) {
-            self.cut_off.push((before + lease, now));
-        }
+        let since = self.cut_off_since(lease);
+        self.cut_off.extend(since.map(|since| (since, now)));
+        self.given_up = None;
         (self.beat, self.left) = (Some(now), false);
     }
 
-    /// No sign of life had arrived for its lease at that time; or ever, if it is not known when.
+    /// Since when it is.
+    fn cut_off_since(&self, lease: Duration) -> Option<Instant> {
+        let silent = self.beat.map(|beat| beat + lease).filter(|at| *at <= Instant::now());
+        silent.into_iter().chain(self.given_up).min()
+    }
+
+    /// It was at that time; or ever, if it is not known when.
     pub(crate) fn was_cut_off(&self, at: Option<Instant>, lease: Duration) -> bool {
         let moment = Duration::from_millis(10);
-        let now = self
-            .beat
-            .filter(|beat| beat.elapsed() >= lease)
-            .map(|beat| (beat + lease, Instant::now()));
+        let now = self.cut_off_since(lease).map(|since| (since, Instant::now()));
         let mut times = self.cut_off.iter().copied().chain(now);
         times.any(|(from, to)| at.is_none_or(|at| at + moment >= from && at <= to + lease))
     }

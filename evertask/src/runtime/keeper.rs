@@ -107,19 +107,22 @@ async fn renew(shared: &Arc<Shared>, begun: Vec<(TaskId, u64)>) -> Result<bool, 
     };
     shared.touch.renewed(sent);
     shared.desk.mark(&begun);
-    let mut understood = true;
+    let (mut understood, mut seized) = (true, false);
     for Held { id, lease, claim, cancel } in &held {
         if !shared.desk.holds(*id, *lease) {
             if *claim > claims_done {
                 understood = false;
             } else if *claim == 0 {
-                understood &= rescue::take_up(shared, *id, *lease).await;
+                seized = true;
             } else {
                 give_back_stray(shared, *id, *lease).await;
             }
         } else if *cancel && let Some(task) = shared.desk.stop(*id, Some(*lease), Stop::Cancel) {
             attempt::cancel_unstarted(shared, &task);
         }
+    }
+    if seized {
+        understood &= rescue::take_up(shared).await;
     }
     let held: HashSet<_> = held.into_iter().map(|held| (held.id, held.lease)).collect();
     for (id, lease) in before {

@@ -10,7 +10,7 @@ use crate::{
     failure::Failure,
     runtime::{Shared, patience::Patience, watch::Watch},
     storage::{AttemptRecord, Ended, Lost, NodeId, Settled, Settlement, StorageError},
-    task::{AttemptEnd, TaskId, TaskState},
+    task::{AttemptEnd, TaskState},
     verdict::{History, Outcome, judge},
 };
 
@@ -18,6 +18,8 @@ use crate::{
 const LOCKED: Duration = Duration::from_millis(250);
 /// How soon to look again while out of touch.
 const OUT_OF_TOUCH: Duration = Duration::from_millis(500);
+/// How many tasks to take over at a time.
+const SEIZE_MAX: usize = 1_000;
 /// How often to look where nothing rings and a node does not die of being silent.
 const SAFETY: Duration = Duration::from_secs(120);
 
@@ -27,6 +29,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let every = if shared.storage.needs_beats() { shared.settings.lease / 5 } else { SAFETY };
     let mut watch = Watch::new(shared.settings.lease);
     let mut look_at = Instant::now();
+    // All that was taken over is known: no answer to a seizure was lost.
+    let mut known = true;
     loop {
         tokio::select! {
             biased;
@@ -38,7 +42,10 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             }
             () = sleep_until(look_at) => {}
         }
-        look_at = if look_after_peers(&shared, &mut watch).await {
+        if !known && shared.is_in_touch() {
+            known = take_up(&shared).await;
+        }
+        look_at = if look_after_peers(&shared, &mut watch, &mut known).await && known {
             // As soon as one may be dead. If that is now, what it holds is locked: by another rescuer, who may have been stopped.
             let next = watch.next().map(|at| at.max(Instant::now() + LOCKED));
             let usual = Instant::now() + jittered(every);
@@ -50,7 +57,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 }
 
 /// Looks for dead nodes and takes over what they held. False if this node is out of touch: then it has seen nobody die.
-async fn look_after_peers(shared: &Arc<Shared>, watch: &mut Watch) -> bool {
+async fn look_after_peers(shared: &Arc<Shared>, watch: &mut Watch, known: &mut bool) -> bool {
     // What keeps our signs of life from the storage may well keep those of the others.
     if !shared.is_in_touch() {
         watch.forget();
@@ -68,6 +75,7 @@ async fn look_after_peers(shared: &Arc<Shared>, watch: &mut Watch) -> bool {
     for node in watch.look(&peers, asked, Instant::now()) {
         if let Err(error) = rescue(shared, node).await {
             shared.trouble(&shared.calls.peers, &error);
+            *known = false;
         }
     }
     true
@@ -78,7 +86,7 @@ async fn rescue(shared: &Arc<Shared>, dead: NodeId) -> Result<(), StorageError> 
     let _until_judged = shared.rescuing.lock().await;
     loop {
         let lost =
-            shared.calls.peers.make(shared.storage.seize(dead, shared.node.id, 1_000)).await?;
+            shared.calls.peers.make(shared.storage.seize(dead, shared.node.id, SEIZE_MAX)).await?;
         if lost.is_empty() {
             return Ok(());
         }
@@ -87,25 +95,23 @@ async fn rescue(shared: &Arc<Shared>, dead: NodeId) -> Result<(), StorageError> 
     }
 }
 
-/// A task that this node has taken over and does not know of: the answer was lost that would have told of it. Whether its attempt
-/// had begun is not known any more. False if it may be one that is being judged at this moment.
-pub(crate) async fn take_up(shared: &Arc<Shared>, id: TaskId, lease: u64) -> bool {
+/// Judges what this node has taken over and does not know of: an answer was lost that would have told of it. False if there may
+/// be more.
+pub(crate) async fn take_up(shared: &Arc<Shared>) -> bool {
+    // What is being judged at this moment is known.
     let Ok(_until_judged) = shared.rescuing.try_lock() else { return false };
-    let Ok(Some(info)) = shared.task(id).await else { return false };
-    let lost = Lost {
-        id,
-        lease,
-        name: info.name.as_str().into(),
-        queue: info.queue.as_str().into(),
-        attempt: info.attempt,
-        node: shared.node.id,
-        started: false,
-        ran: Duration::ZERO,
-        alone: false,
-        lost_alone: 0,
-    };
-    settle(shared, vec![lost]).await;
-    true
+    let own = shared.node.id;
+    match shared.calls.peers.make(shared.storage.seize(own, own, SEIZE_MAX)).await {
+        Ok(lost) => {
+            let all = lost.len() < SEIZE_MAX;
+            settle(shared, lost).await;
+            all
+        }
+        Err(error) => {
+            shared.trouble(&shared.calls.peers, &error);
+            false
+        }
+    }
 }
 
 /// Judges what was taken over, and tells of it. It is this node's by now and nobody else will, so it is said until it is heard;

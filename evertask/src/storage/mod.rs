@@ -194,9 +194,13 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Running → running under another node, lease + 1: takes tasks from a dead node, so that the taker can judge and settle
     /// them. At most `limit`, which is at most 1,000; to be repeated until none come.
     ///
-    /// The taker holds them by no claim and has not begun them, so if it dies too, that is no further loss. Suspects that had
-    /// begun come first: whether one was [`alone`](Lost::alone) can only be seen while the others are still there. A cancel
-    /// that was asked for stays asked for.
+    /// The taker holds them by no claim and does not run them, so if it dies too, that is no further loss; the first one is
+    /// still told to whoever takes them then. Suspects that had begun come first: whether one was [`alone`](Lost::alone) can only
+    /// be seen while the others are still there, and is not known any more of one that is taken over again. A cancel that was
+    /// asked for stays asked for.
+    ///
+    /// From itself a node takes nothing, and is told again what it has taken over and not settled yet, under the lease that it
+    /// has: for one whose answer was lost.
     fn seize(&self, from: NodeId, by: NodeId, limit: usize) -> Reply<'_, Vec<Lost>>;
 
     /// Pending → cancelled, for the reason `cancelled`; running → a cancel is asked for; final → refused.

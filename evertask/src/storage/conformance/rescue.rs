@@ -2,7 +2,7 @@
 
 use super::subject::{QUEUE, Subject, TestNode, ids, keyed, seconds, task};
 use crate::{
-    storage::{Due, Life, NewTask, Settled, Settlement},
+    storage::{Due, Life, Lost, NewTask, Settled, Settlement},
     task::{TaskId, TaskState},
     verdict::Verdict,
 };
@@ -96,15 +96,62 @@ pub async fn a_task_lost_before_it_began_is_told_apart(subject: &Subject) {
     }
 }
 
-/// If the taker dies before it judged, the task is taken from it in turn, as one that had not begun there.
-pub async fn a_task_lost_twice_has_not_begun_with_its_taker(subject: &Subject) {
-    let id = subject.store(task()).await;
+/// If the taker dies before it judged, the task is taken from it in turn, and that it was lost is not forgotten; but of nobody
+/// that it was alone.
+pub async fn a_task_lost_twice_is_one_loss_and_is_told_to_the_last_taker(subject: &Subject) {
     let (node, taker, third) = (subject.node().await, subject.node().await, subject.node().await);
-    node.take_one().await;
+    let id = make_suspect(subject, &node, task()).await;
+    let ahead = subject.store(task()).await;
+    let lease = node.take_suspect().await.lease;
+    node.claim(node.wish(0).queue(QUEUE, 0, 1)).await;
+    assert_eq!(subject.seize(node.id, taker.id, 10).await.len(), 2);
+    let lost = subject.seize(taker.id, third.id, 10).await;
+    let of = |id| lost.iter().find(|lost| lost.id == id).expect("it is taken from its taker");
+    assert_eq!((of(id).lease, of(id).node), (lease + 2, taker.id));
+    assert!(of(id).started && !of(id).alone, "{lost:?}");
+    assert!(!of(ahead).started, "one that had not begun has not begun by being taken over");
+    let rescue = Verdict::Rescue { started: true, alone: false };
+    subject.settle(Settlement::new(id, of(id).lease, rescue)).await;
+    assert_eq!(subject.info(id).await.losses, 3, "two before, and one of this");
+}
+
+/// The answer to a seizure may be lost: so the taker is told again what it holds and has not judged, and nothing else.
+pub async fn what_was_taken_over_is_told_again_until_it_is_judged(subject: &Subject) {
+    let (node, taker) = (subject.node().await, subject.node().await);
+    for _ in 0..3 {
+        subject.store(task()).await;
+    }
+    node.claim(node.wish(1).queue(QUEUE, 1, 1)).await;
+    let own = taker.take_one().await;
+    let first = subject.seize(node.id, taker.id, 10).await;
+    for _ in 0..2 {
+        let again = subject.seize(taker.id, taker.id, 10).await;
+        let of = |lost: &Lost| (lost.id, lost.lease, lost.name.clone(), lost.attempt, lost.started);
+        let (mut again, mut first): (Vec<_>, Vec<_>) =
+            (again.iter().map(of).collect(), first.iter().map(of).collect());
+        again.sort();
+        first.sort();
+        assert_eq!(again, first);
+    }
+    assert_eq!(subject.seize(taker.id, taker.id, 1).await.len(), 1, "it is bounded as well");
+    for lost in first {
+        let rescue = Verdict::Rescue { started: lost.started, alone: false };
+        subject.settle(Settlement::new(lost.id, lost.lease, rescue)).await;
+    }
+    assert!(subject.seize(taker.id, taker.id, 10).await.is_empty());
+    assert_eq!(subject.end(&own, Verdict::Complete).await, Settled::Applied(TaskState::Completed));
+}
+
+/// What a node has taken over and not judged does not run there: a suspect that does is alone.
+pub async fn a_suspect_is_alone_beside_what_its_node_had_taken_over(subject: &Subject) {
+    let (node, taker, third) = (subject.node().await, subject.node().await, subject.node().await);
+    let suspect = make_suspect(subject, &node, task()).await;
+    let other = subject.store(task()).await;
+    assert_eq!(node.take_one().await.id, other);
+    taker.take_suspect().await;
     subject.seize(node.id, taker.id, 10).await;
-    let lost = subject.seize(taker.id, third.id, 10).await.remove(0);
-    assert_eq!((lost.id, lost.lease, lost.node), (id, 3, taker.id));
-    assert!(!lost.started && !lost.alone);
+    let lost = subject.seize(taker.id, third.id, 1).await.remove(0);
+    assert_eq!((lost.id, lost.alone), (suspect, true), "and it comes first");
 }
 
 /// Only what the dead node holds is taken, and at most as much as was asked for.

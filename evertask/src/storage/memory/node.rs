@@ -54,11 +54,13 @@ impl Table {
     }
 
     pub(super) fn seize(&mut self, from: NodeId, by: NodeId, limit: usize, now: i64) -> Vec<Lost> {
-        if from == by {
-            return Vec::new();
-        }
-        let begun = |row: &Row| row.hold.is_some_and(|hold| hold.begun);
         let held = self.index.held.get(&from).into_iter().flatten();
+        if from == by {
+            let seized = held.take_while(|(claim, _)| *claim == 0);
+            let rows = seized.filter_map(|(_, id)| self.rows.get(id)).take(limit.min(SEIZE_MAX));
+            return rows.map(|row| row.lost(from, false, now)).collect();
+        }
+        let begun = |row: &Row| row.hold.is_some_and(|hold| hold.begun && hold.claim != 0);
         let mut rows: Vec<&Row> = held.filter_map(|(_, id)| self.rows.get(id)).collect();
         let others_begun = rows.iter().filter(|row| begun(row)).count() > 1;
         // Suspects first: whether one was alone can only be seen while the others are still there.
@@ -68,14 +70,14 @@ impl Table {
             .take(limit.min(SEIZE_MAX))
             .map(|row| {
                 let alone = begun(row) && row.counters.suspect() && !others_begun;
-                row.lost(from, alone, now)
+                Lost { lease: row.lease + 1, ..row.lost(from, alone, now) }
             })
             .collect();
         for lost in &lost {
-            let hold = Hold { node: by, claim: 0, begun: false };
             self.update(lost.id, now, |row| {
                 debug_assert_eq!(row.state, TaskState::Running);
-                row.hold(hold, now);
+                row.lease = lost.lease;
+                row.hold = Some(Hold { node: by, claim: 0, begun: lost.started });
             });
         }
         lost

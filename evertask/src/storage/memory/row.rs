@@ -57,7 +57,7 @@ pub(super) struct Hold {
     pub(super) node: NodeId,
     /// By which claim it came there; 0 if it was seized.
     pub(super) claim: u64,
-    /// Its attempt has begun.
+    /// Its attempt has begun; of one that was seized, with the node that died.
     pub(super) begun: bool,
 }
 
@@ -195,13 +195,13 @@ impl Row {
         }
     }
 
-    /// What its next holder is told, before it changes hands.
+    /// What is told of it when its holder has died.
     pub(super) fn lost(&self, from: NodeId, alone: bool, now: i64) -> Lost {
         let started = self.hold.is_some_and(|hold| hold.begun);
         let ran = self.started.filter(|_| started).map(|at| rules::between(at, now));
         Lost {
             id: self.id,
-            lease: self.lease + 1,
+            lease: self.lease,
             name: self.name.clone(),
             queue: self.queue.clone(),
             attempt: self.attempt(),

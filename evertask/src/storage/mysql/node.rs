@@ -50,17 +50,22 @@ pub(super) const PEERS: &str =
     LEFT JOIN {nodes} AS n ON n.id = h.node WHERE h.node <> ?";
 
 pub(super) const RUNNING: &str =
-    "SELECT COUNT(*) FROM {tasks} FORCE INDEX (running) WHERE node = ? AND begun";
+    "SELECT COUNT(*) FROM {tasks} FORCE INDEX (running) WHERE node = ? AND begun AND claim <> 0";
 
-// Suspects come first: whether one was alone can only be seen while the others are still there.
-pub(super) const DEAD: &str = "SELECT id, lease, lane, spent, begun, started_at, losses >= ?, lost_alone
-    FROM {tasks} FORCE INDEX (running) WHERE node = ? ORDER BY begun DESC, losses >= ? DESC, id LIMIT ?
+// Suspects come first: whether one was alone can only be seen while the others are still there. What the dead node had itself
+// seized comes last: it did not run there, and what it had begun elsewhere is still known.
+pub(super) const DEAD: &str = "SELECT id, lease + 1, lane, spent, begun, started_at, losses >= ? AND claim <> 0, lost_alone
+    FROM {tasks} FORCE INDEX (running) WHERE node = ? ORDER BY begun AND claim <> 0 DESC, losses >= ? DESC, id LIMIT ?
     FOR UPDATE SKIP LOCKED";
+
+// Seized by the node itself, and not judged yet.
+pub(super) const SEIZED: &str =
+    "SELECT id, lease, lane, spent, begun, started_at, FALSE, lost_alone
+    FROM {tasks} FORCE INDEX (running) WHERE node = ? AND claim = 0 ORDER BY id LIMIT ?";
 
 // Running → running under another node. The new lease refuses whatever the old holder may still write. The rows are locked.
 pub(super) const SEIZE: &str =
-    "UPDATE {tasks} FORCE INDEX (PRIMARY) SET lease = lease + 1, node = ?, claim = 0, begun = 0
-    WHERE id IN ?";
+    "UPDATE {tasks} FORCE INDEX (PRIMARY) SET lease = lease + 1, node = ?, claim = 0 WHERE id IN ?";
 
 #[derive(Debug)]
 pub(super) struct Join(pub(super) Node);
@@ -176,14 +181,15 @@ impl Transition<Site> for Seize {
     const DOING: &'static str = "cannot take over tasks";
 
     async fn run(&self, site: &Site, conn: &mut Connection) -> Result<Vec<Lost>, Fault> {
-        if self.from == self.by {
-            return Ok(Vec::new());
-        }
-        let limit = self.limit.min(SEIZE_MAX);
-        let mut script = site.transaction();
+        let (limit, again) = (self.limit.min(SEIZE_MAX), self.from == self.by);
+        let mut script = if again { site.at_now() } else { site.transaction() };
         let time = script.add(NOW, &[]);
         let running = script.add(RUNNING, &[&self.from]);
-        let dead = script.add(DEAD, &[&SUSPECT_AFTER, &self.from, &SUSPECT_AFTER, &limit]);
+        let dead = if again {
+            script.add(SEIZED, &[&self.from, &limit])
+        } else {
+            script.add(DEAD, &[&SUSPECT_AFTER, &self.from, &SUSPECT_AFTER, &limit])
+        };
         let answers = conn.run(script).await?;
         let now = now(answers.row(time)?)?;
         let running: u64 = number(answers.row(running)?, 0)?;
@@ -195,7 +201,7 @@ impl Transition<Site> for Seize {
             let started_at = maybe_number(row, 5)?.filter(|_| started);
             seized.push(Lost {
                 id: task_id(row, 0)?,
-                lease: unsigned(row, 1)? + 1,
+                lease: unsigned(row, 1)?,
                 name: lane.name.clone(),
                 queue: lane.queue.clone(),
                 attempt: number::<u32>(row, 3)?.saturating_add(1),
@@ -205,6 +211,9 @@ impl Transition<Site> for Seize {
                 alone: started && truth(row, 6)? && running == 1,
                 lost_alone: number(row, 7)?,
             });
+        }
+        if again {
+            return Ok(seized);
         }
         let ids: Vec<TaskId> = seized.iter().map(|lost| lost.id).collect();
         let mut script = site.script();

@@ -71,19 +71,27 @@ pub(super) const PEERS: Sql = Sql {
 };
 
 // Running → running under another node. The new lease refuses whatever the old holder may still write. Suspects come first:
-// whether one was alone can only be seen while the others are still there.
+// whether one was alone can only be seen while the others are still there. What the dead node had itself seized comes last: it
+// did not run there, and what it had begun elsewhere is still known.
 pub(super) const SEIZE: Sql = Sql {
     text: "WITH begun AS (
-            SELECT count(*) AS n FROM tasks WHERE state = 1 AND node = $1 AND begun
+            SELECT count(*) AS n FROM tasks WHERE state = 1 AND node = $1 AND begun AND claim <> 0
         ), dead AS MATERIALIZED (
-            SELECT id, begun, started_at FROM tasks WHERE state = 1 AND node = $1
-            ORDER BY begun DESC, losses >= $4 DESC, id LIMIT $3 FOR UPDATE SKIP LOCKED
+            SELECT id, claim, started_at FROM tasks WHERE state = 1 AND node = $1
+            ORDER BY begun AND claim <> 0 DESC, losses >= $4 DESC, id LIMIT $3 FOR UPDATE SKIP LOCKED
         )
-        UPDATE tasks AS t SET lease = t.lease + 1, node = $2, claim = 0, begun = false FROM dead, begun
+        UPDATE tasks AS t SET lease = t.lease + 1, node = $2, claim = 0 FROM dead, begun
         WHERE t.id = dead.id AND t.node = $1
-        RETURNING t.id, t.lease, t.lane, t.spent, dead.begun, dead.started_at,
-            dead.begun AND t.losses >= $4 AND begun.n = 1, t.lost_alone",
+        RETURNING t.id, t.lease, t.lane, t.spent, t.begun, dead.started_at,
+            t.begun AND dead.claim <> 0 AND t.losses >= $4 AND begun.n = 1, t.lost_alone",
     types: &[Type::UUID, Type::UUID, Type::INT8, Type::INT8],
+};
+
+// Seized by the node itself, and not judged yet.
+pub(super) const SEIZED: Sql = Sql {
+    text: "SELECT id, lease, lane, spent, begun, started_at, false, lost_alone FROM tasks
+        WHERE state = 1 AND node = $1 AND claim = 0 ORDER BY id LIMIT $2",
+    types: &[Type::UUID, Type::INT8],
 };
 
 #[derive(Debug)]
@@ -193,13 +201,14 @@ impl Transition<Site> for Seize {
     const DOING: &'static str = "cannot take over tasks";
 
     async fn run(&self, site: &Site, conn: &mut Connection) -> Result<Vec<Lost>, Fault> {
-        if self.from == self.by {
-            return Ok(Vec::new());
-        }
         let limit = i64::try_from(self.limit.min(SEIZE_MAX)).unwrap_or(i64::MAX);
         let suspect = i64::from(crate::verdict::SUSPECT_AFTER);
         let now = now(&conn.one((&NOW, &[&site.injected()])).await?)?;
-        let rows = conn.one((&SEIZE, &[&self.from, &self.by, &limit, &suspect])).await?;
+        let rows = if self.from == self.by {
+            conn.one((&SEIZED, &[&self.from, &limit])).await?
+        } else {
+            conn.one((&SEIZE, &[&self.from, &self.by, &limit, &suspect])).await?
+        };
         let mut seized = Vec::with_capacity(rows.len());
         for row in &rows {
             if site.lanes().get(get(row, 2)?).is_none() {

@@ -32,17 +32,23 @@ pub(super) const HOLDERS: &str =
     "SELECT DISTINCT node FROM evertask_tasks INDEXED BY evertask_running WHERE state = 1";
 
 pub(super) const BEGUN: &str = "SELECT count(*) FROM evertask_tasks INDEXED BY evertask_running
-     WHERE state = 1 AND node = ?1 AND begun";
+     WHERE state = 1 AND node = ?1 AND begun AND claim <> 0";
 
-// Suspects first: whether one was alone can only be seen while the others are still there.
+// Suspects first: whether one was alone can only be seen while the others are still there. What the dead node had itself seized
+// comes last: it did not run there, and what it had begun elsewhere is still known.
 pub(super) const OF_DEAD: &str =
-    "SELECT seq, id, lease, lane, spent, begun, started_at, losses, lost_alone
+    "SELECT seq, id, lease + 1, lane, spent, begun, started_at, losses >= ?2 AND claim <> 0, lost_alone
      FROM evertask_tasks INDEXED BY evertask_running WHERE state = 1 AND node = ?1
-     ORDER BY begun DESC, losses >= ?2 DESC, id LIMIT ?3";
+     ORDER BY begun AND claim <> 0 DESC, losses >= ?2 DESC, id LIMIT ?3";
+
+// Seized by the node itself, and not judged yet.
+pub(super) const SEIZED: &str =
+    "SELECT seq, id, lease, lane, spent, begun, started_at, 0, lost_alone
+     FROM evertask_tasks INDEXED BY evertask_running WHERE state = 1 AND node = ?1 AND claim = 0 ORDER BY id LIMIT ?2";
 
 // Running → running under another node. The new lease refuses whatever the old holder may still write.
 const SEIZE: &str =
-    "UPDATE evertask_tasks SET lease = lease + 1, node = ?2, claim = 0, begun = 0 WHERE seq = ?1";
+    "UPDATE evertask_tasks SET lease = lease + 1, node = ?2, claim = 0 WHERE seq = ?1";
 
 pub(super) fn join(tx: &mut Transaction<'_>, node: &Node) -> rusqlite::Result<()> {
     let handlers: Vec<(&str, u32)> =
@@ -101,30 +107,31 @@ pub(super) fn seize(
     by: NodeId,
     limit: usize,
 ) -> rusqlite::Result<Vec<Lost>> {
-    if from == by {
-        return Ok(Vec::new());
-    }
     let limit = i64::try_from(limit.min(SEIZE_MAX)).unwrap_or(i64::MAX);
     let begun: i64 = tx.prepare(BEGUN)?.query_row([from.as_bytes()], |row| row.get(0))?;
     let read = |row: &Row<'_>| {
         let started = row.get::<_, bool>(5)?;
-        let suspect = count(row, 7)? >= SUSPECT_AFTER;
         let started_at = row.get::<_, Option<i64>>(6)?.filter(|_| started);
         let lane = tx.lanes.get(row.get(3)?);
         let lost = Lost {
             id: task_id(row, 1)?,
-            lease: unsigned(row, 2)? + 1,
+            lease: unsigned(row, 2)?,
             name: lane.map_or_else(|| "".into(), |lane| lane.name.clone()),
             queue: lane.map_or_else(|| "".into(), |lane| lane.queue.clone()),
             attempt: count(row, 4)?.saturating_add(1),
             node: from,
             started,
             ran: started_at.map(|at| rules::between(at, tx.now)).unwrap_or_default(),
-            alone: started && suspect && begun == 1,
+            alone: started && row.get(7)? && begun == 1,
             lost_alone: count(row, 8)?,
         };
         Ok((row.get::<_, i64>(0)?, lost))
     };
+    if from == by {
+        let mut seized = tx.prepare(SEIZED)?;
+        let seized = seized.query_map(params![from.as_bytes(), limit], read)?;
+        return seized.map(|lost| Ok(lost?.1)).collect();
+    }
     let lost: Vec<(i64, Lost)> = tx
         .prepare(OF_DEAD)?
         .query_map(params![from.as_bytes(), SUSPECT_AFTER, limit], read)?

@@ -77,6 +77,7 @@ async fn every_statement_goes_by_its_index() {
         (node::PEERS, &[&nobody], &["running"]),
         (node::RUNNING, &[&nobody], &["running"]),
         (node::DEAD, &[n, &nobody, n, n], &["running"]),
+        (node::SEIZED, &[&nobody, n], &["running"]),
         (node::SEIZE, &[&nobody, &ids], &["PRIMARY"]),
         (look::ORDERS, &[&ids], &["running"]),
         (look::DUE, &[&lanes], &["pending"]),

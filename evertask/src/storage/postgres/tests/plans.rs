@@ -56,6 +56,7 @@ async fn every_statement_goes_by_its_index() {
         (&node::HELD, &["tasks_running"]),
         (&node::PEERS, &["tasks_running"]),
         (&node::SEIZE, &["tasks_running", "tasks_pkey"]),
+        (&node::SEIZED, &["tasks_running"]),
         (&outside::DELETE, &["tasks_pkey", "tags_pkey", "attempts_pkey"]),
         (&outside::PRUNE, &["tasks_ended", "Tid Scan", "tags_pkey", "attempts_pkey"]),
         (&outside::EXPIRE, &["tasks_expiring", "Tid Scan"]),
