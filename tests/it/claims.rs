@@ -8,7 +8,7 @@ use evertask::{
     verdict::Verdict,
 };
 
-use crate::log::Log;
+use crate::{faults::Faulty, log::Log};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -45,8 +45,12 @@ async fn wide(millis: u64, log: State<Log>) {
     log.add("wide");
 }
 
-async fn two_queues(memory: &Memory, log: &Log, concurrency: usize) -> Runtime {
-    let builder = Runtime::builder().storage(memory.clone()).discover(false).state(log.clone());
+async fn two_queues(
+    storage: &(impl Storage + Inspect + Clone),
+    log: &Log,
+    concurrency: usize,
+) -> Runtime {
+    let builder = Runtime::builder().storage(storage.clone()).discover(false).state(log.clone());
     let builder = builder.handler::<narrow>().handler::<wide>().handler::<held>();
     builder
         .concurrency(concurrency)
@@ -88,6 +92,29 @@ async fn a_long_line_in_one_queue_starves_no_other() {
     let other = narrow::dispatch(0).on(&runtime).await.unwrap();
     other.output().await.unwrap();
     assert!(log.len() < 1000, "{}", log.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_rang_for_is_found_however_busy_the_node_is() {
+    let (log, (storage, memory)) = (Log::default(), Faulty::deaf());
+    let client = Runtime::builder()
+        .storage(memory)
+        .discover(false)
+        .handler::<narrow>()
+        .handler::<wide>()
+        .client()
+        .await
+        .unwrap();
+    evertask::dispatch_all((0..1000).map(|_| narrow::new(1))).on(&client).await.unwrap();
+    let _runtime = two_queues(&storage, &log, 8).await;
+    tokio::time::sleep(10 * SECOND).await;
+    wide::dispatch(0).on(&client).await.unwrap();
+    tokio::time::sleep(130 * SECOND).await;
+    assert_eq!(
+        log.len(),
+        1,
+        "each look for the sake of safety is put off by the next task that ends"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -56,6 +56,8 @@ pub(crate) struct Faulty {
     calls: Arc<AtomicUsize>,
     when: Arc<When>,
     beats: bool,
+    /// Rung by nobody, instead of that of the storage: all that it tells is lost.
+    deaf: Option<Arc<Bell>>,
 }
 
 impl fmt::Debug for Faulty {
@@ -77,7 +79,14 @@ impl Faulty {
         when: impl Fn(&str, &[TaskId]) -> Option<Fault> + Send + Sync + 'static,
     ) -> Self {
         let (inner, when) = (Memory::new(), Arc::new(when));
-        Self { inner, calls: Arc::default(), when, beats: true }
+        Self { inner, calls: Arc::default(), when, beats: true, deaf: None }
+    }
+
+    /// A node on the storage, and the storage itself, of which it hears nothing.
+    pub(crate) fn deaf() -> (Self, Memory) {
+        let faulty = Self { deaf: Some(Arc::new(Bell::new())), ..Self::when(|_, _| None) };
+        let memory = faulty.inner.clone();
+        (faulty, memory)
     }
 
     fn meddle<'a, T: Send + 'a>(
@@ -114,7 +123,7 @@ impl Faulty {
 
 impl Storage for Faulty {
     fn bell(&self) -> &Bell {
-        self.inner.bell()
+        self.deaf.as_deref().unwrap_or_else(|| self.inner.bell())
     }
     fn needs_beats(&self) -> bool {
         self.beats

@@ -35,6 +35,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut look_at: Option<Instant> = None;
     // What became due until then has been seen, or its queues are marked as worth a look.
     let mut looked = Instant::now();
+    let mut safety = looked + jittered(SAFETY);
     loop {
         if shared.hooks.count() > HOOKS_MAX {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -45,6 +46,15 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         // Something new in the future only sets the timer. And if one suspect is over, there may be others.
         if hint.rung != rung || suspects.over(&shared) {
             rung = hint.rung;
+            shared.desk.look();
+        }
+        let now = Instant::now();
+        let announced = hint.soonest.filter(|at| *at > looked);
+        let look = [look_at, announced].into_iter().flatten().fold(safety, Instant::min);
+        // Seen to at each turn: where one queue always has something to claim, the wait below is never reached.
+        if look <= now {
+            (looked, look_at) = (now, None);
+            safety = now + jittered(SAFETY);
             shared.desk.look();
         }
         let hold = suspects.hold(&shared);
@@ -62,7 +72,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             wanted.map(|wanted| shared.claim(wanted.rooms, wanted.slots))
         };
         if let Some(claim) = claim.or_else(ordinary) {
-            looked = Instant::now();
+            looked = now;
             match shared.calls.claim.make(shared.storage.claim(claim.clone())).await {
                 Ok(claimed) => {
                     patience = Patience::new();
@@ -91,9 +101,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             continue;
         }
         drop(until_taken);
-        let announced = hint.soonest.filter(|at| *at > looked);
-        let timers = [look_at, announced, hold, suspects.proof()].into_iter().flatten();
-        let look = timers.fold(Instant::now() + jittered(SAFETY), Instant::min);
+        let timers = [hold, suspects.proof()].into_iter().flatten();
+        let wake_at = timers.fold(look, Instant::min);
         tokio::select! {
             biased;
             () = shared.draining.wait() => return,
@@ -102,10 +111,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                     return;
                 }
             }
-            () = sleep_until(look) => {
-                (looked, look_at) = (Instant::now(), None);
-                shared.desk.look();
-            }
+            () = sleep_until(wake_at) => {}
             () = shared.desk.freed.notified() => {}
         }
     }
