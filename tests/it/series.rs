@@ -288,6 +288,33 @@ async fn ticks_left_out_are_counted_and_told_with_the_reason_that_is_true() {
     assert_eq!(node.schedules().get("slow", "k").await.unwrap().unwrap().skipped, 2);
 }
 
+/// T14 of the lessons: what is counted ends where the series does, and is right where the absence ends with a tick.
+#[tokio::test(start_paused = true)]
+async fn ticks_left_out_are_counted_to_the_end_of_the_series_and_no_further() {
+    for (end, skipped) in [(2 * HOUR + HOUR / 2, 2), (3 * HOUR, 2), (3 * HOUR + SECOND, 3)] {
+        let mut scene = Scene::new().await;
+        let start = scene.clock.now();
+        let first = scene.mark().every(HOUR).until(start + end).key("k").await.unwrap().next;
+        assert_eq!(
+            first,
+            Some(start + HOUR),
+            "fixed intervals keep the phase of their first moment"
+        );
+        scene.down(1_000 * HOUR).await;
+        let info = scene.info().await;
+        let said = (info.state, info.runs, info.skipped);
+        assert_eq!(said, (ScheduleState::Ended, 0, skipped), "until {end:?}");
+    }
+    // A minute is in time, and what comes up while the node is away for exactly that long is made.
+    for (down, runs, skipped) in [(HOUR, 1, 0), (2 * HOUR, 1, 1), (2 * HOUR + 2 * MINUTE, 0, 2)] {
+        let mut scene = Scene::new().await;
+        scene.mark().every(HOUR).key("k").await.unwrap();
+        scene.down(down).await;
+        let info = scene.info().await;
+        assert_eq!((info.runs, info.skipped), (runs, skipped), "away for {down:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_to_start_now_does_however_it_is_spread() {
     let scene = Scene::new().await;
