@@ -21,6 +21,7 @@ mod mysql_within;
 mod postgres;
 mod schedules;
 mod series;
+mod spoiled;
 mod sqlite;
 mod stored;
 mod survive;

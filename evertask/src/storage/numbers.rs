@@ -1,4 +1,7 @@
 //! The numbers under which SQL storages keep what has a name here. They are stored: they never change.
+//!
+//! Numbers that count are kept in wider columns. One that nobody here wrote is taken for the nearest that could have been: a row
+//! that was edited by hand is not to stop those beside it.
 
 use crate::task::{AttemptEnd, TaskState};
 
@@ -9,6 +12,21 @@ const STATES: [TaskState; 5] = [
     TaskState::Failed,
     TaskState::Cancelled,
 ];
+
+/// A number that counts.
+pub(crate) fn nearest(number: i64) -> u32 {
+    u32::try_from(number.max(0)).unwrap_or(u32::MAX)
+}
+
+/// The codec with this number. One that does not exist is one that nobody can read.
+pub(crate) fn codec_of(number: i64) -> u16 {
+    u16::try_from(number).unwrap_or(u16::MAX)
+}
+
+/// The lease after this one. The largest is never reached, and stays where somebody wrote it.
+pub(crate) fn next_lease(lease: u64) -> u64 {
+    lease.cast_signed().saturating_add(1).cast_unsigned()
+}
 
 /// The stored number of a state.
 pub(crate) fn state_number(state: TaskState) -> u8 {

@@ -11,7 +11,7 @@ use super::{
     literal::{List, Literal},
     outside,
     rings::Rings,
-    row::{body, maybe_number, number, task_id, timeout, truth, unsigned},
+    row::{body, count, maybe_number, number, optional_count, task_id, timeout, truth, unsigned},
     script::{Answers, Script},
     site::{NOW, Site, now},
 };
@@ -22,6 +22,7 @@ use crate::{
         Claim, Claimed, ClaimedTask, Ended,
         clock::from_micros,
         handlers::Handlers,
+        numbers::next_lease,
         rules,
         server::{CROWDED, Filled, Gathered},
     },
@@ -63,7 +64,7 @@ pub(super) const LOCK: (&str, &str) = (
 );
 
 // Pending → running. The rows are locked and have been looked at.
-pub(super) const TAKE: &str = "UPDATE {tasks} FORCE INDEX (PRIMARY) SET state = 1, line = NULL, lapses_at = NULL, lease = lease + 1,
+pub(super) const TAKE: &str = "UPDATE {tasks} FORCE INDEX (PRIMARY) SET state = 1, line = NULL, lapses_at = NULL, lease = LEAST(lease, 9223372036854775806) + 1,
     node = ?, claim = ?, begun = ?, started_at = IF(?, @evertask_now, started_at) WHERE id IN ?";
 
 // The heads of lanes: when the first task of each is due and, where the lane holds suspects, when the first one becomes due that
@@ -322,7 +323,7 @@ fn choose(
             if maybe_number::<i64>(row, 14)?.is_some_and(|lapses_at| lapses_at <= now) {
                 let lane = site.lane(number(row, 2)?)?;
                 let (name, queue) = (lane.name.clone(), lane.queue.clone());
-                chosen.expired.push(Ended { id, name, queue, attempt: number(row, 3)? });
+                chosen.expired.push(Ended { id, name, queue, attempt: count(row, 3)? });
                 continue;
             }
             let begun = room.slots > 0 && wish.all > 0;
@@ -336,7 +337,7 @@ fn choose(
                 continue;
             }
             let task = taken(site, row, now)?;
-            chosen.tasks.push(ClaimedTask { lease: task.lease + 1, begun, ..task });
+            chosen.tasks.push(ClaimedTask { lease: next_lease(task.lease), begun, ..task });
         }
     }
     Ok(chosen)
@@ -344,7 +345,7 @@ fn choose(
 
 fn taken(site: &Site, row: &Row, now: i64) -> Result<ClaimedTask, Fault> {
     let lane = site.lane(number(row, 2)?)?;
-    let spent: u32 = number(row, 3)?;
+    let spent = count(row, 3)?;
     Ok(ClaimedTask {
         id: task_id(row, 0)?,
         lease: unsigned(row, 1)?,
@@ -354,13 +355,13 @@ fn taken(site: &Site, row: &Row, now: i64) -> Result<ClaimedTask, Fault> {
         priority: lane.priority,
         attempt: spent.saturating_add(1),
         payload: body(row, 4, 5)?,
-        retries: maybe_number(row, 6)?,
+        retries: optional_count(row, 6)?,
         timeout: timeout(row, 7)?,
         tick: maybe_number::<i64>(row, 8)?.map(from_micros),
         waited: rules::between(number(row, 9)?, now),
-        unreadable: number(row, 10)?,
-        losses: number(row, 11)?,
-        lost_alone: number(row, 12)?,
+        unreadable: count(row, 10)?,
+        losses: count(row, 11)?,
+        lost_alone: count(row, 12)?,
         begun: truth(row, 13)?,
     })
 }

@@ -9,8 +9,8 @@ use super::{
     error::Fault,
     literal::{List, Literal},
     row::{
-        body, end, maybe_number, maybe_text, number, optional_body, state, task_id, text, truth,
-        unsigned, uuid,
+        body, count, end, maybe_number, maybe_text, number, optional_body, state, task_id, text,
+        truth, unsigned, uuid,
     },
     script::Script,
     site::{NOW, Site, now},
@@ -234,7 +234,7 @@ impl Transition<Site> for ReadBacklog {
         for (place, lane) in lanes.iter().enumerate() {
             let row = answers.row(place)?;
             let Some(oldest) = maybe_number::<i64>(row, 1)? else { continue };
-            let key = (text(lane, 1)?, text(lane, 2)?, number(lane, 3)?);
+            let key = (text(lane, 1)?, text(lane, 2)?, count(lane, 3)?);
             let line = lines.entry(key).or_insert((0, i64::MAX));
             let due = line.0.saturating_add(unsigned(row, 0)?).min(BACKLOG_COUNTED);
             *line = (due, line.1.min(oldest));
@@ -268,11 +268,11 @@ fn info(row: &Row, tags: &mut Tags) -> Result<TaskInfo, Fault> {
     Ok(TaskInfo {
         id,
         name: text(row, 1)?.to_owned(),
-        version: number(row, 2)?,
+        version: count(row, 2)?,
         queue: text(row, 3)?.to_owned(),
         priority: number(row, 4)?,
         state,
-        attempt: number::<u32>(row, 6)?.saturating_add(running),
+        attempt: count(row, 6)?.saturating_add(running),
         lease: unsigned(row, 7)?,
         created: instant(8)?,
         due: instant(9)?,
@@ -282,7 +282,7 @@ fn info(row: &Row, tags: &mut Tags) -> Result<TaskInfo, Fault> {
         error: owned(13)?,
         key: owned(14)?,
         cancel_asked: truth(row, 15)?,
-        losses: number(row, 16)?,
+        losses: count(row, 16)?,
         output_error: owned(17)?,
         output: optional_body(row, 18, 19)?,
         payload: body(row, 20, 21)?,
@@ -295,7 +295,7 @@ fn info(row: &Row, tags: &mut Tags) -> Result<TaskInfo, Fault> {
 fn attempt(row: &Row) -> Result<AttemptInfo, Fault> {
     Ok(AttemptInfo {
         lease: unsigned(row, 0)?,
-        attempt: number(row, 1)?,
+        attempt: count(row, 1)?,
         node: uuid(row, 2)?,
         binary: text(row, 3)?.to_owned(),
         started: from_micros(number(row, 4)?),

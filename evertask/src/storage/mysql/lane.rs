@@ -11,7 +11,7 @@ use mysql_async::Row;
 use super::{
     connection::Connection,
     error::Fault,
-    row::{number, text, truth},
+    row::{count, number, text, truth},
     site::Site,
 };
 use crate::storage::handlers::Handlers;
@@ -129,7 +129,7 @@ fn lane(row: &Row) -> Result<Lane, Fault> {
     Ok(Lane {
         queue: text(row, 1)?.into(),
         name: text(row, 2)?.into(),
-        version: number(row, 3)?,
+        version: count(row, 3)?,
         priority: number(row, 4)?,
         suspect: truth(row, 5)?,
     })

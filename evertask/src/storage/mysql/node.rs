@@ -9,7 +9,7 @@ use super::{
     error::Fault,
     literal::{List, Rows, Table},
     rings::Rings,
-    row::{maybe_number, number, task_id, truth, unsigned, uuid},
+    row::{count, maybe_number, number, task_id, truth, unsigned, uuid},
     site::{NOW, Site, now},
 };
 use crate::{
@@ -54,7 +54,7 @@ pub(super) const RUNNING: &str =
 
 // Suspects come first: whether one was alone can only be seen while the others are still there. What the dead node had itself
 // seized comes last: it did not run there, and what it had begun elsewhere is still known.
-pub(super) const DEAD: &str = "SELECT id, lease + 1, lane, spent, begun, started_at, losses >= ? AND claim <> 0, lost_alone
+pub(super) const DEAD: &str = "SELECT id, LEAST(lease, 9223372036854775806) + 1, lane, spent, begun, started_at, losses >= ? AND claim <> 0, lost_alone
     FROM {tasks} FORCE INDEX (running) WHERE node = ? ORDER BY begun AND claim <> 0 DESC, losses >= ? DESC, id LIMIT ?
     FOR UPDATE SKIP LOCKED";
 
@@ -64,8 +64,7 @@ pub(super) const SEIZED: &str =
     FROM {tasks} FORCE INDEX (running) WHERE node = ? AND claim = 0 ORDER BY id LIMIT ?";
 
 // Running → running under another node. The new lease refuses whatever the old holder may still write. The rows are locked.
-pub(super) const SEIZE: &str =
-    "UPDATE {tasks} FORCE INDEX (PRIMARY) SET lease = lease + 1, node = ?, claim = 0 WHERE id IN ?";
+pub(super) const SEIZE: &str = "UPDATE {tasks} FORCE INDEX (PRIMARY) SET lease = LEAST(lease, 9223372036854775806) + 1, node = ?, claim = 0 WHERE id IN ?";
 
 #[derive(Debug)]
 pub(super) struct Join(pub(super) Node);
@@ -160,8 +159,9 @@ impl Transition<Site> for Peers {
             let beat: Option<i64> = maybe_number(row, 1)?;
             let life = beat.map_or(Life::Dead, |beat| Life::Beats(beat.cast_unsigned()));
             let mut peer = Peer::new(uuid(row, 0)?, life);
-            peer.quiet = Duration::from_micros(maybe_number(row, 2)?.unwrap_or(0));
-            peer.lease = maybe_number(row, 3)?.map(Duration::from_micros);
+            let micros = |micros: i64| Duration::from_micros(u64::try_from(micros).unwrap_or(0));
+            peer.quiet = maybe_number(row, 2)?.map(micros).unwrap_or_default();
+            peer.lease = maybe_number(row, 3)?.map(micros);
             Ok(peer)
         };
         answers.rows(peers)?.iter().map(read).collect()
@@ -204,12 +204,12 @@ impl Transition<Site> for Seize {
                 lease: unsigned(row, 1)?,
                 name: lane.name.clone(),
                 queue: lane.queue.clone(),
-                attempt: number::<u32>(row, 3)?.saturating_add(1),
+                attempt: count(row, 3)?.saturating_add(1),
                 node: self.from,
                 started,
                 ran: started_at.map(|at| rules::between(at, now)).unwrap_or_default(),
                 alone: started && truth(row, 6)? && running == 1,
-                lost_alone: number(row, 7)?,
+                lost_alone: count(row, 7)?,
             });
         }
         if again {

@@ -7,7 +7,7 @@ use super::{
     lane::{Lane, LaneId},
     literal::List,
     rings::Rings,
-    row::{maybe_number, maybe_text, number, state, task_id},
+    row::{count, maybe_number, maybe_text, number, state, task_id},
     script::Script,
     site::{NOW, Site, now},
 };
@@ -230,7 +230,7 @@ impl Transition<Site> for Prune {
             let lane = site.lane(number(row, 1)?)?;
             let (id, name, queue) = (task_id(row, 0)?, lane.name.clone(), lane.queue.clone());
             rings.ended.insert(id);
-            pruned.expired.push(Ended { id, name, queue, attempt: number(row, 2)? });
+            pruned.expired.push(Ended { id, name, queue, attempt: count(row, 2)? });
         }
         let mut script = site.script();
         if !gone.is_empty() {

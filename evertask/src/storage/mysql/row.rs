@@ -10,7 +10,7 @@ use crate::{
     body::Body,
     storage::{
         clock::duration_micros,
-        numbers::{end_of, state_of},
+        numbers::{codec_of, end_of, nearest, state_of},
     },
     task::{AttemptEnd, TaskId, TaskState},
 };
@@ -47,6 +47,16 @@ pub(super) fn number<N: FromStr>(row: &Row, column: usize) -> Result<N, Fault> {
     maybe_number(row, column)?.ok_or(Fault::Damaged("a number is missing"))
 }
 
+/// A number that counts.
+pub(super) fn count(row: &Row, column: usize) -> Result<u32, Fault> {
+    number(row, column).map(nearest)
+}
+
+/// A count that may not be there.
+pub(super) fn optional_count(row: &Row, column: usize) -> Result<Option<u32>, Fault> {
+    Ok(maybe_number(row, column)?.map(nearest))
+}
+
 pub(super) fn truth(row: &Row, column: usize) -> Result<bool, Fault> {
     Ok(number::<i64>(row, column)? != 0)
 }
@@ -81,7 +91,7 @@ pub(super) fn unsigned(row: &Row, column: usize) -> Result<u64, Fault> {
 
 /// A body in two columns: codec, bytes.
 pub(super) fn body(row: &Row, codec: usize, content: usize) -> Result<Body, Fault> {
-    Ok(Body { codec: number(row, codec)?, bytes: Arc::from(bytes(row, content)?) })
+    Ok(Body { codec: codec_of(number(row, codec)?), bytes: Arc::from(bytes(row, content)?) })
 }
 
 /// A body in two columns, if there is one.

@@ -15,7 +15,7 @@ use super::{
     lane::LaneId,
     literal::{Rows, Values},
     rings::Rings,
-    row::{body, maybe_number, maybe_uuid, number, state, text, uuid},
+    row::{body, count, maybe_number, maybe_uuid, number, state, text, uuid},
     site::{NOW, Site, now},
 };
 use crate::{
@@ -277,7 +277,7 @@ fn stored(row: &Row) -> Result<StoredSchedule, Fault> {
         key: text(row, 1)?.into(),
         next: maybe_number::<i64>(row, 3)?.map(from_micros),
         last: maybe_uuid(row, 4)?.map(TaskId::from_uuid),
-        format: number(row, 5)?,
+        format: count(row, 5)?,
         body: body(row, 6, 7)?,
     };
     let last_state = maybe_number::<i64>(row, 8)?.map(|_| state(row, 8)).transpose()?;

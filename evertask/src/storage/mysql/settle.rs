@@ -10,7 +10,7 @@ use super::{
     lane::{Lane, LaneId},
     literal::{List, Rows, Table},
     rings::Rings,
-    row::{end, number, state, task_id, truth, unsigned},
+    row::{count, end, number, state, task_id, truth, unsigned},
     site::{NOW, Site, now},
     verdicts::{Attempts, Back, Ends, Gone},
 };
@@ -179,10 +179,10 @@ async fn try_judge(
                 state: state(row, 2)?,
                 lease: unsigned(row, 3)?,
                 counters: Counters {
-                    spent: number(row, 4)?,
-                    unreadable: number(row, 5)?,
-                    losses: number(row, 6)?,
-                    lost_alone: number(row, 7)?,
+                    spent: count(row, 4)?,
+                    unreadable: count(row, 5)?,
+                    losses: count(row, 6)?,
+                    lost_alone: count(row, 7)?,
                 },
                 cancel_asked: truth(row, 8)?,
                 begun: truth(row, 9)?,

@@ -15,7 +15,7 @@ use super::{
     error::Fault,
     lane::{self, LaneId},
     rings::Rings,
-    row::{body, get, maybe_number, number, state, task_id, timeout, unsigned},
+    row::{body, count, get, optional_count, state, task_id, timeout, unsigned},
     site::Site,
 };
 use crate::{
@@ -78,7 +78,7 @@ pub(super) const TAKE: Sql = Sql {
         )
         UPDATE tasks AS t SET
             state = CASE WHEN n.expired THEN 4 ELSE 1 END,
-            lease = t.lease + CASE WHEN n.expired THEN 0 ELSE 1 END,
+            lease = CASE WHEN n.expired THEN t.lease ELSE least(t.lease, 9223372036854775806) + 1 END,
             node = CASE WHEN NOT n.expired THEN $10 END, claim = CASE WHEN NOT n.expired THEN $11 END,
             begun = NOT n.expired AND n.turn <= r.begin,
             started_at = CASE WHEN NOT n.expired AND n.turn <= r.begin THEN clock.now ELSE t.started_at END,
@@ -398,12 +398,12 @@ async fn ask(
 fn ended(site: &Site, row: &Row) -> Result<Ended, Fault> {
     let lane = site.lane(get(row, 2)?)?;
     let (name, queue) = (lane.name.clone(), lane.queue.clone());
-    Ok(Ended { id: task_id(row, 0)?, name, queue, attempt: number(row, 3)? })
+    Ok(Ended { id: task_id(row, 0)?, name, queue, attempt: count(row, 3)? })
 }
 
 fn taken(site: &Site, row: &Row) -> Result<ClaimedTask, Fault> {
     let lane = site.lane(get(row, 2)?)?;
-    let spent: u32 = number(row, 3)?;
+    let spent: u32 = count(row, 3)?;
     Ok(ClaimedTask {
         id: task_id(row, 0)?,
         lease: unsigned(row, 1)?,
@@ -413,14 +413,14 @@ fn taken(site: &Site, row: &Row) -> Result<ClaimedTask, Fault> {
         priority: lane.priority,
         attempt: spent.saturating_add(1),
         payload: body(row, 4, 5)?,
-        retries: maybe_number(row, 6)?,
+        retries: optional_count(row, 6)?,
         timeout: timeout(row, 7)?,
         tick: get::<Option<i64>>(row, 14)?.map(from_micros),
         waited: rules::between(get(row, 8)?, get(row, 15)?),
         begun: get(row, 9)?,
-        unreadable: number(row, 10)?,
-        losses: number(row, 11)?,
-        lost_alone: number(row, 12)?,
+        unreadable: count(row, 10)?,
+        losses: count(row, 11)?,
+        lost_alone: count(row, 12)?,
     })
 }
 

@@ -10,7 +10,7 @@ use tokio_postgres::{
 use super::{
     connection::{Connection, Sql},
     error::Fault,
-    row::{body, end, get, number, optional_body, state, task_id, unsigned},
+    row::{body, count, end, get, optional_body, state, task_id, unsigned},
     site::{NOW, Site, now},
 };
 use crate::{
@@ -209,7 +209,7 @@ impl Transition<Site> for ReadBacklog {
         let now = now(&conn.one((&NOW, &[&site.injected()])).await?)?;
         let mut lines: BTreeMap<(String, String, u32), (u64, i64)> = BTreeMap::new();
         for row in &conn.one((&DUE, &[&now, &BACKLOG_COUNTED])).await? {
-            let key = (get(row, 0)?, get(row, 1)?, number(row, 2)?);
+            let key = (get(row, 0)?, get(row, 1)?, count(row, 2)?);
             let (due, oldest) = (unsigned(row, 3)?, get::<i64>(row, 4)?);
             let line = lines.entry(key).or_insert((0, i64::MAX));
             let due = line.0.saturating_add(due).min(BACKLOG_COUNTED.unsigned_abs());
@@ -233,11 +233,11 @@ fn info(row: &Row) -> Result<TaskInfo, Fault> {
     Ok(TaskInfo {
         id: task_id(row, 0)?,
         name: get(row, 1)?,
-        version: number(row, 2)?,
+        version: count(row, 2)?,
         queue: get(row, 3)?,
         priority: get(row, 4)?,
         state,
-        attempt: number::<u32>(row, 6)?.saturating_add(running),
+        attempt: count(row, 6)?.saturating_add(running),
         lease: unsigned(row, 7)?,
         created: instant(8)?,
         due: instant(9)?,
@@ -247,7 +247,7 @@ fn info(row: &Row) -> Result<TaskInfo, Fault> {
         error: get(row, 13)?,
         key: get(row, 14)?,
         cancel_asked: get(row, 15)?,
-        losses: number(row, 16)?,
+        losses: count(row, 16)?,
         output_error: get(row, 17)?,
         output: optional_body(row, 18, 19)?,
         payload: body(row, 20, 21)?,
@@ -260,7 +260,7 @@ fn info(row: &Row) -> Result<TaskInfo, Fault> {
 fn attempt(row: &Row) -> Result<AttemptInfo, Fault> {
     Ok(AttemptInfo {
         lease: unsigned(row, 0)?,
-        attempt: number(row, 1)?,
+        attempt: count(row, 1)?,
         node: get(row, 2)?,
         binary: get(row, 3)?,
         started: from_micros(get(row, 4)?),

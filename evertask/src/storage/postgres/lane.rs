@@ -11,7 +11,7 @@ use tokio_postgres::{Row, types::Type};
 use super::{
     connection::{Connection, Sql},
     error::Fault,
-    row::{get, number},
+    row::{count, get},
 };
 use crate::storage::handlers::Handlers;
 
@@ -130,7 +130,7 @@ fn lane(row: &Row) -> Result<Lane, Fault> {
     Ok(Lane {
         queue: get::<&str>(row, 1)?.into(),
         name: get::<&str>(row, 2)?.into(),
-        version: number(row, 3)?,
+        version: count(row, 3)?,
         priority: get(row, 4)?,
         suspect: get(row, 5)?,
     })

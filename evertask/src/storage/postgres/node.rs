@@ -10,7 +10,7 @@ use super::{
     connection::{Connection, Sql},
     error::Fault,
     rings::Rings,
-    row::{get, number, task_id, unsigned},
+    row::{count, get, task_id, unsigned},
     site::{NOW, Site, now},
 };
 use crate::storage::{
@@ -80,7 +80,7 @@ pub(super) const SEIZE: Sql = Sql {
             SELECT id, claim, started_at FROM tasks WHERE state = 1 AND node = $1
             ORDER BY begun AND claim <> 0 DESC, losses >= $4 DESC, id LIMIT $3 FOR UPDATE SKIP LOCKED
         )
-        UPDATE tasks AS t SET lease = t.lease + 1, node = $2, claim = 0 FROM dead, begun
+        UPDATE tasks AS t SET lease = least(t.lease, 9223372036854775806) + 1, node = $2, claim = 0 FROM dead, begun
         WHERE t.id = dead.id AND t.node = $1
         RETURNING t.id, t.lease, t.lane, t.spent, t.begun, dead.started_at,
             t.begun AND dead.claim <> 0 AND t.losses >= $4 AND begun.n = 1, t.lost_alone",
@@ -222,12 +222,12 @@ impl Transition<Site> for Seize {
                 lease: unsigned(row, 1)?,
                 name: lane.name.clone(),
                 queue: lane.queue.clone(),
-                attempt: number::<u32>(row, 3)?.saturating_add(1),
+                attempt: count(row, 3)?.saturating_add(1),
                 node: self.from,
                 started,
                 ran: started_at.map(|at| rules::between(at, now)).unwrap_or_default(),
                 alone: get(row, 6)?,
-                lost_alone: number(row, 7)?,
+                lost_alone: count(row, 7)?,
             });
         }
         Ok(seized)

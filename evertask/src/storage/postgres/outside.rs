@@ -9,7 +9,7 @@ use super::{
     error::Fault,
     lane::{Lane, LaneId},
     rings::Rings,
-    row::{get, number, state, task_id},
+    row::{count, get, state, task_id},
     site::{NOW, Site, now},
 };
 use crate::{
@@ -260,7 +260,7 @@ impl Transition<Site> for Prune {
         };
         let mut pruned = Pruned::default();
         if let Some(row) = gone.first() {
-            pruned.deleted = number(row, 0)?;
+            pruned.deleted = count(row, 0)? as usize;
         }
         let mut rings = Rings::default();
         for row in expired {
@@ -270,7 +270,7 @@ impl Transition<Site> for Prune {
             let lane = site.lane(get(row, 1)?)?;
             let (id, name, queue) = (task_id(row, 0)?, lane.name.clone(), lane.queue.clone());
             rings.ended.insert(id);
-            pruned.expired.push(Ended { id, name, queue, attempt: number(row, 2)? });
+            pruned.expired.push(Ended { id, name, queue, attempt: count(row, 2)? });
         }
         let next = next.first().map(|row| get::<Option<i64>>(row, 0)).transpose()?.flatten();
         pruned.next = next.map(|at| rules::between(now, at));

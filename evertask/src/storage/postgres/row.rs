@@ -10,7 +10,7 @@ use crate::{
     body::Body,
     storage::{
         clock::duration_micros,
-        numbers::{end_of, state_of},
+        numbers::{codec_of, end_of, nearest, state_of},
     },
     task::{AttemptEnd, TaskId, TaskState},
 };
@@ -34,14 +34,14 @@ pub(super) fn task_id(row: &Row, column: usize) -> Result<TaskId, Fault> {
     get::<Uuid>(row, column).map(TaskId::from_uuid)
 }
 
-/// A number that is kept in a wider column.
-pub(super) fn number<N: TryFrom<i64>>(row: &Row, column: usize) -> Result<N, Fault> {
-    N::try_from(get(row, column)?).map_err(|_| Fault::Damaged("a number is out of its range"))
+/// A number that counts.
+pub(super) fn count(row: &Row, column: usize) -> Result<u32, Fault> {
+    get(row, column).map(nearest)
 }
 
-/// A number that is kept in a wider column, if there is one.
-pub(super) fn maybe_number<N: TryFrom<i64>>(row: &Row, column: usize) -> Result<Option<N>, Fault> {
-    get::<Option<i64>>(row, column)?.map(|_| number(row, column)).transpose()
+/// A count that may not be there.
+pub(super) fn optional_count(row: &Row, column: usize) -> Result<Option<u32>, Fault> {
+    Ok(get::<Option<i64>>(row, column)?.map(nearest))
 }
 
 /// Numbers that only grow are kept in PostgreSQL's integers, whose upper half is never reached.
@@ -51,8 +51,7 @@ pub(super) fn unsigned(row: &Row, column: usize) -> Result<u64, Fault> {
 
 /// A body in two columns: codec, bytes.
 pub(super) fn body(row: &Row, codec: usize, bytes: usize) -> Result<Body, Fault> {
-    let codec = u16::try_from(get::<i32>(row, codec)?);
-    let codec = codec.map_err(|_| Fault::Damaged("a body has a codec that does not exist"))?;
+    let codec = codec_of(get::<i32>(row, codec)?.into());
     Ok(Body { codec, bytes: Arc::from(get::<&[u8]>(row, bytes)?) })
 }
 

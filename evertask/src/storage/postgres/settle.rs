@@ -14,7 +14,7 @@ use super::{
     lane::{Lane, LaneId},
     outside,
     rings::Rings,
-    row::{end, get, number, state, task_id, unsigned},
+    row::{count, end, get, state, task_id, unsigned},
     site::{NOW, Site, now},
     verdicts::{Attempts, Back, Ends},
 };
@@ -265,10 +265,10 @@ async fn try_judge(site: &Site, conn: &Connection, all: &[&Settlement]) -> Resul
                 state: state(row, 2)?,
                 lease: unsigned(row, 3)?,
                 counters: Counters {
-                    spent: number(row, 4)?,
-                    unreadable: number(row, 5)?,
-                    losses: number(row, 6)?,
-                    lost_alone: number(row, 7)?,
+                    spent: count(row, 4)?,
+                    unreadable: count(row, 5)?,
+                    losses: count(row, 6)?,
+                    lost_alone: count(row, 7)?,
                 },
                 cancel_asked: get(row, 8)?,
                 begun: get(row, 9)?,

@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     bounds::BATCH_MAX,
-    storage::{Claim, Claimed, ClaimedTask, Room, clock::from_micros, handlers::Handlers, rules},
+    storage::{
+        Claim, Claimed, ClaimedTask, Room, clock::from_micros, handlers::Handlers,
+        numbers::next_lease, rules,
+    },
     task::TaskId,
 };
 
@@ -29,7 +32,7 @@ pub(super) const LINE: &str =
 
 // Pending → running. The row was read in the same write transaction, so nobody else can have taken it.
 pub(super) const TAKE: &str = "UPDATE evertask_tasks
-     SET state = 1, lease = lease + 1, node = ?2, claim = ?3, begun = ?4, started_at = coalesce(?5, started_at) WHERE seq = ?1";
+     SET state = 1, lease = min(lease, 9223372036854775806) + 1, node = ?2, claim = ?3, begun = ?4, started_at = coalesce(?5, started_at) WHERE seq = ?1";
 
 pub(super) const PAYLOAD: &str =
     "SELECT codec, bytes, retries, timeout, tick FROM evertask_payloads WHERE seq = ?1";
@@ -223,7 +226,7 @@ impl Waiting {
         let task = tx.hot(Hot::Payload)?.query_row([self.place.seq], |row| {
             Ok(ClaimedTask {
                 id: self.place.id,
-                lease: self.lease + 1,
+                lease: next_lease(self.lease),
                 name: Arc::clone(name),
                 version: *version,
                 queue: Arc::clone(queue),

@@ -37,7 +37,7 @@ pub(super) const BEGUN: &str = "SELECT count(*) FROM evertask_tasks INDEXED BY e
 // Suspects first: whether one was alone can only be seen while the others are still there. What the dead node had itself seized
 // comes last: it did not run there, and what it had begun elsewhere is still known.
 pub(super) const OF_DEAD: &str =
-    "SELECT seq, id, lease + 1, lane, spent, begun, started_at, losses >= ?2 AND claim <> 0, lost_alone
+    "SELECT seq, id, min(lease, 9223372036854775806) + 1, lane, spent, begun, started_at, losses >= ?2 AND claim <> 0, lost_alone
      FROM evertask_tasks INDEXED BY evertask_running WHERE state = 1 AND node = ?1
      ORDER BY begun AND claim <> 0 DESC, losses >= ?2 DESC, id LIMIT ?3";
 
@@ -47,8 +47,7 @@ pub(super) const SEIZED: &str =
      FROM evertask_tasks INDEXED BY evertask_running WHERE state = 1 AND node = ?1 AND claim = 0 ORDER BY id LIMIT ?2";
 
 // Running → running under another node. The new lease refuses whatever the old holder may still write.
-const SEIZE: &str =
-    "UPDATE evertask_tasks SET lease = lease + 1, node = ?2, claim = 0 WHERE seq = ?1";
+const SEIZE: &str = "UPDATE evertask_tasks SET lease = min(lease, 9223372036854775806) + 1, node = ?2, claim = 0 WHERE seq = ?1";
 
 pub(super) fn join(tx: &mut Transaction<'_>, node: &Node) -> rusqlite::Result<()> {
     let handlers: Vec<(&str, u32)> =

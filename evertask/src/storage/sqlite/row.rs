@@ -10,7 +10,7 @@ use crate::{
     body::Body,
     storage::{
         clock::duration_micros,
-        numbers::{end_of, state_of},
+        numbers::{codec_of, end_of, nearest, state_of},
     },
     task::{AttemptEnd, TaskId, TaskState},
 };
@@ -33,14 +33,9 @@ pub(super) fn task_id(row: &Row<'_>, column: usize) -> rusqlite::Result<TaskId> 
     uuid(row, column).map(TaskId::from_uuid)
 }
 
-/// A number that counts. One that nobody wrote is the nearest that could have been: a row that was edited by hand is not to stop
-/// those beside it.
+/// A number that counts.
 pub(super) fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u32> {
     row.get(column).map(nearest)
-}
-
-fn nearest(number: i64) -> u32 {
-    u32::try_from(number.max(0)).unwrap_or(u32::MAX)
 }
 
 /// A count that may not be there.
@@ -48,9 +43,9 @@ pub(super) fn optional_count(row: &Row<'_>, column: usize) -> rusqlite::Result<O
     Ok(row.get::<_, Option<i64>>(column)?.map(nearest))
 }
 
-/// A body in two columns: codec, bytes. A codec that does not exist is one that nobody can read.
+/// A body in two columns: codec, bytes.
 pub(super) fn body(row: &Row<'_>, column: usize) -> rusqlite::Result<Body> {
-    let codec = u16::try_from(row.get::<_, i64>(column)?).unwrap_or(u16::MAX);
+    let codec = codec_of(row.get(column)?);
     Ok(Body { codec, bytes: row.get_ref(column + 1)?.as_blob()?.into() })
 }
 
