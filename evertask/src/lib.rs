@@ -143,10 +143,10 @@ pub use self::{
     policy::{Backoff, Keep, Retention, Setting},
     recurring::Recurring,
     runtime::{
-        Builder, Health, LoopHealth, QueueBuilder, RunningTask, Runtime, ScheduleFilter,
-        ScheduleInfo, Schedules, Stall,
+        Builder, Explanation, Health, LoopHealth, QueueBuilder, RunningTask, Runtime,
+        ScheduleFilter, ScheduleInfo, Schedules, Stall, Why,
     },
-    storage::{Cancel, Dispatched, Page, StorageError, StorageErrorKind, TaskFilter},
+    storage::{Cancel, Dispatched, NodeInfo, Page, StorageError, StorageErrorKind, TaskFilter},
     task::{AttemptEnd, AttemptInfo, BadTaskId, TaskId, TaskInfo, TaskState},
     tick::{Missed, ON_TIME, Overlap, SCHEDULE_TAG, ScheduleState},
     tx::Tx,

@@ -153,6 +153,8 @@ pub struct TaskInfo {
     pub tick: Option<SystemTime>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
+    /// The node that holds it, while it runs.
+    pub node: Option<Uuid>,
     /// A cancel was asked for and has not taken effect yet.
     pub cancel_asked: bool,
     /// How often a node died while this task ran.

@@ -16,7 +16,7 @@ use evertask::{
     storage::{
         Backlog, Beat, Bell, Cancel, Claim, Claimed, Count, DueSchedules, Enqueued, Held, Inspect,
         KeepBy, Known, Lost, Memory, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive,
-        ScheduleChange, ScheduleChanged, SchedulePage, Settled, Settlement, Storage,
+        Roll, ScheduleChange, ScheduleChanged, SchedulePage, Settled, Settlement, Storage,
         StoredSchedule, TaskFilter,
     },
     verdict::Verdict,
@@ -187,6 +187,9 @@ impl Inspect for Faulty {
     }
     fn counts(&self) -> Reply<'_, Vec<Count>> {
         self.inner.counts()
+    }
+    fn roll(&self) -> Reply<'_, Roll> {
+        self.inner.roll()
     }
     fn backlog(&self) -> Reply<'_, Vec<Backlog>> {
         self.meddle("backlog", &[], Box::pin(async move { self.inner.backlog().await }))

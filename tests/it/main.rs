@@ -6,6 +6,7 @@ mod claims;
 mod conformance;
 mod declared;
 mod dispatch;
+mod explained;
 mod faults;
 mod function;
 mod health;

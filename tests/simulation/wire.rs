@@ -9,8 +9,9 @@ use evertask::{
     Keep, StorageError, StorageErrorKind, TaskId, TaskInfo,
     storage::{
         Backlog, Beat, Bell, Cancel, Claim, Claimed, Count, DueSchedules, Enqueued, Held, Inspect,
-        Known, Lost, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive, ScheduleChange,
-        ScheduleChanged, SchedulePage, Settled, Settlement, Storage, StoredSchedule, TaskFilter,
+        Known, Lost, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive, Roll,
+        ScheduleChange, ScheduleChanged, SchedulePage, Settled, Settlement, Storage,
+        StoredSchedule, TaskFilter,
     },
 };
 use tokio::{sync::oneshot, time::sleep};
@@ -199,6 +200,9 @@ impl Inspect for Wire {
     }
     fn counts(&self) -> Reply<'_, Vec<Count>> {
         self.send(Call::Read, |world, _| world.read(Inspect::counts))
+    }
+    fn roll(&self) -> Reply<'_, Roll> {
+        self.send(Call::Read, |world, _| world.read(Inspect::roll))
     }
     fn backlog(&self) -> Reply<'_, Vec<Backlog>> {
         self.send(Call::Read, |world, _| world.read(Inspect::backlog))

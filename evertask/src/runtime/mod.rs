@@ -14,7 +14,9 @@ use crate::{
     extract::States,
     policy::RETRIES,
     registry::Registry,
-    storage::{Cancel, FullStorage, KeepBy, Node, Page, Revive, StorageError, TaskFilter},
+    storage::{
+        Cancel, FullStorage, KeepBy, Node, NodeInfo, Page, Revive, StorageError, TaskFilter,
+    },
     task::{TaskId, TaskInfo},
     verdict::Policy,
 };
@@ -50,6 +52,7 @@ mod ticker;
 mod touch;
 mod url;
 mod watch;
+mod why;
 
 use self::{
     broken::SetAside,
@@ -69,6 +72,7 @@ pub use self::{
     desk::RunningTask,
     health::{Health, Stall},
     schedules::{ScheduleFilter, ScheduleInfo, Schedules},
+    why::{Explanation, Why},
 };
 
 /// A running evertask: it runs tasks, dispatches them and answers questions about them.
@@ -296,6 +300,39 @@ impl Runtime {
     #[must_use]
     pub fn events(&self) -> EventStream {
         self.shared.events.listen()
+    }
+
+    /// Why a task is where it is, and in particular why it does not run: due later, no node that lives knows its handler, reads
+    /// its payload or serves its queue, its node has died, it waits for its turn. `None` if it is not stored, or no longer.
+    ///
+    /// It is read in three steps while all goes on, so of a task that moves at this moment it may say what was true just before.
+    ///
+    /// # Errors
+    /// The storage could not be read.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn why(runtime: &evertask::Runtime, id: evertask::TaskId) -> Result<(), evertask::StorageError> {
+    /// if let Some(explanation) = runtime.explain(id).await? {
+    ///     // task 0198… (`send_mail`) is pending: no node that lives knows a handler `send_mail`; start a program that has it, …
+    ///     println!("{explanation}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn explain(&self, id: TaskId) -> Result<Option<Explanation>, StorageError> {
+        let storage = &self.shared.storage;
+        let Some(task) = self.task(id).await? else { return Ok(None) };
+        let (roll, backlog) = tokio::try_join!(storage.roll(), storage.backlog())?;
+        Ok(Some(Explanation::of(task, &roll, &backlog)))
+    }
+
+    /// All nodes that share this storage: those that live, and those that died and whose tasks may not be taken over yet.
+    ///
+    /// # Errors
+    /// The storage could not be read.
+    pub async fn nodes(&self) -> Result<Vec<NodeInfo>, StorageError> {
+        Ok(self.shared.storage.roll().await?.nodes)
     }
 
     /// How this node is: what it runs, whether its loops get on with the storage, what is due that nobody here can run, and

@@ -42,6 +42,7 @@ mod numbers;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod request;
+mod roll;
 mod rules;
 mod schedule;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
@@ -71,6 +72,7 @@ pub use self::{
     new_task::{Dispatched, Due, Enqueued, NewTask},
     node::{Beat, Held, Known, Life, Lost, Node, Peer},
     request::{Cancel, Pruned, Revive},
+    roll::{NodeInfo, Roll},
     schedule::{
         DueSchedules, ScheduleChange, ScheduleChanged, SchedulePage, ScheduleRow, StoredSchedule,
     },
@@ -249,6 +251,9 @@ pub trait Inspect: fmt::Debug + Send + Sync + 'static {
 
     /// How many tasks there are, by queue, handler and state. May read the whole table: for people, not for loops.
     fn counts(&self) -> Reply<'_, Vec<Count>>;
+
+    /// All nodes that have announced themselves and have not left, whether they live or not.
+    fn roll(&self) -> Reply<'_, Roll>;
 
     /// What is due and not running, by queue and handler, whoever may know them.
     fn backlog(&self) -> Reply<'_, Vec<Backlog>>;

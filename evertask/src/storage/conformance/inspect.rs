@@ -1,9 +1,9 @@
 //! Reads agree with writes.
 
-use super::subject::{NAME, QUEUE, Subject, keyed, seconds, settlement, task};
+use super::subject::{NAME, QUEUE, Subject, keyed, known, seconds, settlement, task};
 use crate::{
     bounds::PAGE_MAX,
-    storage::{Backlog, Count, Due, NewTask, Page, TaskFilter},
+    storage::{Backlog, Count, Due, NewTask, Node, Page, Settlement, TaskFilter},
     task::{TaskId, TaskState},
     verdict::Verdict,
 };
@@ -206,4 +206,49 @@ pub async fn the_backlog_is_what_is_due_and_waits(subject: &Subject) {
     };
     let expected = [waiting(QUEUE, NAME, 2, 2, 2), waiting("mail", "nobody.knows", 1, 1, 7)];
     assert_eq!(backlog, expected);
+}
+
+/// All nodes are listed with what they said of themselves, those that started first before the others, until they leave.
+pub async fn every_node_is_on_the_roll_until_it_leaves(subject: &Subject) {
+    subject.stay_open();
+    assert!(subject.storage().roll().await.unwrap().nodes.is_empty());
+    let known = known(&[("report", 3), (NAME, 1)]);
+    let mut first = Node::new(known.clone(), vec!["mail".to_owned(), QUEUE.to_owned()]);
+    (first.host, first.pid, first.binary) =
+        ("a \"b\" ü".to_owned(), 4_000_000_000, "1.2.3".to_owned());
+    let second = Node::new(known, Vec::new());
+    for node in [&second, &first] {
+        subject.storage().join(node.clone()).await.unwrap();
+    }
+    let roll = subject.storage().roll().await.unwrap();
+    assert_eq!(roll.nodes.iter().map(|node| node.id).collect::<Vec<_>>(), [first.id, second.id]);
+    let found = &roll.nodes[0];
+    assert_eq!((&found.host, found.pid, &found.binary), (&first.host, first.pid, &first.binary));
+    assert_eq!((&*found.handlers, &found.queues), (&*first.handlers, &first.queues));
+    assert!(roll.nodes.iter().all(|node| node.lives && node.joined <= roll.now), "{roll:?}");
+    // Said again, it is no second node.
+    first.binary = "1.2.4".to_owned();
+    subject.storage().join(first.clone()).await.unwrap();
+    subject.storage().leave(second.id).await.unwrap();
+    let roll = subject.storage().roll().await.unwrap();
+    assert_eq!(roll.nodes.iter().map(|node| &*node.binary).collect::<Vec<_>>(), ["1.2.4"]);
+    subject.storage().leave(first.id).await.unwrap();
+    assert!(subject.storage().roll().await.unwrap().nodes.is_empty());
+}
+
+/// Who holds a task is told of it as long as it runs, and of no other.
+pub async fn a_running_task_names_who_holds_it(subject: &Subject) {
+    let (node, taker) = (subject.node().await, subject.node().await);
+    let id = subject.store(task()).await;
+    assert_eq!(subject.info(id).await.node, None);
+    node.take_one().await;
+    assert_eq!(subject.info(id).await.node, Some(node.id));
+    let listed = subject.storage().tasks(all(), Page::default()).await.unwrap();
+    assert_eq!(listed[0].node, Some(node.id));
+    let lost = subject.seize(node.id, taker.id, 10).await.remove(0);
+    assert_eq!(subject.info(id).await.node, Some(taker.id));
+    subject.settle(Settlement::new(id, lost.lease, Verdict::Release)).await;
+    assert_eq!(subject.info(id).await.node, None);
+    subject.end(&node.take_one().await, Verdict::Complete).await;
+    assert_eq!(subject.info(id).await.node, None);
 }

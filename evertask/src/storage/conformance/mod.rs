@@ -263,7 +263,9 @@ macro_rules! storage_conformance {
                     tasks_are_found_by_when_they_were_stored,
                     tasks_are_found_by_the_fingerprint_of_an_error,
                     counts_agree_with_what_is_stored,
-                    the_backlog_is_what_is_due_and_waits;
+                    the_backlog_is_what_is_due_and_waits,
+                    every_node_is_on_the_roll_until_it_leaves,
+                    a_running_task_names_who_holds_it;
                 schedules:
                     a_schedule_reads_back_as_it_was_given,
                     a_schedule_is_changed_only_from_what_it_is,

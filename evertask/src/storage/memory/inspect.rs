@@ -2,10 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::{row::Row, table::Table};
+use super::{
+    row::Row,
+    table::{Announced, Table},
+};
 use crate::{
     bounds::PAGE_MAX,
-    storage::{Backlog, Count, Page, TaskFilter, clock::to_micros, rules},
+    storage::{
+        Backlog, Count, NodeId, NodeInfo, Page, Roll, TaskFilter,
+        clock::{from_micros, to_micros},
+        rules,
+    },
     task::{TaskId, TaskInfo},
 };
 
@@ -39,6 +46,25 @@ impl Table {
                 tasks,
             })
             .collect()
+    }
+
+    pub(super) fn roll(&self, now: i64) -> Roll {
+        let info = |(id, announced): (&NodeId, &Announced)| {
+            let quiet = rules::between(announced.beat_at, now);
+            let info = NodeInfo::new(*id, from_micros(announced.joined));
+            let Some(node) = &announced.node else { return NodeInfo { quiet, ..info } };
+            NodeInfo {
+                host: node.host.clone(),
+                pid: node.pid,
+                binary: node.binary.clone(),
+                handlers: node.handlers.to_vec(),
+                queues: node.queues.clone(),
+                lives: quiet < node.lease,
+                quiet,
+                ..info
+            }
+        };
+        Roll::new(from_micros(now), self.nodes.iter().map(info).collect())
     }
 
     pub(super) fn backlog(&self, now: i64) -> Vec<Backlog> {

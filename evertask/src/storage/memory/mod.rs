@@ -21,8 +21,9 @@ use std::{
 use self::table::{Rings, Table};
 use super::{
     Backlog, Beat, Bell, Cancel, Claim, Claimed, Clock, Count, DueSchedules, Enqueued, Held,
-    Inspect, Known, Lost, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive, ScheduleChange,
-    ScheduleChanged, SchedulePage, Settled, Settlement, Storage, StoredSchedule, TaskFilter, rules,
+    Inspect, Known, Lost, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive, Roll,
+    ScheduleChange, ScheduleChanged, SchedulePage, Settled, Settlement, Storage, StoredSchedule,
+    TaskFilter, rules,
 };
 use crate::{
     policy::Keep,
@@ -127,7 +128,7 @@ impl Storage for Memory {
     }
 
     fn join(&self, node: Node) -> Reply<'_, ()> {
-        reply(move || self.write(|table, _| table.join(node.id)))
+        reply(move || self.write(|table, now| table.join(node, now)))
     }
 
     fn enqueue(&self, tasks: Vec<NewTask>) -> Reply<'_, Vec<Enqueued>> {
@@ -204,6 +205,10 @@ impl Inspect for Memory {
 
     fn counts(&self) -> Reply<'_, Vec<Count>> {
         reply(move || self.read(|table, _| table.counts()))
+    }
+
+    fn roll(&self) -> Reply<'_, Roll> {
+        reply(move || self.read(|table, now| table.roll(now)))
     }
 
     fn backlog(&self) -> Reply<'_, Vec<Backlog>> {

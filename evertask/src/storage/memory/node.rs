@@ -2,10 +2,10 @@
 
 use super::{
     row::{Hold, Row},
-    table::Table,
+    table::{Announced, Table},
 };
 use crate::{
-    storage::{Beat, Held, Life, Lost, NodeId, Peer},
+    storage::{Beat, Held, Life, Lost, Node, NodeId, Peer},
     task::{TaskId, TaskState},
 };
 
@@ -13,8 +13,10 @@ use crate::{
 const SEIZE_MAX: usize = 1_000;
 
 impl Table {
-    pub(super) fn join(&mut self, node: NodeId) {
-        self.nodes.entry(node).or_default();
+    pub(super) fn join(&mut self, node: Node, now: i64) {
+        let announced = self.nodes.entry(node.id).or_insert_with(|| Announced::new(now));
+        announced.beat_at = now;
+        announced.node = Some(node);
     }
 
     pub(super) fn leave(&mut self, node: NodeId) {
@@ -23,7 +25,7 @@ impl Table {
     }
 
     pub(super) fn renew(&mut self, beat: &Beat, now: i64) -> Vec<Held> {
-        *self.nodes.entry(beat.node).or_default() += 1;
+        self.nodes.entry(beat.node).or_insert_with(|| Announced::new(now)).beat(now);
         for &(id, lease) in &beat.begun {
             let Some(row) = self.rows.get_mut(&id).filter(|row| row.lease == lease) else {
                 continue;
@@ -47,7 +49,7 @@ impl Table {
         let holders = self.index.held.keys().filter(|holder| **holder != node);
         holders
             .map(|&node| {
-                let life = self.nodes.get(&node).map_or(Life::Dead, |beats| Life::Beats(*beats));
+                let life = self.nodes.get(&node).map_or(Life::Dead, |node| Life::Beats(node.beats));
                 Peer::new(node, life)
             })
             .collect()

@@ -235,6 +235,7 @@ impl Row {
             key: self.key.as_deref().map(str::to_owned),
             tags: self.tags.clone(),
             tick: self.tick.map(from_micros),
+            node: self.hold.map(|hold| hold.node),
             cancel_asked: self.cancel_asked,
             losses: self.counters.losses,
             attempts: match with_attempts {

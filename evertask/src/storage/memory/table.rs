@@ -12,7 +12,7 @@ use std::{
 use super::{lanes::Lanes, row::Row, schedules::Schedules};
 use crate::{
     policy::Keep,
-    storage::{NodeId, rules},
+    storage::{Node, NodeId, rules},
     task::{TaskId, TaskState},
 };
 
@@ -21,11 +21,34 @@ use crate::{
 pub(super) struct Table {
     pub(super) rows: BTreeMap<TaskId, Row>,
     pub(super) index: Index,
-    /// Nodes that have announced themselves, with how often they have said that they live.
-    pub(super) nodes: HashMap<NodeId, u64>,
+    /// Nodes that have announced themselves.
+    pub(super) nodes: HashMap<NodeId, Announced>,
     pub(super) schedules: Schedules,
     /// What is to be rung once the change is made.
     pub(super) rings: Rings,
+}
+
+/// A node that has announced itself.
+#[derive(Debug)]
+pub(super) struct Announced {
+    /// How often it has said that it lives,
+    pub(super) beats: u64,
+    /// and when last.
+    pub(super) beat_at: i64,
+    pub(super) joined: i64,
+    /// What it said of itself; nothing if it was forgotten meanwhile.
+    pub(super) node: Option<Node>,
+}
+
+impl Announced {
+    pub(super) fn new(now: i64) -> Self {
+        Self { beats: 0, beat_at: now, joined: now, node: None }
+    }
+
+    pub(super) fn beat(&mut self, now: i64) {
+        self.beats += 1;
+        self.beat_at = now;
+    }
 }
 
 /// Where to find tasks by what is asked for.

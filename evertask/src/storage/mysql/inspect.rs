@@ -9,8 +9,8 @@ use super::{
     error::Fault,
     literal::{List, Literal},
     row::{
-        body, count, end, maybe_number, maybe_text, number, optional_body, state, task_id, text,
-        truth, unsigned, uuid,
+        body, count, end, maybe_number, maybe_text, maybe_uuid, number, optional_body, state,
+        task_id, text, truth, unsigned, uuid,
     },
     script::Script,
     site::{NOW, Site, now},
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     bounds::PAGE_MAX,
     storage::{
-        Backlog, Count, Page, TaskFilter,
+        Backlog, Count, NodeInfo, Page, Roll, TaskFilter,
         clock::{from_micros, to_micros},
         numbers::state_number,
         rules,
@@ -37,7 +37,7 @@ macro_rules! columns {
     () => {
         "SELECT t.id, l.name, l.version, l.queue, l.priority, t.state, t.spent, t.lease, t.created_at, t.due_at,
             t.started_at, t.finished_at, t.expires_at, t.error, t.`key`, t.cancel_asked, t.losses, t.output_error,
-            t.output_codec, t.output, t.codec, t.payload, t.tick
+            t.output_codec, t.output, t.codec, t.payload, t.tick, t.node
         FROM {tasks} AS t JOIN {lanes} AS l ON l.lane = t.lane"
     };
 }
@@ -59,6 +59,9 @@ const LANES: &str = "SELECT lane, queue, name, version FROM {lanes} ORDER BY lan
 pub(super) const DUE: &str =
     "SELECT COUNT(*), MIN(due_at) FROM (SELECT due_at FROM {tasks} FORCE INDEX (pending)
     WHERE line = ? AND due_at <= ? ORDER BY due_at LIMIT ?) AS due";
+
+const NODES: &str =
+    "SELECT id, host, pid, `binary`, handlers, queues, joined_at, beat_at, lease FROM {nodes}";
 
 #[derive(Debug)]
 pub(super) struct ReadTask(pub(super) TaskId);
@@ -258,6 +261,37 @@ fn tags_of(rows: &[Row]) -> Result<Tags, Fault> {
     Ok(tags)
 }
 
+#[derive(Debug)]
+pub(super) struct ReadRoll;
+
+impl Transition<Site> for ReadRoll {
+    type Answer = Roll;
+
+    const DOING: &'static str = "cannot look for nodes";
+
+    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<Roll, Fault> {
+        let mut script = site.at_now();
+        let time = script.add(NOW, &[]);
+        let nodes = script.add(NODES, &[]);
+        let answers = conn.run(script).await?;
+        let now = now(answers.row(time)?)?;
+        let node = |row: &Row| {
+            let maybe = |column| maybe_text(row, column).map(Option::unwrap_or_default);
+            let info = NodeInfo {
+                host: maybe(1)?.to_owned(),
+                pid: count(row, 2)?,
+                binary: maybe(3)?.to_owned(),
+                ..NodeInfo::new(uuid(row, 0)?, from_micros(number(row, 6)?))
+            };
+            let lease = maybe_number(row, 8)?.map(|lease| rules::between(0, lease));
+            let info = info.with_trade(maybe(4)?, maybe(5)?);
+            Ok(info.with_life(rules::between(number(row, 7)?, now), lease))
+        };
+        let nodes = answers.rows(nodes)?.iter().map(node).collect::<Result<_, Fault>>()?;
+        Ok(Roll::new(from_micros(now), nodes))
+    }
+}
+
 fn info(row: &Row, tags: &mut Tags) -> Result<TaskInfo, Fault> {
     let instant = |column| number::<i64>(row, column).map(from_micros);
     let maybe = |column| maybe_number::<i64>(row, column).map(|at| at.map(from_micros));
@@ -287,6 +321,7 @@ fn info(row: &Row, tags: &mut Tags) -> Result<TaskInfo, Fault> {
         output: optional_body(row, 18, 19)?,
         payload: body(row, 20, 21)?,
         tick: maybe(22)?,
+        node: maybe_uuid(row, 23)?,
         tags: tags.remove(&id).unwrap_or_default(),
         attempts: Vec::new(),
     })

@@ -17,8 +17,8 @@ use crate::{
     policy::Keep,
     storage::{
         Backlog, Beat, Bell, Cancel, Claim, Claimed, Count, DueSchedules, Enqueued, Held, Inspect,
-        Known, Lost, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive, ScheduleChange,
-        ScheduleChanged, SchedulePage, Settled, Settlement, Storage, StorageError,
+        Known, Lost, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive, Roll,
+        ScheduleChange, ScheduleChanged, SchedulePage, Settled, Settlement, Storage, StorageError,
         StorageErrorKind, StoredSchedule, TaskFilter, rules,
         server::{Actor, Heart, Pool, Purpose, Thread, beat, closed},
     },
@@ -293,6 +293,10 @@ impl Inspect for MySql {
 
     fn counts(&self) -> Reply<'_, Vec<Count>> {
         Box::pin(async move { self.lines()?.readers.run(inspect::Counts).await })
+    }
+
+    fn roll(&self) -> Reply<'_, Roll> {
+        Box::pin(async move { self.lines()?.readers.run(inspect::ReadRoll).await })
     }
 
     fn backlog(&self) -> Reply<'_, Vec<Backlog>> {

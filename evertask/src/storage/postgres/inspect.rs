@@ -16,7 +16,7 @@ use super::{
 use crate::{
     bounds::PAGE_MAX,
     storage::{
-        Backlog, Count, Page, TaskFilter,
+        Backlog, Count, NodeInfo, Page, Roll, TaskFilter,
         clock::{from_micros, to_micros},
         numbers::state_number,
         rules,
@@ -32,7 +32,7 @@ macro_rules! columns {
     () => {
         "SELECT t.id, l.name, l.version, l.queue, l.priority, t.state, t.spent, t.lease, t.created_at, t.due_at,
             t.started_at, t.finished_at, t.expires_at, t.error, t.key, t.cancel_asked, t.losses, t.output_error,
-            t.output_codec, t.output, t.codec, t.payload, t.tick,
+            t.output_codec, t.output, t.codec, t.payload, t.tick, t.node,
             ARRAY(SELECT g.key FROM tags AS g WHERE g.id = t.id ORDER BY g.key),
             ARRAY(SELECT g.value FROM tags AS g WHERE g.id = t.id ORDER BY g.key)
         FROM tasks AS t JOIN lanes AS l ON l.lane = t.lane"
@@ -61,6 +61,11 @@ pub(super) const DUE: Sql = Sql {
                 ORDER BY t.due_at LIMIT $2) AS due) AS d
         WHERE d.tasks > 0",
     types: &[Type::INT8, Type::INT8],
+};
+
+const NODES: Sql = Sql {
+    text: r#"SELECT id, host, pid, "binary", handlers, queues, joined_at, beat_at, lease FROM nodes"#,
+    types: &[],
 };
 
 #[derive(Debug)]
@@ -223,13 +228,43 @@ impl Transition<Site> for ReadBacklog {
     }
 }
 
+#[derive(Debug)]
+pub(super) struct ReadRoll;
+
+impl Transition<Site> for ReadRoll {
+    type Answer = Roll;
+
+    const DOING: &'static str = "cannot look for nodes";
+
+    async fn run(&self, site: &Site, conn: &mut Connection) -> Result<Roll, Fault> {
+        let answers = conn.snapshot(&[(&NOW, &[&site.injected()]), (&NODES, &[])]).await?;
+        let [time, nodes] = answers.as_slice() else {
+            return Err(Fault::Damaged("an answer is missing"));
+        };
+        let now = now(time)?;
+        let node = |row: &Row| {
+            let info = NodeInfo {
+                host: get(row, 1)?,
+                pid: count(row, 2)?,
+                binary: get(row, 3)?,
+                ..NodeInfo::new(get(row, 0)?, from_micros(get(row, 6)?))
+            };
+            let lease = get::<Option<i64>>(row, 8)?.map(|lease| rules::between(0, lease));
+            let info = info.with_trade(get(row, 4)?, get(row, 5)?);
+            Ok(info.with_life(rules::between(get(row, 7)?, now), lease))
+        };
+        let nodes = nodes.iter().map(node).collect::<Result<_, Fault>>()?;
+        Ok(Roll::new(from_micros(now), nodes))
+    }
+}
+
 fn info(row: &Row) -> Result<TaskInfo, Fault> {
     let instant = |column| get::<i64>(row, column).map(from_micros);
     let maybe = |column| get::<Option<i64>>(row, column).map(|at| at.map(from_micros));
     let state = state(row, 5)?;
     let running = u32::from(state == TaskState::Running);
-    let keys: Vec<String> = get(row, 23)?;
-    let values: Vec<String> = get(row, 24)?;
+    let keys: Vec<String> = get(row, 24)?;
+    let values: Vec<String> = get(row, 25)?;
     Ok(TaskInfo {
         id: task_id(row, 0)?,
         name: get(row, 1)?,
@@ -252,6 +287,7 @@ fn info(row: &Row) -> Result<TaskInfo, Fault> {
         output: optional_body(row, 18, 19)?,
         payload: body(row, 20, 21)?,
         tick: maybe(22)?,
+        node: get(row, 23)?,
         tags: keys.into_iter().zip(values).collect(),
         attempts: Vec::new(),
     })

@@ -18,8 +18,8 @@ use crate::{
     storage::{
         Backlog, Beat, Bell, Cancel, Claim, Claimed, Count, DueSchedules, Enqueued, Held,
         Hindrance, Inspect, Known, Lost, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive,
-        ScheduleChange, ScheduleChanged, SchedulePage, Settled, Settlement, Storage, StorageError,
-        StorageErrorKind, StoredSchedule, TaskFilter, rules,
+        Roll, ScheduleChange, ScheduleChanged, SchedulePage, Settled, Settlement, Storage,
+        StorageError, StorageErrorKind, StoredSchedule, TaskFilter, rules,
         server::{Actor, Heart, Pool, Purpose, Thread, beat, closed},
     },
     task::{TaskId, TaskInfo},
@@ -307,6 +307,10 @@ impl Inspect for Postgres {
 
     fn counts(&self) -> Reply<'_, Vec<Count>> {
         Box::pin(async move { self.lines()?.readers.run(inspect::Counts).await })
+    }
+
+    fn roll(&self) -> Reply<'_, Roll> {
+        Box::pin(async move { self.lines()?.readers.run(inspect::ReadRoll).await })
     }
 
     fn backlog(&self) -> Reply<'_, Vec<Backlog>> {

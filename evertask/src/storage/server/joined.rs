@@ -13,8 +13,8 @@ use crate::{
     storage::{
         Backlog, Beat, Bell, Cancel, Claim, Claimed, Count, DueSchedules, Enqueued, FullStorage,
         Held, Inspect, JoinError, Joined as Stored, Known, Lost, NewTask, Node, NodeId, Page, Peer,
-        Pruned, Reply, Revive, ScheduleChange, ScheduleChanged, SchedulePage, Settled, Settlement,
-        Storage, StorageError, StorageErrorKind, StoredSchedule, TaskFilter,
+        Pruned, Reply, Revive, Roll, ScheduleChange, ScheduleChanged, SchedulePage, Settled,
+        Settlement, Storage, StorageError, StorageErrorKind, StoredSchedule, TaskFilter,
     },
     task::{TaskId, TaskInfo},
 };
@@ -156,6 +156,10 @@ impl<S: Within> Inspect for Joined<S> {
 
     fn schedules(&self, page: SchedulePage) -> Reply<'_, Vec<StoredSchedule>> {
         self.storage.schedules(page)
+    }
+
+    fn roll(&self) -> Reply<'_, Roll> {
+        self.storage.roll()
     }
 
     fn backlog(&self) -> Reply<'_, Vec<Backlog>> {

@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter, types::Value};
+use uuid::Uuid;
 
 use super::row::{body, count, end, optional_body, state, task_id, unsigned, uuid};
 use crate::{
     bounds::PAGE_MAX,
     storage::{
-        Backlog, Count, Page, TaskFilter,
+        Backlog, Count, NodeInfo, Page, TaskFilter,
         clock::{from_micros, to_micros},
         numbers::state_number,
         rules,
@@ -21,7 +22,7 @@ const BACKLOG_COUNTED: i64 = 10_000;
 
 const COLUMNS: &str = "SELECT t.id, l.name, l.version, l.queue, l.priority, t.state, t.spent, t.lease, t.created_at, t.due_at,
      t.started_at, t.finished_at, t.expires_at, t.error, t.key, t.cancel_asked, t.losses, t.output_error,
-     t.output_codec, t.output, p.codec, p.bytes, p.tick";
+     t.output_codec, t.output, p.codec, p.bytes, p.tick, t.node";
 
 const REST: &str = "JOIN evertask_lanes AS l ON l.lane = t.lane JOIN evertask_payloads AS p ON p.seq = t.seq WHERE 1";
 
@@ -36,6 +37,8 @@ const COUNTS: &str = "SELECT l.queue, l.name, t.state, count(*)
 const DUE: &str = "SELECT count(*), min(due_at) FROM (
          SELECT due_at FROM evertask_tasks INDEXED BY evertask_pending
          WHERE state = 0 AND lane = ?1 AND due_at <= ?2 ORDER BY due_at LIMIT ?3)";
+
+const NODES: &str = "SELECT id, host, pid, binary, handlers, queues, joined_at FROM evertask_nodes";
 
 pub(super) fn task(conn: &Connection, id: TaskId) -> rusqlite::Result<Option<TaskInfo>> {
     let sql = format!("{COLUMNS} FROM evertask_tasks AS t {REST} AND t.id = ?1");
@@ -179,6 +182,21 @@ pub(super) fn backlog(conn: &Connection, now: i64) -> rusqlite::Result<Vec<Backl
     Ok(found.into_iter().map(backlog).collect())
 }
 
+/// All nodes that are announced; whether they live is not written in the file.
+pub(super) fn nodes(conn: &Connection) -> rusqlite::Result<Vec<NodeInfo>> {
+    let node = |row: &Row<'_>| {
+        let (handlers, queues): (String, String) = (row.get(4)?, row.get(5)?);
+        Ok(NodeInfo {
+            host: row.get(1)?,
+            pid: count(row, 2)?,
+            binary: row.get(3)?,
+            ..NodeInfo::new(uuid(row, 0)?, from_micros(row.get(6)?))
+        }
+        .with_trade(&handlers, &queues))
+    };
+    conn.prepare_cached(NODES)?.query_map([], node)?.collect()
+}
+
 fn info(row: &Row<'_>) -> rusqlite::Result<TaskInfo> {
     let instant = |column| row.get::<_, i64>(column).map(from_micros);
     let maybe =
@@ -207,6 +225,7 @@ fn info(row: &Row<'_>) -> rusqlite::Result<TaskInfo> {
         output: optional_body(row, 18)?,
         payload: body(row, 20)?,
         tick: maybe(22)?,
+        node: row.get::<_, Option<[u8; 16]>>(23)?.map(Uuid::from_bytes),
         tags: BTreeMap::new(),
         attempts: Vec::new(),
     })

@@ -14,7 +14,7 @@ use crate::{
     policy::Keep,
     storage::{
         Backlog, Beat, Bell, Cancel, Claim, Claimed, Clock, Count, DueSchedules, Enqueued, Held,
-        Inspect, Known, Life, Lost, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive,
+        Inspect, Known, Life, Lost, NewTask, Node, NodeId, Page, Peer, Pruned, Reply, Revive, Roll,
         ScheduleChange, ScheduleChanged, SchedulePage, Settled, Settlement, Storage, StorageError,
         StorageErrorKind, StoredSchedule, TaskFilter, rules,
     },
@@ -343,6 +343,23 @@ impl Inspect for Sqlite {
 
     fn counts(&self) -> Reply<'_, Vec<Count>> {
         Box::pin(self.0.readers.read("cannot count tasks", inspect::counts))
+    }
+
+    fn roll(&self) -> Reply<'_, Roll> {
+        Box::pin(async move {
+            let nodes = self.0.readers.read("cannot look for nodes", inspect::nodes).await?;
+            let nodes = self
+                .0
+                .with_locks(move |locks| {
+                    let mut nodes = nodes;
+                    for node in &mut nodes {
+                        node.lives = locks.is_alive(node.id)?;
+                    }
+                    Ok(nodes)
+                })
+                .await?;
+            Ok(Roll::new(self.0.clock.now(), nodes))
+        })
     }
 
     fn backlog(&self) -> Reply<'_, Vec<Backlog>> {
