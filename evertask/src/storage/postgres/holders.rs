@@ -45,9 +45,13 @@ impl Holders {
     /// A look everywhere took so long, and so many were found.
     pub(super) fn looked_everywhere(&mut self, took: Duration, nodes: usize) {
         self.all.looked_at_all(took, nodes);
+        if self.all.held_for().is_none() {
+            // Nothing is littered, and nodes that are gone are not remembered for ever.
+            self.places.clear();
+        }
     }
 
-    /// A node that has not left, or holds something, does so by this claim, or was not found to hold anything.
+    /// A node that has not left, or holds something, was found to do so by this claim first, or not to hold anything.
     pub(super) fn saw(&mut self, node: NodeId, claim: Option<i64>) {
         let place = self.places.entry(node).or_insert(FIRST);
         // By none: it has taken it over.
@@ -67,5 +71,46 @@ impl Holders {
     /// Somebody may have left something: the next look is everywhere.
     pub(super) fn forget(&mut self) {
         self.all.forget();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(100);
+
+    #[test]
+    fn all_is_looked_through_until_that_has_waded_and_by_each_node_for_itself() {
+        let (mut holders, [one, other]) =
+            (Holders::default(), [NodeId::now_v7(), NodeId::now_v7()]);
+        assert!(holders.is_to_find_all_of(one) && holders.places().is_none());
+        holders.found_all_of(one, LONG, 0);
+        assert!(!holders.is_to_find_all_of(one) && holders.is_to_find_all_of(other));
+        holders.looked_everywhere(LONG, 0);
+        assert!(holders.places().is_some());
+        holders.forget();
+        assert!(holders.places().is_none() && !holders.is_to_find_all_of(one));
+        holders.leaves(one);
+        assert!(holders.is_to_find_all_of(one));
+    }
+
+    #[test]
+    fn a_look_begins_where_the_last_one_found_something_and_forgets_who_is_gone() {
+        let (mut holders, node) = (Holders::default(), NodeId::now_v7());
+        let place = |holders: &Holders| holders.places().unwrap().1;
+        holders.looked_everywhere(LONG, 0);
+        for (seen, expected) in [(None, 1), (Some(7), 7), (None, 7), (Some(0), 7), (Some(9), 9)] {
+            holders.saw(node, seen);
+            assert_eq!(place(&holders), [expected], "{seen:?}");
+        }
+        holders.is_gone(node);
+        assert_eq!(place(&holders), [0; 0]);
+        holders.saw(node, Some(7));
+        holders.looked_everywhere(LONG, 1);
+        assert_eq!(place(&holders), [7]);
+        holders.looked_everywhere(Duration::ZERO, 1);
+        holders.looked_everywhere(LONG, 1);
+        assert_eq!(place(&holders), [0; 0], "it may have been gone for long");
     }
 }
