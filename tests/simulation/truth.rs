@@ -353,7 +353,7 @@ impl Truth {
         let mut astray = self.astray.lock().unwrap();
         let renewals = astray.renewals.entry(node).or_default();
         *renewals += 1;
-        if *renewals % TOLD_ALL != 0 {
+        if !renewals.is_multiple_of(TOLD_ALL) {
             held.retain(|held| {
                 held.claim == 0 || held.claim > claims.answered || claims.held.contains(&held.claim)
             });
