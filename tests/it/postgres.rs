@@ -240,17 +240,27 @@ async fn a_server_that_has_lost_its_last_lanes_is_not_believed_to_have_them() {
 async fn a_role_with_the_grants_that_are_documented_can_run_a_node() {
     let Some(server) = evertask_servers::postgres() else { return };
     let (schema, hand) = (evertask_servers::schema(), sql(server).await);
-    // As `PostgresOptions::auto_migrate` has it.
-    let prepare = format!(
-        "CREATE ROLE {schema}_app LOGIN; {}
-        GRANT USAGE ON SCHEMA {schema} TO {schema}_app;
-        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {schema}_app;",
-        Postgres::migrations_sql(&schema)
+    // As `PostgresOptions::auto_migrate` has it: one role for the tables, another for what is in them.
+    let roles = format!(
+        "CREATE ROLE {schema}_dba LOGIN; CREATE ROLE {schema}_app LOGIN;
+        GRANT CREATE ON DATABASE postgres TO {schema}_dba"
     );
-    hand.batch_execute(&prepare).await.unwrap();
-    let url = server.url().replace("postgres@", &format!("{schema}_app@"));
-    let options = Postgres::options().schema(&schema).durable(false).auto_migrate(false);
-    let storage = options.connect(&url).await.unwrap();
+    hand.batch_execute(&roles).await.unwrap();
+    let url = |role: &str| server.url().replace("postgres@", &format!("{schema}_{role}@"));
+    let options = Postgres::options().schema(&schema).durable(false);
+    options.clone().connect(url("app")).await.unwrap_err();
+    let grant = format!(
+        "GRANT USAGE ON SCHEMA {schema} TO {schema}_app;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {schema}_app"
+    );
+    // By the program itself, and by the SQL for people, which may be run again.
+    options.clone().connect(url("dba")).await.unwrap();
+    let (dba, connection) = tokio_postgres::connect(&url("dba"), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    dba.batch_execute(&Postgres::migrations_sql(&schema)).await.unwrap();
+    dba.batch_execute(&grant).await.unwrap();
+    let url = url("app");
+    let storage = options.auto_migrate(false).connect(&url).await.unwrap();
     let node = builder(storage).start().await.unwrap();
     do_everything(&node).await;
     let (mut own, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
@@ -260,9 +270,11 @@ async fn a_role_with_the_grants_that_are_documented_can_run_a_node() {
     tx.commit().await.unwrap();
     assert_eq!(within.output().await.unwrap(), 8);
     node.shutdown().await.unwrap();
-    hand.batch_execute(&format!("DROP SCHEMA {schema} CASCADE; DROP ROLE {schema}_app"))
-        .await
-        .unwrap();
+    let gone = format!(
+        "DROP SCHEMA {schema} CASCADE; REVOKE CREATE ON DATABASE postgres FROM {schema}_dba;
+        DROP ROLE {schema}_app; DROP ROLE {schema}_dba"
+    );
+    hand.batch_execute(&gone).await.unwrap();
 }
 
 /// What a node and people do with tasks.

@@ -12,14 +12,17 @@ use std::{
 use evertask::{
     Body, Cancel, Keep, StorageError, StorageErrorKind, TaskId, TaskInfo, TaskState,
     storage::{
-        Beat, Claim, Claimed, ClaimedTask, Clock, Dispatched, Due, Effect, Enqueued, Held, Inspect,
-        Known, Life, Lost, Memory, NewTask, Node, NodeId, Page, Peer, Pruned, Revive, Settled,
-        Settlement, Storage, TaskFilter,
+        Beat, Claim, Claimed, ClaimedTask, Claims, Clock, Dispatched, Due, Effect, Enqueued, Held,
+        Inspect, Known, Life, Lost, Memory, NewTask, Node, NodeId, Page, Peer, Pruned, Revive,
+        Settled, Settlement, Storage, TaskFilter,
     },
     verdict::Verdict,
 };
 
 use crate::{bugs::Bug, seat::Seat, world::at_once};
+
+/// One in so many renewals is told of all that a node holds, whatever it knows of its claims.
+const TOLD_ALL: u32 = 4;
 
 pub(crate) type Answer<T> = Result<T, StorageError>;
 
@@ -52,6 +55,7 @@ struct Astray {
     settlements: u32,
     /// When each node last saw what is due.
     looks: BTreeMap<NodeId, SystemTime>,
+    renewals: BTreeMap<NodeId, u32>,
     /// By how much leases are told too low.
     anew: BTreeMap<TaskId, u64>,
 }
@@ -314,7 +318,9 @@ impl Truth {
     }
 
     pub(crate) fn renew(&self, seat: &Seat, beat: Beat) -> Answer<Vec<Held>> {
+        let (node, claims) = (beat.node, beat.claims.clone());
         let mut held = at_once(self.memory.renew(beat))?;
+        self.leave_out(node, claims, &mut held);
         assert!(!self.has(Bug::Panics) || held.len() < 2, "it holds more than one");
         held.iter_mut().for_each(|held| held.lease -= self.anew(held.id));
         let astray = self.astray.lock().unwrap();
@@ -339,6 +345,19 @@ impl Truth {
             }));
         }
         Ok(held)
+    }
+
+    /// A storage may leave out for a while what is held by a claim that is over as far as the node knows.
+    fn leave_out(&self, node: NodeId, claims: Option<Claims>, held: &mut Vec<Held>) {
+        let Some(claims) = claims else { return };
+        let mut astray = self.astray.lock().unwrap();
+        let renewals = astray.renewals.entry(node).or_default();
+        *renewals += 1;
+        if !renewals.is_multiple_of(TOLD_ALL) {
+            held.retain(|held| {
+                held.claim == 0 || held.claim > claims.answered || claims.held.contains(&held.claim)
+            });
+        }
     }
 
     pub(crate) fn peers(&self, node: NodeId) -> Answer<Vec<Peer>> {

@@ -95,9 +95,12 @@ async fn renew(shared: &Arc<Shared>, begun: Vec<(TaskId, u64)>) -> Result<bool, 
     let sent = Instant::now();
     let mut beat = Beat::new(shared.node.id);
     beat.begun.clone_from(&begun);
-    // Asked before storage is: what comes onto the desk later cannot be missing in the answer.
+    // Asked before storage is: what comes onto the desk later cannot be missing in the answer. Nor can what is there now: it is by
+    // a claim of which the desk tells in the same breath.
     let before = shared.desk.leases();
-    let claims_done = shared.desk.claims_done();
+    let claims = shared.desk.claims();
+    let answered = claims.answered;
+    beat.claims = Some(claims);
     let held = match shared.calls.renew.make_within(limit, shared.storage.renew(beat)).await {
         Ok(held) => held,
         Err(error) => {
@@ -110,7 +113,7 @@ async fn renew(shared: &Arc<Shared>, begun: Vec<(TaskId, u64)>) -> Result<bool, 
     let (mut understood, mut seized) = (true, false);
     for Held { id, lease, claim, cancel } in &held {
         if !shared.desk.holds(*id, *lease) {
-            if *claim > claims_done {
+            if *claim > answered {
                 understood = false;
             } else if *claim == 0 {
                 seized = true;

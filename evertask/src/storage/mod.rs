@@ -70,7 +70,7 @@ pub use self::{
     listing::{Backlog, Count, Page, TaskFilter},
     memory::Memory,
     new_task::{Dispatched, Due, Enqueued, NewTask},
-    node::{Beat, Held, Known, Life, Lost, Node, Peer},
+    node::{Beat, Claims, Held, Known, Life, Lost, Node, Peer},
     request::{Cancel, Pruned, Revive},
     roll::{NodeInfo, Roll},
     schedule::{
@@ -188,6 +188,9 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     ///
     /// A mark under another lease than the current one, or for a task that another node holds, is passed over. A node that had
     /// left, or was taken for dead, is known again from here on.
+    ///
+    /// Where it would take long to find all, what is held by a claim that is over as far as the node knows (see
+    /// [`Beat::claims`]) may be left out for a while, but not for ever: there is something only if an answer was lost.
     fn renew(&self, beat: Beat) -> Reply<'_, Vec<Held>>;
 
     /// Nodes other than this one that hold tasks, and what is known of their life. One that has left or never joined is dead.

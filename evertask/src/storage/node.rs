@@ -64,14 +64,25 @@ pub struct Beat {
     pub node: NodeId,
     /// Tasks taken ahead whose attempts have begun since.
     pub begun: Vec<(TaskId, u64)>,
+    /// What the node knows of its claims; `None` to be told of all it holds, whatever that costs.
+    pub claims: Option<Claims>,
 }
 
 impl Beat {
-    /// A sign of life of this node.
+    /// A sign of life of this node, which wants to be told of all it holds.
     #[must_use]
     pub fn new(node: NodeId) -> Self {
-        Self { node, begun: Vec::new() }
+        Self { node, begun: Vec::new(), claims: None }
     }
+}
+
+/// What a node knows of its claims. All others were answered, and of what they brought the node has nothing any more.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// It has something of these, in the order of their numbers.
+    pub held: Vec<u64>,
+    /// It has had the answers to all claims up to this one.
+    pub answered: u64,
 }
 
 /// A task that storage believes a node holds.

@@ -66,6 +66,8 @@ struct Queue {
 #[derive(Debug)]
 struct Held {
     lease: u64,
+    /// What brought it.
+    claim: u64,
     queue: usize,
     name: Arc<str>,
     phase: Phase,
@@ -165,7 +167,7 @@ impl Desk {
                 queue.ahead.push_back((now, task));
                 Phase::Ahead
             };
-            state.held.insert(id, Held { lease, queue: index, name, phase });
+            state.held.insert(id, Held { lease, claim, queue: index, name, phase });
         }
         taken
     }

@@ -1,9 +1,9 @@
 //! What others see of the desk: the keeper, health, shutdown.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{Desk, Held, Phase};
-use crate::task::TaskId;
+use crate::{storage::Claims, task::TaskId};
 
 /// An attempt taken ahead that runs longer than this is reported as begun, so that a crash counts against it.
 const MARK_AFTER: Duration = Duration::from_secs(1);
@@ -66,8 +66,11 @@ impl Desk {
         self.state().held.get(&id).is_some_and(|held| held.lease == lease)
     }
 
-    pub(crate) fn claims_done(&self) -> u64 {
-        self.state().claims_done
+    /// By which claims it holds anything, and which have been answered.
+    pub(crate) fn claims(&self) -> Claims {
+        let state = self.state();
+        let held: BTreeSet<u64> = state.held.values().map(|held| held.claim).collect();
+        Claims { held: held.into_iter().collect(), answered: state.claims_done }
     }
 
     /// How many tasks are held in any way.

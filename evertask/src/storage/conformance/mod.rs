@@ -214,6 +214,7 @@ macro_rules! storage_conformance {
                     a_revived_task_is_not_pruned;
                 renew:
                     a_node_hears_what_it_holds,
+                    a_node_hears_what_it_holds_by_the_claims_it_knows,
                     a_task_taken_ahead_is_marked_as_begun,
                     a_stale_mark_is_passed_over,
                     a_stalled_node_hears_that_its_tasks_are_gone;

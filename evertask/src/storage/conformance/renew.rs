@@ -2,7 +2,7 @@
 
 use super::subject::{QUEUE, Subject, settlement, task};
 use crate::{
-    storage::{Held, Settled},
+    storage::{ClaimedTask, Claims, Held, Settled},
     task::TaskState,
     verdict::Verdict,
 };
@@ -26,6 +26,36 @@ pub async fn a_node_hears_what_it_holds(subject: &Subject) {
     let done = expected.remove(0);
     subject.settle(crate::storage::Settlement::new(done.id, done.lease, Verdict::Complete)).await;
     assert_eq!(node.renew(&[]).await, expected, "and of nothing it has settled");
+}
+
+/// A node that says by which claims it has anything hears of all that it holds by these, by claims that were not answered yet and
+/// by none. Of what it holds by others it may hear later.
+pub async fn a_node_hears_what_it_holds_by_the_claims_it_knows(subject: &Subject) {
+    let (node, dead) = (subject.node().await, subject.node().await);
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        subject.store(task()).await;
+        subject.store(task()).await;
+        held.push(node.take(10).await);
+    }
+    subject.store(task()).await;
+    dead.take_one().await;
+    let seized = subject.seize(dead.id, node.id, 10).await.remove(0);
+    let [_, known, _, unanswered] = &held[..] else { panic!("four claims") };
+    subject.cancel(known[0].id).await;
+    let claims = Claims { held: vec![2], answered: 3 };
+    let mut told = node.renew_knowing(&[], Some(claims)).await;
+    told.retain(|told| ![1, 3].contains(&told.claim));
+    let of = |claim| {
+        move |task: &ClaimedTask| Held { id: task.id, lease: task.lease, claim, cancel: false }
+    };
+    let mut expected: Vec<Held> =
+        known.iter().map(of(2)).chain(unanswered.iter().map(of(4))).collect();
+    expected[0].cancel = true;
+    expected.push(Held { id: seized.id, lease: seized.lease, claim: 0, cancel: false });
+    expected.sort_by_key(|held| held.id);
+    assert_eq!(told, expected);
+    assert_eq!(node.renew(&[]).await.len(), 9, "and of all if it says nothing of its claims");
 }
 
 /// Tasks taken ahead are marked as begun when their node says so.

@@ -14,9 +14,9 @@ use crate::{
     body::Body,
     policy::Keep,
     storage::{
-        AttemptRecord, Beat, BoxFuture, Cancel, Claim, Claimed, ClaimedTask, Dispatched, Enqueued,
-        FullStorage, Held, Known, Life, Lost, ManualClock, NewTask, Node, NodeId, Page, Pruned,
-        Revive, Settled, Settlement, StorageError, TaskFilter,
+        AttemptRecord, Beat, BoxFuture, Cancel, Claim, Claimed, ClaimedTask, Claims, Dispatched,
+        Enqueued, FullStorage, Held, Known, Life, Lost, ManualClock, NewTask, Node, NodeId, Page,
+        Pruned, Revive, Settled, Settlement, StorageError, TaskFilter,
     },
     task::{AttemptEnd, TaskId, TaskInfo},
     verdict::Verdict,
@@ -276,8 +276,17 @@ impl TestNode<'_> {
 
     /// Says that it lives and has begun these tasks, and hears what it holds.
     pub(super) async fn renew(&self, begun: &[&ClaimedTask]) -> Vec<Held> {
+        self.renew_knowing(begun, None).await
+    }
+
+    /// The same, with what it knows of its claims.
+    pub(super) async fn renew_knowing(
+        &self,
+        begun: &[&ClaimedTask],
+        claims: Option<Claims>,
+    ) -> Vec<Held> {
         let begun = begun.iter().map(|task| (task.id, task.lease)).collect();
-        let beat = Beat { begun, ..Beat::new(self.id) };
+        let beat = Beat { begun, claims, ..Beat::new(self.id) };
         let mut held = self.subject.step().await.renew(beat).await.expect("the beat is heard");
         held.sort_by_key(|held| held.id);
         held

@@ -118,7 +118,7 @@ impl Transition<Site> for Renew {
     const DOING: &'static str = "cannot renew a node";
 
     async fn run(&self, site: &Site, conn: &mut Connection) -> Result<Vec<Held>, Fault> {
-        let Beat { node, begun } = &self.0;
+        let Beat { node, begun, .. } = &self.0;
         let mut marks = Rows::default();
         for (id, lease) in begun {
             marks.push(&[id, lease]);

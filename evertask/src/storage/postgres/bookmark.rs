@@ -29,19 +29,43 @@ pub(super) type Place = (i64, Uuid);
 /// Before all that can be in a lane.
 pub(super) const START: Place = (i64::MIN, Uuid::nil());
 
+/// Whether what is looked through is littered.
+#[derive(Debug, Default)]
+pub(super) struct Litter {
+    /// Until when looks begin at bookmarks.
+    until: Option<Instant>,
+}
+
+impl Litter {
+    /// For how long looks still begin at bookmarks; `None` if the next one is whole.
+    pub(super) fn held_for(&self) -> Option<Duration> {
+        let left = self.until?.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// A whole look has taken this long, in which so many tasks were found.
+    pub(super) fn looked_at_all(&mut self, took: Duration, tasks: usize) {
+        let each = LONG_EACH * u32::try_from(tasks).unwrap_or(u32::MAX);
+        self.until = (took > LONG + each).then(|| Instant::now() + took * PAUSE);
+    }
+
+    /// The next look is whole.
+    pub(super) fn forget(&mut self) {
+        self.until = None;
+    }
+}
+
 /// The bookmarks of one process.
 #[derive(Debug, Default)]
 pub(super) struct Bookmarks {
     places: HashMap<LaneId, Place>,
-    /// Until when looks begin at them.
-    until: Option<Instant>,
+    litter: Litter,
 }
 
 impl Bookmarks {
     /// For how long looks still begin at bookmarks; `None` if the next one is whole.
     pub(super) fn held_for(&self) -> Option<Duration> {
-        let left = self.until?.saturating_duration_since(Instant::now());
-        (!left.is_zero()).then_some(left)
+        self.litter.held_for()
     }
 
     /// Where to begin in this lane, if not at its start.
@@ -57,13 +81,12 @@ impl Bookmarks {
 
     /// A whole look has taken this long, in which so many tasks were taken.
     pub(super) fn looked_at_all(&mut self, took: Duration, tasks: usize) {
-        let each = LONG_EACH * u32::try_from(tasks).unwrap_or(u32::MAX);
-        self.until = (took > LONG + each).then(|| Instant::now() + took * PAUSE);
+        self.litter.looked_at_all(took, tasks);
     }
 
     /// Something has come back to a place before: the next look is whole.
     pub(super) fn forget(&mut self) {
-        self.until = None;
+        self.litter.forget();
     }
 }
 

@@ -100,8 +100,8 @@ pub(super) async fn run(site: Arc<Site>, mut open: watch::Receiver<()>) {
                 Ok(ear) => {
                     wait = FIRST;
                     if std::mem::replace(&mut heard_before, true) {
-                        // It may have been told meanwhile that something has come back to its place.
-                        site.bookmarks().forget();
+                        // It may have been told meanwhile that something has come back to its place, or somebody has left.
+                        site.forget_places();
                     }
                     ear.speak(&site, &mut open).await
                 }

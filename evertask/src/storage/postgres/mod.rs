@@ -35,6 +35,7 @@ mod crier;
 mod enqueue;
 mod error;
 mod hindrances;
+mod holders;
 mod inspect;
 mod join;
 mod lane;

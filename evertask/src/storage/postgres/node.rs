@@ -1,13 +1,13 @@
 //! Nodes: who is there, who holds what, and who takes it over.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_postgres::{Row, types::Type};
 use uuid::Uuid;
 
 use super::{
     columns::Value,
-    connection::{Connection, Sql},
+    connection::{Connection, Sql, Step},
     error::Fault,
     rings::Rings,
     row::{count, get, task_id, unsigned},
@@ -63,11 +63,34 @@ pub(super) const HELD: Sql = Sql {
     types: &[Type::UUID],
 };
 
+// What it holds by these claims, by none, and by those that were not answered yet. One claim after the other: by `ANY` the planner
+// would go through all of the node's and look at the number of each.
+pub(super) const HELD_BY: Sql = Sql {
+    text: "SELECT h.* FROM unnest(0::int8 || $2) AS by (claim) CROSS JOIN LATERAL (
+            SELECT t.id, t.lease, t.claim, t.cancel_asked FROM tasks AS t
+            WHERE t.state = 1 AND t.node = $1 AND t.claim = by.claim OFFSET 0) AS h
+        UNION ALL SELECT id, lease, claim, cancel_asked FROM tasks WHERE state = 1 AND node = $1 AND claim > $3",
+    types: &[Type::UUID, Type::INT8_ARRAY, Type::INT8],
+};
+
 pub(super) const PEERS: Sql = Sql {
-    text: "SELECT h.node, n.beat, coalesce($2, (extract(epoch FROM clock_timestamp()) * 1000000)::int8) - n.beat_at, n.lease
-        FROM (SELECT DISTINCT node FROM tasks WHERE state = 1 AND node <> $1) AS h
+    text: "SELECT h.node, n.beat, coalesce($2, (extract(epoch FROM clock_timestamp()) * 1000000)::int8) - n.beat_at, n.lease, h.claim
+        FROM (SELECT node, min(claim) AS claim FROM tasks WHERE state = 1 AND node <> $1 GROUP BY node) AS h
         LEFT JOIN nodes AS n ON n.id = h.node",
     types: &[Type::UUID, Type::INT8],
+};
+
+// The same of those that have not left and of these ($3), each from this claim on ($4), and of each only the first that it holds:
+// that is where the next look begins. Those who hold nothing are answered, too.
+pub(super) const PEERS_FROM: Sql = Sql {
+    text: "SELECT a.node, n.beat, coalesce($2, (extract(epoch FROM clock_timestamp()) * 1000000)::int8) - n.beat_at, n.lease,
+            coalesce((SELECT t.claim FROM tasks AS t WHERE t.state = 1 AND t.node = a.node AND t.claim >= a.claim
+                    ORDER BY t.claim LIMIT 1),
+                (SELECT t.claim FROM tasks AS t WHERE t.state = 1 AND t.node = a.node AND t.claim = 0 LIMIT 1))
+        FROM (SELECT node, claim FROM unnest($3, $4) AS k (node, claim) WHERE node <> $1
+            UNION ALL SELECT id, 1 FROM nodes WHERE id <> $1 AND id <> ALL($3)) AS a
+        LEFT JOIN nodes AS n ON n.id = a.node",
+    types: &[Type::UUID, Type::INT8, Type::UUID_ARRAY, Type::INT8_ARRAY],
 };
 
 // Running → running under another node. The new lease refuses whatever the old holder may still write. Suspects come first:
@@ -126,6 +149,7 @@ impl Transition<Site> for Leave {
 
     async fn run(&self, site: &Site, conn: &mut Connection) -> Result<(), Fault> {
         conn.one((&LEAVE, &[&self.0])).await?;
+        site.holders().leaves(self.0);
         // What it holds is to be taken over at once.
         let mut rings = Rings::default();
         rings.peers = true;
@@ -143,17 +167,29 @@ impl Transition<Site> for Renew {
     const DOING: &'static str = "cannot renew a node";
 
     async fn run(&self, site: &Site, conn: &mut Connection) -> Result<Vec<Held>, Fault> {
-        let Beat { node, begun } = &self.0;
+        let Beat { node, begun, claims } = &self.0;
         let now = site.injected();
         let (ids, leases): (Vec<Uuid>, Vec<i64>) =
             begun.iter().map(|(id, lease)| (*id.as_uuid(), lease.cast_signed())).unzip();
-        let answers = conn
-            .whole(&[
-                (&BEAT, &[node, &now]),
-                (&BEGIN, &[node, &now, &ids, &leases]),
-                (&HELD, &[node]),
-            ])
-            .await?;
+        let some = claims.as_ref().filter(|_| !site.holders().is_to_find_all_of(*node));
+        let (by, answered): (Vec<i64>, i64) = some.map_or_else(Default::default, |claims| {
+            let by = claims.held.iter().map(|claim| claim.cast_signed()).collect();
+            (by, claims.answered.cast_signed())
+        });
+        let held: Step<'_> = match some {
+            Some(_) => (&HELD_BY, &[node, &by, &answered]),
+            None => (&HELD, &[node]),
+        };
+        let begin: Step<'_> = (&BEGIN, &[node, &now, &ids, &leases]);
+        let start = Instant::now();
+        let answers = conn.whole(&[(&BEAT, &[node, &now]), begin, held]).await;
+        // Whoever makes the time makes no dead rows. One that was given up for its length is not repeated at once.
+        if some.is_none() && now.is_none() {
+            let found =
+                answers.as_ref().ok().and_then(|answers| answers.last()).map_or(0, Vec::len);
+            site.holders().found_all_of(*node, start.elapsed(), found);
+        }
+        let answers = answers?;
         let held = |row: &Row| {
             Ok(Held {
                 id: task_id(row, 0)?,
@@ -175,17 +211,41 @@ impl Transition<Site> for Peers {
     const DOING: &'static str = "cannot look for other nodes";
 
     async fn run(&self, site: &Site, conn: &mut Connection) -> Result<Vec<Peer>, Fault> {
-        let peer = |row: &Row| {
-            let beat: Option<i64> = get(row, 1)?;
-            let life = beat.map_or(Life::Dead, |beat| Life::Beats(beat.cast_unsigned()));
-            let mut peer = Peer::new(get(row, 0)?, life);
-            let micros = |micros: i64| Duration::from_micros(u64::try_from(micros).unwrap_or(0));
-            peer.quiet = get::<Option<i64>>(row, 2)?.map(micros).unwrap_or_default();
-            peer.lease = get::<Option<i64>>(row, 3)?.map(micros);
-            Ok(peer)
+        let (own, now, places) = (&self.0, site.injected(), site.holders().places());
+        let rows = if let Some((nodes, from)) = &places {
+            conn.one((&PEERS_FROM, &[own, &now, nodes, from])).await?
+        } else {
+            let start = Instant::now();
+            let rows = conn.one((&PEERS, &[own, &now])).await;
+            if now.is_none() {
+                let found = rows.as_ref().map_or(0, Vec::len);
+                site.holders().looked_everywhere(start.elapsed(), found);
+            }
+            rows?
         };
-        conn.one((&PEERS, &[&self.0, &site.injected()])).await?.iter().map(peer).collect()
+        let mut holders = site.holders();
+        let mut peers = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let (peer, claim) = (peer(row)?, get::<Option<i64>>(row, 4)?);
+            if claim.is_none() && peer.life == Life::Dead {
+                holders.is_gone(peer.node);
+            } else {
+                holders.saw(peer.node, claim);
+            }
+            peers.extend(claim.map(|_| peer));
+        }
+        Ok(peers)
     }
+}
+
+fn peer(row: &Row) -> Result<Peer, Fault> {
+    let beat: Option<i64> = get(row, 1)?;
+    let life = beat.map_or(Life::Dead, |beat| Life::Beats(beat.cast_unsigned()));
+    let mut peer = Peer::new(get(row, 0)?, life);
+    let micros = |micros: i64| Duration::from_micros(u64::try_from(micros).unwrap_or(0));
+    peer.quiet = get::<Option<i64>>(row, 2)?.map(micros).unwrap_or_default();
+    peer.lease = get::<Option<i64>>(row, 3)?.map(micros);
+    Ok(peer)
 }
 
 #[derive(Debug)]

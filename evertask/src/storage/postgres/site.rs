@@ -10,6 +10,7 @@ use super::{
     connection::{Connection, Settings, Sql, Step},
     crier::Crier,
     error::Fault,
+    holders::Holders,
     lane::{self, Lane, LaneId, Lanes},
     rings::Rings,
     row::get,
@@ -35,6 +36,7 @@ pub(super) struct Site {
     pub(super) doubt: Doubt,
     lanes: Mutex<Lanes>,
     bookmarks: Mutex<Bookmarks>,
+    holders: Mutex<Holders>,
     /// What tells this database from others, once it has been asked.
     identity: Mutex<Option<String>>,
 }
@@ -71,9 +73,9 @@ impl Server for Site {
 impl Site {
     pub(super) fn new(settings: Arc<Settings>, clock: Option<Clock>) -> Self {
         let (bell, lanes) = (Arc::new(Bell::new()), Mutex::default());
-        let bookmarks = Mutex::default();
+        let (bookmarks, holders) = (Mutex::default(), Mutex::default());
         let (crier, doubt, identity) = (Crier::default(), Doubt::default(), Mutex::default());
-        Self { settings, clock, bell, crier, doubt, lanes, bookmarks, identity }
+        Self { settings, clock, bell, crier, doubt, lanes, bookmarks, holders, identity }
     }
 
     pub(super) fn identity(&self) -> Option<String> {
@@ -97,6 +99,17 @@ impl Site {
     /// Not to be held across an await.
     pub(super) fn bookmarks(&self) -> MutexGuard<'_, Bookmarks> {
         self.bookmarks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Not to be held across an await.
+    pub(super) fn holders(&self) -> MutexGuard<'_, Holders> {
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What may have been told was not heard: whatever is remembered of places counts for nothing.
+    pub(super) fn forget_places(&self) {
+        self.bookmarks().forget();
+        self.holders().forget();
     }
 
     /// The numbers of these lanes; those there are not yet are made. Not to be called inside a transaction.
@@ -137,7 +150,7 @@ impl Site {
                 "{} has lost lanes that were made: it was restored, or took over too early",
                 self.settings.place
             );
-            self.bookmarks().forget();
+            self.forget_places();
         }
         Ok(())
     }
@@ -175,6 +188,9 @@ impl Site {
     pub(super) fn hear(&self, rings: Rings) {
         if rings.back {
             self.bookmarks().forget();
+        }
+        if rings.peers {
+            self.holders().forget();
         }
         rings.ring(&self.bell);
     }

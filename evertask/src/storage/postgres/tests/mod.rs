@@ -5,6 +5,7 @@ use crate::storage::server::Purpose;
 
 mod bookmark;
 mod heart;
+mod holders;
 #[cfg(all(feature = "conformance", feature = "sqlx"))]
 mod joined;
 mod opening;
