@@ -12,7 +12,7 @@ use crate::{
     rate::{self, What, middle},
     sql,
     subject::{Fresh, Subject},
-    table::{Cost, Table},
+    table::Table,
     work::{Welcome, welcome},
 };
 
@@ -54,10 +54,9 @@ pub(crate) async fn beside(
         }
         for ((case, _), [empty, full]) in cases.into_iter().zip(runs) {
             let statements = middle(&full, |run| run.statements);
-            let cost = Cost { statements, ..Cost::default() };
             let [full, empty] =
                 [full, empty].map(|runs| runs.iter().map(|run| run.rate).collect::<Vec<_>>());
-            table.rate(subject.name(), &format!("{case}{beside}"), full, empty, cost);
+            table.rate(subject.name(), &format!("{case}{beside}"), full, empty, statements);
         }
         let [alone, crowded] = waited.map(|runs| Point {
             storage: subject.name(),

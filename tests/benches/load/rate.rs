@@ -1,9 +1,6 @@
 //! How many tasks a second: stored, run from a backlog, and both at once; and what a node costs that has nothing to do.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use evertask::Runtime;
 use tokio::task::JoinSet;
@@ -13,7 +10,7 @@ use crate::{
     floor::{BATCH, Floor},
     machine,
     subject::{Fresh, Subject},
-    table::{Cost, Table, percentile},
+    table::{Table, percentile},
     work::{Welcome, ran, until_ran, welcome},
 };
 
@@ -68,13 +65,12 @@ pub(crate) async fn rates(scale: &Scale, subject: &Subject, table: &mut Table) -
             None => name.to_owned(),
             Some(batch) => format!("{name}, {batch:.0} to a transaction"),
         };
-        let allocations = Some(allocations(subject, what, tasks.div_ceil(4))?);
-        let cost = Cost { statements: middle(&runs, |run| run.statements), allocations };
+        let statements = middle(&runs, |run| run.statements);
         let rates: Vec<_> = runs.iter().map(|run| run.rate).collect();
-        capacity = table.rate(subject.name(), &name, rates.clone(), floors, cost);
+        capacity = table.rate(subject.name(), &name, rates.clone(), floors, statements);
         if !asked.is_empty() {
             let name = "the same, beside commits that a thread is asked for";
-            table.rate(subject.name(), name, rates, asked, Cost::default());
+            table.rate(subject.name(), name, rates, asked, None);
         }
     }
     Ok(capacity)
@@ -132,20 +128,6 @@ pub(crate) async fn on(storage: &Fresh<'_>, what: What, tasks: usize) -> Outcome
         batch: since.map(|(now, sent)| all / (now.batches - sent.batches).max(1) as f64),
         statements: since.map(|(now, sent)| (now.statements - sent.statements) as f64 / all),
     })
-}
-
-/// How often a task asks for memory on the one thread that dispatches and runs it. What threads of the storage ask for is not
-/// counted; what it takes to start and to stop is.
-fn allocations(subject: &Subject, what: What, tasks: usize) -> Outcome<f64> {
-    let counted = || {
-        let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let mut done = Ok(());
-        let counted = allocation_counter::measure(|| {
-            done = executor.block_on(run(subject, what, tasks)).map(drop);
-        });
-        done.map(|()| counted.count_total as f64 / tasks as f64)
-    };
-    thread::scope(|scope| scope.spawn(counted).join()).map_err(|_| "the thread panicked")?
 }
 
 async fn store(runtime: &Runtime, dispatchers: usize, tasks: usize) -> Outcome {

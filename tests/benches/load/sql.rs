@@ -42,7 +42,7 @@ pub(crate) async fn count_on(server: &Cluster) -> Outcome {
 pub(crate) async fn sent_to_postgres(server: &Cluster, what: What) -> Outcome<Sent> {
     let batch = match what {
         What::Store(_) | What::Bulk | What::Both(_) => "%INSERT INTO tasks (%",
-        What::Drain => "%SET state = 1%",
+        What::Drain => "%SET%state = CASE WHEN n.expired%",
     };
     let sql = postgres(server).await?;
     let count = "SELECT coalesce(sum(calls), 0)::bigint, coalesce(sum(calls) FILTER (WHERE query LIKE $1), 0)::bigint

@@ -6,15 +6,7 @@ use crate::arrivals::Point;
 
 /// Rows of measurements, printed as Markdown.
 #[derive(Debug, Default)]
-pub(crate) struct Table(Vec<[String; 7]>);
-
-/// What a task costs besides time, where that is known.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Cost {
-    pub(crate) statements: Option<f64>,
-    /// Of the thread that dispatches and runs.
-    pub(crate) allocations: Option<f64>,
-}
+pub(crate) struct Table(Vec<[String; 6]>);
 
 impl Table {
     /// Tasks per second, beside the floor's; returns the median.
@@ -24,11 +16,16 @@ impl Table {
         case: &str,
         mut runs: Vec<f64>,
         mut floors: Vec<f64>,
-        cost: Cost,
+        statements: Option<f64>,
     ) -> f64 {
         let (run, floor) = (percentile(&mut runs, 50), percentile(&mut floors, 50));
         let ratio = format!("{:.2}", run / floor);
-        self.row(storage, case, [format!("{run:.0}/s"), format!("{floor:.0}/s"), ratio], cost);
+        self.row(
+            storage,
+            case,
+            [format!("{run:.0}/s"), format!("{floor:.0}/s"), ratio],
+            statements,
+        );
         run
     }
 
@@ -38,33 +35,27 @@ impl Table {
         let words = |of: [f64; 3]| format!("{:.2}, {:.2}, {:.2} ms", of[0], of[1], of[2]);
         let ratio = [0, 1, 2].map(|at| format!("{:.1}", run.waited[at] / floor.waited[at]));
         let cells = [words(run.waited), words(floor.waited), ratio.join(", ")];
-        self.row(run.storage, &case, cells, Cost::default());
+        self.row(run.storage, &case, cells, None);
     }
 
     pub(crate) fn number(&mut self, storage: &str, case: &str, number: f64, unit: &str) {
         let cells = [format!("{number:.1} {unit}"), String::new(), String::new()];
-        self.row(storage, case, cells, Cost::default());
+        self.row(storage, case, cells, None);
     }
 
-    fn row(&mut self, storage: &str, case: &str, cells: [String; 3], cost: Cost) {
+    /// With how many statements each task takes, where that is known.
+    fn row(&mut self, storage: &str, case: &str, cells: [String; 3], statements: Option<f64>) {
         let [run, floor, ratio] = cells;
-        eprintln!("  {case}: {run}; floor {floor}; {ratio}");
-        let number = |number: Option<f64>, digits: usize| {
-            number.map_or(String::new(), |number| format!("{number:.digits$}"))
-        };
-        let (statements, allocations) = (number(cost.statements, 3), number(cost.allocations, 1));
-        let (storage, case) = (storage.to_owned(), case.to_owned());
-        self.0.push([storage, case, run, floor, ratio, statements, allocations]);
+        let statements = statements.map_or(String::new(), |each| format!("{each:.3}"));
+        eprintln!("  {case}: {run}; floor {floor}; {ratio}; {statements}");
+        self.0.push([storage.to_owned(), case.to_owned(), run, floor, ratio, statements]);
     }
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "| storage | case | evertask | floor, or empty | ratio | statements a task | allocations a task |"
-        )?;
-        writeln!(f, "|---|---|---|---|---|---|---|")?;
+        writeln!(f, "| storage | case | evertask | floor, or empty | ratio | statements a task |")?;
+        writeln!(f, "|---|---|---|---|---|---|")?;
         self.0.iter().try_for_each(|row| writeln!(f, "| {} |", row.join(" | ")))
     }
 }
