@@ -194,9 +194,8 @@ impl<T: Handler> Dispatch<T> {
 
     async fn store(self) -> Result<TaskHandle<T>, DispatchError> {
         let (runtime, task) = self.prepare()?;
-        let enqueued = runtime.enqueue(vec![task]).await?;
-        let [one] = enqueued[..] else { unreachable!("one task, one answer") };
-        Ok(TaskHandle::new(&runtime, one))
+        let enqueued = runtime.enqueue_one(&task).await?;
+        Ok(TaskHandle::new(&runtime, enqueued))
     }
 }
 
@@ -227,7 +226,7 @@ impl<T: Handler> DispatchAll<T> {
 
     async fn store(self) -> Result<Vec<TaskHandle<T>>, DispatchError> {
         let (runtime, tasks) = self.prepare()?;
-        let enqueued = runtime.enqueue(tasks).await?;
+        let enqueued = runtime.enqueue(&tasks).await?;
         Ok(enqueued.into_iter().map(|one| TaskHandle::new(&runtime, one)).collect())
     }
 }
@@ -257,8 +256,10 @@ impl<T: Handler> DispatchStream<T> {
                     None => ended = true,
                 }
             }
-            let enqueued =
-                async { runtime.enqueue(tasks.into_iter().collect::<Result<_, _>>()?).await };
+            let enqueued = async {
+                let tasks: Vec<_> = tasks.into_iter().collect::<Result<_, _>>()?;
+                runtime.enqueue(&tasks).await
+            };
             match enqueued.await {
                 Ok(enqueued) => stored += enqueued.len() as u64,
                 Err(source) => {

@@ -1,6 +1,6 @@
 //! The dispatching side: bring tasks into storage, ask about them, wait for them.
 
-use std::{sync::Arc, time::Duration};
+use std::{slice, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout};
 
@@ -12,7 +12,7 @@ use crate::{
     failure::Failure,
     runtime::{Shared, patience::Patience},
     stop::Stop,
-    storage::{Cancel, Dispatched, Ended, Enqueued, NewTask, StorageError},
+    storage::{Cancel, Dispatched, Ended, Enqueued, NewTask, Reply, StorageError},
     task::{AttemptEnd, TaskId, TaskInfo, TaskState},
 };
 
@@ -26,17 +26,36 @@ const COMMITTED: Duration = Duration::from_millis(10);
 const TRY: Duration = Duration::from_secs(1);
 
 impl Shared {
-    /// Stores the tasks, all or none. Their ids were made before, so trying again cannot store them twice.
+    /// Stores the tasks, all or none.
+    pub(crate) async fn enqueue(&self, tasks: &[NewTask]) -> Result<Vec<Enqueued>, DispatchError> {
+        let Some(first) = tasks.first() else { return self.open().map(|()| Vec::new()) };
+        let enqueued = self.stored(first.id, || self.storage.enqueue(tasks.to_vec())).await?;
+        self.tell_dispatched(tasks, &enqueued);
+        Ok(enqueued)
+    }
+
+    /// Stores one, without the lists that many need.
+    pub(crate) async fn enqueue_one(&self, task: &NewTask) -> Result<Enqueued, DispatchError> {
+        let store = || self.storage.enqueue_one(task.clone());
+        let enqueued = self.stored(task.id, store).await?;
+        self.tell_dispatched(slice::from_ref(task), &[enqueued]);
+        Ok(enqueued)
+    }
+
+    fn open(&self) -> Result<(), DispatchError> {
+        if self.closed.is_set() { Err(DispatchError::ShutDown) } else { Ok(()) }
+    }
+
+    /// Makes this call until it is answered. The ids of the tasks were made before, the first of which is this, so trying again cannot
+    /// store them twice.
     ///
     /// A call that is never answered leaves time for others: each has half of what is left.
-    pub(crate) async fn enqueue(
-        &self,
-        tasks: Vec<NewTask>,
-    ) -> Result<Vec<Enqueued>, DispatchError> {
-        if self.closed.is_set() {
-            return Err(DispatchError::ShutDown);
-        }
-        let Some(first) = tasks.first().map(|task| task.id) else { return Ok(Vec::new()) };
+    async fn stored<'s, A>(
+        &'s self,
+        first: TaskId,
+        store: impl Fn() -> Reply<'s, A>,
+    ) -> Result<A, DispatchError> {
+        self.open()?;
         let start = Instant::now();
         let limit = self.settings.dispatch_timeout;
         let mut patience = Patience::new();
@@ -45,10 +64,9 @@ impl Shared {
         loop {
             let left = limit.saturating_sub(start.elapsed());
             let share = (left / 2).max(TRY).min(left);
-            let error = match timeout(share, self.storage.enqueue(tasks.clone())).await {
+            let error = match timeout(share, store()).await {
                 Ok(Ok(enqueued)) => {
                     self.calls.dispatch.went(Ok::<_, String>(()));
-                    self.tell_dispatched(&tasks, &enqueued);
                     return Ok(enqueued);
                 }
                 Ok(Err(error)) if error.is_transient() => error.to_string(),

@@ -175,21 +175,18 @@ async fn settle(shared: &Arc<Shared>, endings: Vec<Ending>, stored: &mut Option<
 }
 
 /// Endings in their order as they go in one write each, the first of these last.
-fn loads(endings: Vec<Ending>) -> Vec<Vec<Ending>> {
-    let mut loads = vec![Vec::new()];
+fn loads(mut endings: Vec<Ending>) -> Vec<Vec<Ending>> {
+    let mut loads = Vec::new();
     let mut bytes = 0;
-    for ending in endings.into_iter().rev() {
-        let more = ending.bytes();
+    for at in (0..endings.len()).rev() {
+        let more = endings[at].bytes();
         if bytes + more > BYTES && bytes > 0 {
-            loads.push(Vec::new());
+            loads.push(endings.split_off(at + 1));
             bytes = 0;
         }
         bytes += more;
-        if let Some(load) = loads.last_mut() {
-            load.push(ending);
-        }
     }
-    loads.iter_mut().for_each(|load| load.reverse());
+    loads.push(endings);
     loads
 }
 

@@ -136,6 +136,15 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// come in the order of the tasks. At most [`BATCH_MAX`](crate::bounds::BATCH_MAX) tasks.
     fn enqueue(&self, tasks: Vec<NewTask>) -> Reply<'_, Vec<Enqueued>>;
 
+    /// The same for one task, as most dispatches are: a storage that needs no list for it saves two.
+    fn enqueue_one(&self, task: NewTask) -> Reply<'_, Enqueued> {
+        Box::pin(async move {
+            let enqueued = self.enqueue(vec![task]).await?;
+            let [one] = enqueued[..] else { unreachable!("one task, one answer") };
+            Ok(one)
+        })
+    }
+
     /// Pending, due → running, lease + 1, at most as many as there is room for.
     ///
     /// Only tasks of the handlers and queues in the claim: queues in the order given, inside a queue by priority (higher

@@ -1,19 +1,22 @@
 //! How tasks might lie in tables, and what each way costs: bare SQL, 100 tasks to a transaction, every commit synced.
 //!
 //! `cargo bench -p evertask-tests --bench layouts [-- NAME …]`. Where evertask's own tables lie in the way they do, is for this
-//! reason; what the other ways came to stands in `DESIGN.md`. It takes a minute and a half.
+//! reason; what the other ways came to stands in `DESIGN.md`. It takes some minutes.
 //!
 //! - *in place*: one row for a task from its start to its end, with an index over each part of the table that is looked for;
 //! - *apart*: a table of what lives and one of what has ended, and at its end a task is moved;
 //! - *claims apart*: what a task is never changes; that it waits, runs or has ended is a row in one of three other tables.
 //!
-//! All keep what evertask promises: a task is found by its id in whatever state, pending ones in the order of their due times and
+//! On MariaDB, where indexes over a part of a table do not exist, there are two more (`mariadb.rs`).
+//!
+//! All but the floor keep what evertask promises: a task is found by its id in whatever state, pending ones in the order of their due times and
 //! ids, running ones by node and claim, ended ones by when they are to be deleted. Of a round nothing is left at its end, so each
 //! meets what the one before has met.
 
 #[path = "../../../evertask/benches/throughput/machine.rs"]
 #[allow(dead_code, reason = "other benchmarks ask for more")]
 mod machine;
+mod mariadb;
 mod postgres;
 mod sqlite;
 
@@ -78,6 +81,10 @@ fn main() -> Outcome {
     let server = real.then(|| evertask_servers::own_postgres_on(directory.path())).flatten();
     if let Some(server) = &server {
         layouts.extend(postgres::layouts(server)?);
+    }
+    let server = real.then(|| evertask_servers::roomy_mariadb_on(directory.path())).flatten();
+    if let Some(server) = &server {
+        layouts.extend(mariadb::layouts(server)?);
     }
     layouts.retain(|layout| wanted(layout.name()));
     let mut rates = vec![[const { [const { Vec::new() }; 3] }; 2]; layouts.len()];

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use crate::{
     Outcome, Scale,
     floor::Floor,
-    subject::Subject,
+    subject::{Fresh, Subject},
     table::{Table, percentile},
     work::{Welcome, now, ran, until_ran, waited, welcome},
 };
@@ -38,27 +38,31 @@ pub(crate) async fn curves(
         let rate = capacity * f64::from(percent) / 100.0;
         let (mut runs, mut floors) = (Vec::new(), Vec::new());
         for repetition in 0..scale.repetitions as u64 {
-            runs.push(run(scale, subject, rate, repetition).await?);
+            runs.push(run(scale, &subject.fresh()?, rate, repetition).await?);
             floors.push(floor(scale, subject, rate, repetition).await?);
         }
         let point = |floor, waited| Point { storage: subject.name(), floor, rate, waited };
         let (run, floor) = (point(false, middle(&runs)), point(true, middle(&floors)));
-        table.latency(percent, &run, &floor);
+        table.latency(percent, "", &run, &floor);
         points.extend([run, floor]);
     }
     Ok(points)
 }
 
 /// The median of each.
-fn middle(runs: &[[f64; 3]]) -> [f64; 3] {
+pub(crate) fn middle(runs: &[[f64; 3]]) -> [f64; 3] {
     [0, 1, 2].map(|at| {
         let mut of: Vec<_> = runs.iter().map(|run| run[at]).collect();
         percentile(&mut of, 50)
     })
 }
 
-async fn run(scale: &Scale, subject: &Subject, rate: f64, seed: u64) -> Outcome<[f64; 3]> {
-    let storage = subject.fresh()?;
+pub(crate) async fn run(
+    scale: &Scale,
+    storage: &Fresh<'_>,
+    rate: f64,
+    seed: u64,
+) -> Outcome<[f64; 3]> {
     let node = storage.builder().await?.start().await?;
     let (before, mut arrivals) = (ran(), arrive(rate, scale.time, seed));
     let mut arrived = 0;

@@ -1,5 +1,5 @@
-//! The floor of a database server: a bare table with one index, 100 rows to a statement, and for what runs the better of one and
-//! four connections.
+//! The floor of a database server: a bare table with one index, as many rows to a statement as evertask had in the mean of the run
+//! before, and for what runs the better of one and four connections.
 
 mod mariadb;
 mod postgres;
@@ -14,12 +14,10 @@ use tokio::{
 
 use crate::{
     Outcome,
+    floor::BATCH,
     rate::What,
     work::{Welcome, ran},
 };
-
-/// Tasks in a transaction.
-const BATCH: usize = 100;
 
 /// A table on a server.
 pub(crate) enum Bare<'s> {
@@ -57,10 +55,14 @@ impl<'s> Bare<'s> {
         })
     }
 
-    /// How long these tasks take.
-    pub(crate) async fn takes(&self, what: What, all: &[Welcome]) -> Outcome<Duration> {
+    /// How long these tasks take, so many to a transaction.
+    pub(crate) async fn takes(
+        &self,
+        what: What,
+        all: &[Welcome],
+        batch: usize,
+    ) -> Outcome<Duration> {
         let mut one = self.connect().await?;
-        let batch = if what == What::Store(1) { 1 } else { BATCH };
         let start = Instant::now();
         match what {
             What::Store(_) | What::Bulk => one.store_all(all, batch).await?,
@@ -68,14 +70,14 @@ impl<'s> Bare<'s> {
                 // The better of two.
                 let mut best = Duration::MAX;
                 for connections in [1, 4] {
-                    one.store_all(all, batch).await?;
-                    best = best.min(self.work(connections, all.len()).await?);
+                    one.store_all(all, BATCH).await?;
+                    best = best.min(self.work(connections, all.len(), batch).await?);
                 }
                 return Ok(best);
             }
             What::Both(_) => {
                 let (stored, worked) =
-                    tokio::join!(one.store_all(all, batch), self.work(1, all.len()));
+                    tokio::join!(one.store_all(all, batch), self.work(1, all.len(), batch));
                 stored.and(worked)?;
             }
         }
@@ -83,7 +85,7 @@ impl<'s> Bare<'s> {
     }
 
     /// Until so many are done, by so many connections.
-    async fn work(&self, connections: usize, tasks: usize) -> Outcome<Duration> {
+    async fn work(&self, connections: usize, tasks: usize, batch: usize) -> Outcome<Duration> {
         let goal = ran() + tasks as u64;
         let mut sessions = Vec::new();
         for _ in 0..connections {
@@ -93,7 +95,7 @@ impl<'s> Bare<'s> {
         for mut session in sessions {
             all.spawn(async move {
                 while ran() < goal {
-                    if session.work().await? == 0 {
+                    if session.work(batch).await? == 0 {
                         tokio::task::yield_now().await;
                     }
                 }
@@ -112,7 +114,7 @@ impl<'s> Bare<'s> {
         let (tell, mut told) = mpsc::unbounded_channel();
         let works = tokio::spawn(async move {
             while told.recv().await.is_some() {
-                while other.work().await? > 0 {}
+                while other.work(BATCH).await? > 0 {}
             }
             Outcome::Ok(())
         });
@@ -144,11 +146,11 @@ impl Session {
         }
     }
 
-    /// Claims, runs and finishes; how many.
-    async fn work(&mut self) -> Outcome<usize> {
+    /// Claims at most so many, runs and finishes them; how many.
+    async fn work(&mut self, batch: usize) -> Outcome<usize> {
         match self {
-            Self::Postgres(session) => session.work().await,
-            Self::Mariadb(session) => session.work().await,
+            Self::Postgres(session) => session.work(batch).await,
+            Self::Mariadb(session) => session.work(batch).await,
         }
     }
 }

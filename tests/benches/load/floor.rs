@@ -1,7 +1,7 @@
 //! The floors: by hand, for these tasks and nothing else, as durable as evertask's own.
 //!
-//! In memory: a tokio channel and a spawned task for each, with the same JSON. On SQLite: bare transactions on evertask's tables,
-//! as many tasks to each as evertask had in the mean of the run before. On a server: [`bare`](crate::bare).
+//! In memory: a tokio channel and a spawned task for each, with the same JSON. On SQLite: bare transactions on evertask's tables. On a
+//! server: [`bare`](crate::bare). As many tasks to a transaction as evertask had in the mean of the run before.
 
 use std::{
     path::Path,
@@ -52,7 +52,7 @@ impl<'s> Floor<'s> {
         let took = match self {
             Self::Tokio => tokio_takes(what, all).await?,
             Self::Sqlite(floor, _) => sqlite_takes(floor, what, &all, batch)?,
-            Self::Server(bare) => bare.takes(what, &all).await?,
+            Self::Server(bare) => bare.takes(what, &all, batch).await?,
         };
         Ok(tasks as f64 / took.as_secs_f64())
     }

@@ -76,10 +76,13 @@ fn main() -> Outcome {
     let (mut table, mut curves) = (Table::default(), Vec::new());
     for subject in Subject::all(&scale.place, real, wanted) {
         eprintln!("{} …", subject.name());
+        if let Subject::Postgres(server) = &subject {
+            executor.block_on(sql::count_on(server))?;
+        }
         let both = executor.block_on(rate::rates(&scale, &subject, &mut table))?;
         curves.extend(executor.block_on(arrivals::curves(&scale, &subject, both, &mut table))?);
-        executor.block_on(crowd::beside(&scale, &subject, &mut table))?;
-        executor.block_on(rate::idle(&scale, &subject, &mut table))?;
+        executor.block_on(rate::idle(&scale, &subject, (&subject.fresh()?, ""), &mut table))?;
+        executor.block_on(crowd::beside(&scale, &subject, both, &mut table))?;
     }
     println!("{}", machine::describe(&scale.place)?);
     println!("{table}");

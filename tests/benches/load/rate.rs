@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use crate::{
     Outcome, Scale,
     floor::{BATCH, Floor},
-    machine, sql,
-    subject::Subject,
+    machine,
+    subject::{Fresh, Subject},
     table::{Table, percentile},
     work::{Welcome, ran, until_ran, welcome},
 };
@@ -26,6 +26,17 @@ pub(crate) enum What {
     Both(usize),
 }
 
+/// What one run came to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Run {
+    /// Tasks per second.
+    pub(crate) rate: f64,
+    /// Tasks to a transaction, where that is known.
+    batch: Option<f64>,
+    /// Statements to a task, where that is known.
+    pub(crate) statements: Option<f64>,
+}
+
 /// The rates of one storage beside its floor; the one of 64 who dispatch while it runs is its capacity.
 pub(crate) async fn rates(scale: &Scale, subject: &Subject, table: &mut Table) -> Outcome<f64> {
     let cases = [
@@ -38,49 +49,62 @@ pub(crate) async fn rates(scale: &Scale, subject: &Subject, table: &mut Table) -
     let mut capacity = 0.0;
     for (name, what) in cases {
         let tasks = if what == What::Store(1) { scale.tasks / 20 } else { scale.tasks };
-        let (mut runs, mut floors) = (Vec::new(), Vec::new());
-        let (mut batches, mut asked) = (Vec::new(), Vec::new());
+        let (mut runs, mut floors, mut asked) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..scale.repetitions {
-            let (rate, batch) = run(subject, what, tasks).await?;
-            runs.push(rate);
-            batches.extend(batch);
-            let batch = batch.map_or(BATCH, |batch| batch.round().max(1.0) as usize);
+            let run = run(subject, what, tasks).await?;
+            let batch = run.batch.map_or(BATCH, |batch| batch.round().max(1.0) as usize);
+            runs.push(run);
             let mut floor = Floor::open(subject, &scale.place).await?;
             floors.push(floor.rate(what, tasks, batch).await?);
-            if what == What::Store(1) && !batches.is_empty() {
+            if what == What::Store(1) {
                 let floor = Floor::open(subject, &scale.place).await?;
                 asked.extend(floor.asked(tasks).await?);
             }
         }
-        let name = match percentile(&mut batches, 50) {
-            batch if batch.is_nan() => name.to_owned(),
-            batch => format!("{name}, {batch:.0} to a commit"),
+        let name = match middle(&runs, |run| run.batch) {
+            None => name.to_owned(),
+            Some(batch) => format!("{name}, {batch:.0} to a transaction"),
         };
-        capacity = table.rate(subject.name(), &name, runs.clone(), floors);
+        let statements = middle(&runs, |run| run.statements);
+        let rates: Vec<_> = runs.iter().map(|run| run.rate).collect();
+        capacity = table.rate(subject.name(), &name, rates.clone(), floors, statements);
         if !asked.is_empty() {
             let name = "the same, beside commits that a thread is asked for";
-            table.rate(subject.name(), name, runs, asked);
+            table.rate(subject.name(), name, rates, asked, None);
         }
     }
     Ok(capacity)
 }
 
-/// Tasks per second and, where that is known, how many there were to a commit.
-async fn run(subject: &Subject, what: What, tasks: usize) -> Outcome<(f64, Option<f64>)> {
+/// The median of what is known of all.
+pub(crate) fn middle(runs: &[Run], of: impl Fn(&Run) -> Option<f64>) -> Option<f64> {
+    let mut known: Vec<_> = runs.iter().filter_map(of).collect();
+    (!known.is_empty()).then(|| percentile(&mut known, 50))
+}
+
+/// On a storage that has nothing to do but this.
+async fn run(subject: &Subject, what: What, tasks: usize) -> Outcome<Run> {
     let storage = subject.fresh()?;
     if what == What::Drain {
         let client = storage.builder().await?.client().await?;
         bulk(&client, tasks).await?;
         client.shutdown().await?;
     }
-    let before = ran();
-    let start = Instant::now();
+    on(&storage, what, tasks).await
+}
+
+/// On this storage; what is to be drained is there.
+pub(crate) async fn on(storage: &Fresh<'_>, what: What, tasks: usize) -> Outcome<Run> {
+    let builder = storage.builder().await?;
+    let sent = storage.sent(what).await?;
+    let (before, mut start) = (ran(), Instant::now());
     let runtime = match what {
-        What::Store(_) | What::Bulk => storage.builder().await?.client().await?,
-        What::Drain | What::Both(_) => storage.builder().await?.start().await?,
+        What::Store(_) | What::Bulk => builder.client().await?,
+        What::Drain | What::Both(_) => builder.start().await?,
     };
-    let start = if what == What::Drain { start } else { Instant::now() };
-    let commits = storage.commits();
+    if what != What::Drain {
+        start = Instant::now();
+    }
     match what {
         What::Store(dispatchers) | What::Both(dispatchers) => {
             store(&runtime, dispatchers, tasks).await?;
@@ -96,11 +120,14 @@ async fn run(subject: &Subject, what: What, tasks: usize) -> Outcome<(f64, Optio
     runtime.shutdown().await?;
     let stores_only = matches!(what, What::Store(_) | What::Bulk);
     let took = if stores_only { stored } else { start.elapsed() };
-    let batch = storage.commits().zip(commits).map(|(now, before)| {
-        // Clients do not commit anything else; a node some half a dozen times.
-        tasks as f64 / (now - before).max(1) as f64
-    });
-    Ok((tasks as f64 / took.as_secs_f64(), batch))
+    // Clients send next to nothing else; a node some dozen statements.
+    let since = storage.sent(what).await?.zip(sent);
+    let all = tasks as f64;
+    Ok(Run {
+        rate: all / took.as_secs_f64(),
+        batch: since.map(|(now, sent)| all / (now.batches - sent.batches).max(1) as f64),
+        statements: since.map(|(now, sent)| (now.statements - sent.statements) as f64 / all),
+    })
 }
 
 async fn store(runtime: &Runtime, dispatchers: usize, tasks: usize) -> Outcome {
@@ -131,26 +158,36 @@ pub(crate) async fn bulk(runtime: &Runtime, tasks: usize) -> Outcome {
 }
 
 /// What a node costs that waits.
-pub(crate) async fn idle(scale: &Scale, subject: &Subject, table: &mut Table) -> Outcome {
-    let storage = subject.fresh()?;
+pub(crate) async fn idle(
+    scale: &Scale,
+    subject: &Subject,
+    (storage, beside): (&Fresh<'_>, &str),
+    table: &mut Table,
+) -> Outcome {
     let node = storage.builder().await?.start().await?;
-    bulk(&node, 1_000.min(scale.tasks)).await?;
+    let before = ran();
+    let tasks = 1_000.min(scale.tasks);
+    bulk(&node, tasks).await?;
+    until_ran(before + tasks as u64).await;
     tokio::time::sleep(scale.time.min(Duration::from_secs(3))).await;
     // Signs of life are few.
-    let time = scale.time * 6;
-    let (first, asked) = (sql::statements(subject).await?, sql::statements(subject).await?);
+    let time = scale.time * 3;
+    let (first, asked) = (storage.sent(What::Drain).await?, storage.sent(What::Drain).await?);
     let before = machine::processor_time();
     tokio::time::sleep(time).await;
     let per_second = (machine::processor_time() - before) / time.as_secs_f64();
-    table.number(subject.name(), "idle: processor time", per_second, "ms/s");
-    let after = sql::statements(subject).await?;
+    let mut say = |what: &str, number: f64, unit: &str| {
+        table.number(subject.name(), &format!("idle{beside}: {what}"), number, unit);
+    };
+    say("processor time", per_second, "ms/s");
+    let after = storage.sent(What::Drain).await?;
     if let (Some(first), Some(before), Some(after)) = (first, asked, after) {
         // Less what it takes to ask for their number.
-        let sent = (after - before).saturating_sub(before - first);
-        let per_minute = sent as f64 / time.as_secs_f64() * 60.0;
-        table.number(subject.name(), "idle: statements", per_minute, "a minute");
+        let asking = before.statements - first.statements;
+        let sent = (after.statements - before.statements).saturating_sub(asking);
+        say("statements", sent as f64 / time.as_secs_f64() * 60.0, "a minute");
     }
-    table.number(subject.name(), "idle: memory", machine::resident(), "MiB");
+    say("memory", machine::resident(), "MiB");
     node.shutdown().await?;
     Ok(())
 }

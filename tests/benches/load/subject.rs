@@ -9,7 +9,11 @@ use evertask::{
 use evertask_servers::{Cluster, Mariadb};
 use tokio::sync::OnceCell;
 
-use crate::Outcome;
+use crate::{
+    Outcome,
+    rate::What,
+    sql::{self, Sent},
+};
 
 /// A kind of storage.
 pub(crate) enum Subject {
@@ -64,12 +68,17 @@ pub(crate) enum Fresh<'s> {
 }
 
 impl Fresh<'_> {
-    /// How many transactions have been committed, where that is known.
-    pub(crate) fn commits(&self) -> Option<u64> {
-        match self {
-            Self::Sqlite(_, storage) => Some(storage.get()?.traffic().0),
-            _ => None,
-        }
+    /// What it, or the server that it is on, has been sent so far, where that is known.
+    pub(crate) async fn sent(&self, what: What) -> Outcome<Option<Sent>> {
+        Ok(match self {
+            Self::Memory(_) => None,
+            Self::Sqlite(_, storage) => storage.get().map(|storage| {
+                let (commits, reads) = storage.traffic();
+                Sent { statements: commits + reads, batches: commits }
+            }),
+            Self::Postgres(server, _) => Some(sql::sent_to_postgres(server, what).await?),
+            Self::Mariadb(server, _) => Some(sql::sent_to_mariadb(server, what).await?),
+        })
     }
 
     /// A node or a client on it.

@@ -6,7 +6,7 @@ use crate::arrivals::Point;
 
 /// Rows of measurements, printed as Markdown.
 #[derive(Debug, Default)]
-pub(crate) struct Table(Vec<[String; 5]>);
+pub(crate) struct Table(Vec<[String; 6]>);
 
 impl Table {
     /// Tasks per second, beside the floor's; returns the median.
@@ -16,40 +16,46 @@ impl Table {
         case: &str,
         mut runs: Vec<f64>,
         mut floors: Vec<f64>,
+        statements: Option<f64>,
     ) -> f64 {
         let (run, floor) = (percentile(&mut runs, 50), percentile(&mut floors, 50));
         let ratio = format!("{:.2}", run / floor);
-        self.row(storage, case, format!("{run:.0}/s"), format!("{floor:.0}/s"), ratio);
+        self.row(
+            storage,
+            case,
+            [format!("{run:.0}/s"), format!("{floor:.0}/s"), ratio],
+            statements,
+        );
         run
     }
 
-    pub(crate) fn latency(&mut self, percent: i32, run: &Point, floor: &Point) {
-        let case = format!("dispatch to start at {percent} %, {:.0}/s: p50, p99, p999", run.rate);
+    pub(crate) fn latency(&mut self, percent: i32, beside: &str, run: &Point, floor: &Point) {
+        let case =
+            format!("dispatch to start at {percent} %, {:.0}/s{beside}: p50, p99, p999", run.rate);
         let words = |of: [f64; 3]| format!("{:.2}, {:.2}, {:.2} ms", of[0], of[1], of[2]);
         let ratio = [0, 1, 2].map(|at| format!("{:.1}", run.waited[at] / floor.waited[at]));
-        self.row(run.storage, &case, words(run.waited), words(floor.waited), ratio.join(", "));
+        let cells = [words(run.waited), words(floor.waited), ratio.join(", ")];
+        self.row(run.storage, &case, cells, None);
     }
 
     pub(crate) fn number(&mut self, storage: &str, case: &str, number: f64, unit: &str) {
-        self.row(storage, case, format!("{number:.1} {unit}"), String::new(), String::new());
+        let cells = [format!("{number:.1} {unit}"), String::new(), String::new()];
+        self.row(storage, case, cells, None);
     }
 
-    /// So much of what it is otherwise.
-    pub(crate) fn share(&mut self, storage: &str, case: &str, mut shares: Vec<f64>) {
-        let share = format!("{:.2} of an empty one", percentile(&mut shares, 50));
-        self.row(storage, case, share, String::new(), String::new());
-    }
-
-    fn row(&mut self, storage: &str, case: &str, run: String, floor: String, ratio: String) {
-        eprintln!("  {case}: {run}; floor {floor}; {ratio}");
-        self.0.push([storage.to_owned(), case.to_owned(), run, floor, ratio]);
+    /// With how many statements each task takes, where that is known.
+    fn row(&mut self, storage: &str, case: &str, cells: [String; 3], statements: Option<f64>) {
+        let [run, floor, ratio] = cells;
+        let statements = statements.map_or(String::new(), |each| format!("{each:.3}"));
+        eprintln!("  {case}: {run}; floor {floor}; {ratio}; {statements}");
+        self.0.push([storage.to_owned(), case.to_owned(), run, floor, ratio, statements]);
     }
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "| storage | case | evertask | floor | ratio |")?;
-        writeln!(f, "|---|---|---|---|---|")?;
+        writeln!(f, "| storage | case | evertask | floor, or empty | ratio | statements a task |")?;
+        writeln!(f, "|---|---|---|---|---|---|")?;
         self.0.iter().try_for_each(|row| writeln!(f, "| {} |", row.join(" | ")))
     }
 }

@@ -63,8 +63,10 @@ pub async fn a_payload_of_any_bytes_comes_back(subject: &Subject) {
 /// Tries to store a task that must not be, alone and among good ones.
 async fn refused(subject: &Subject, bad: NewTask) {
     let good = task();
-    for batch in [vec![bad.clone()], vec![good.clone(), bad.clone()]] {
-        let error = subject.try_enqueue(batch).await.expect_err("it must be refused");
+    let alone = subject.step().await.enqueue_one(bad.clone()).await.map(|one| vec![one]);
+    let among = subject.try_enqueue(vec![good.clone(), bad.clone()]).await;
+    for stored in [alone, among, subject.try_enqueue(vec![bad.clone()]).await] {
+        let error = stored.expect_err("it must be refused");
         assert_eq!(error.kind(), StorageErrorKind::Rejected, "{error}");
         assert!(error.to_string().contains(&bad.id.to_string()), "which one? {error}");
     }

@@ -150,9 +150,7 @@ impl Subject {
     }
 
     pub(super) async fn enqueue(&self, task: NewTask) -> Enqueued {
-        let enqueued = self.try_enqueue(vec![task]).await.expect("the task is stored");
-        assert_eq!(enqueued.len(), 1, "one task, one answer");
-        enqueued[0]
+        self.step().await.enqueue_one(task).await.expect("the task is stored")
     }
 
     /// Stores a task that is new, and tells its id.

@@ -135,6 +135,13 @@ impl Storage for Memory {
         Box::pin(async move { self.write(|table, now| table.enqueue(tasks, now)) })
     }
 
+    fn enqueue_one(&self, task: NewTask) -> Reply<'_, Enqueued> {
+        Box::pin(async move {
+            rules::check_new(&task)?;
+            Ok(self.write(|table, now| table.enqueue_one(task, now)))
+        })
+    }
+
     fn claim(&self, claim: Claim) -> Reply<'_, Claimed> {
         reply(move || self.write(|table, now| table.claim(&claim, now)))
     }

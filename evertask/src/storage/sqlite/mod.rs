@@ -192,6 +192,15 @@ impl Storage for Sqlite {
         })
     }
 
+    fn enqueue_one(&self, task: NewTask) -> Reply<'_, Enqueued> {
+        Box::pin(async move {
+            rules::check_new(&task)?;
+            let store =
+                move |tx: &mut transaction::Transaction<'_>| enqueue::enqueue_one(tx, &task);
+            self.0.writer.ask(Turn::Enqueue, 1, "cannot store a task", store).await
+        })
+    }
+
     fn claim(&self, claim: Claim) -> Reply<'_, Claimed> {
         let rows = claim.queues.iter().map(|room| room.slots.saturating_add(room.ahead));
         let rows = rows.fold(0, usize::saturating_add).min(BATCH_MAX);

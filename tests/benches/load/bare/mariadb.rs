@@ -3,7 +3,6 @@
 use evertask_servers::Mariadb;
 use mysql_async::{Conn, prelude::Queryable};
 
-use super::BATCH;
 use crate::{Outcome, sql, work::Welcome};
 
 /// A connection that stores, claims and finishes.
@@ -40,11 +39,11 @@ impl Session {
         Ok(self.conn.query_drop(insert).await?)
     }
 
-    pub(super) async fn work(&mut self) -> Outcome<usize> {
+    pub(super) async fn work(&mut self, batch: usize) -> Outcome<usize> {
         let table = &self.table;
         let claim = format!(
             "START TRANSACTION; SELECT id, payload FROM {table} FORCE INDEX (pending) WHERE state = 0
-             ORDER BY due_at, id LIMIT {BATCH} FOR UPDATE SKIP LOCKED"
+             ORDER BY due_at, id LIMIT {batch} FOR UPDATE SKIP LOCKED"
         );
         let mut answers = self.conn.query_iter(claim).await?;
         let _begun: Vec<mysql_async::Row> = answers.collect().await?;

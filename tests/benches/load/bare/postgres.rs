@@ -3,7 +3,6 @@
 use evertask_servers::Cluster;
 use tokio_postgres::{Client, Statement};
 
-use super::BATCH;
 use crate::{Outcome, sql, work::Welcome};
 
 /// A connection that stores, claims and finishes.
@@ -31,7 +30,7 @@ impl Session {
             format!("INSERT INTO {schema}.bare (payload) SELECT * FROM unnest($1::bytea[])");
         let claim = format!(
             "UPDATE {schema}.bare SET state = 1 WHERE id = ANY(ARRAY(SELECT id FROM {schema}.bare WHERE state = 0
-                 ORDER BY due_at, id LIMIT {BATCH} FOR UPDATE SKIP LOCKED)) RETURNING id, payload"
+                 ORDER BY due_at, id LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING id, payload"
         );
         let finish = format!("UPDATE {schema}.bare SET state = 2 WHERE id = ANY($1)");
         Ok(Self {
@@ -48,8 +47,8 @@ impl Session {
         Ok(())
     }
 
-    pub(super) async fn work(&mut self) -> Outcome<usize> {
-        let rows = self.sql.query(&self.claim, &[]).await?;
+    pub(super) async fn work(&mut self, batch: usize) -> Outcome<usize> {
+        let rows = self.sql.query(&self.claim, &[&i64::try_from(batch)?]).await?;
         if rows.is_empty() {
             return Ok(0);
         }
