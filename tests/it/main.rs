@@ -24,6 +24,7 @@ mod series;
 mod sqlite;
 mod stored;
 mod survive;
+mod suspects;
 mod ticks;
 mod ticks_everywhere;
 mod tx;
