@@ -17,6 +17,7 @@ use crate::{
     node::{Node, living},
     on_every_server,
     server::Server,
+    toll::Toll,
     until,
     wire::{Weather, Wire},
 };
@@ -211,7 +212,7 @@ async fn in_any_weather_nothing_is_lost_and_nobody_alive_is_robbed(
         inquest.robbed().len(),
         inquest.refused,
     );
-    println!("{}", inquest.price());
+    println!("{}", Toll::of(&inquest));
     assert!(!inquest.troubles.is_empty(), "nobody said a word in {storms:?}");
     assert!(inquest.robbed().is_empty(), "nobody died in {storms:?}");
 }

@@ -19,12 +19,14 @@ pub(crate) async fn book(
     ctx: Context,
     #[extract] mut tx: Tx<Postgres>,
 ) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
-    let run = Run::begin(&ctx, &journal);
+    let mut run = Run::begin(&ctx, &journal);
     let row = sqlx::query("INSERT INTO public.effects (task, run) VALUES ($1, $2)");
     row.bind(ctx.id().to_string()).bind(run.name()).execute(tx.get().await?).await?;
     tokio::time::sleep(Duration::from_millis(fastrand::u64(0..100))).await;
+    run.done();
     if fastrand::u32(0..4) == 0 {
-        return Err("as it happens".into());
+        // In the name of this run, so that it is known whether it was taken.
+        return Err(run.name().into());
     }
     Ok(run.name().to_owned())
 }

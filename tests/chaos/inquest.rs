@@ -18,23 +18,25 @@ const INEXACT: Duration = Duration::from_millis(100);
 
 /// One run of a handler as the journal has it. Without an end its process was killed.
 #[derive(Debug, Clone)]
-struct Run {
-    task: TaskId,
+pub(crate) struct Run {
+    pub(crate) task: TaskId,
     /// The process it was in.
     pid: u32,
-    begin: Duration,
-    end: Option<Duration>,
+    pub(crate) begin: Duration,
+    pub(crate) end: Option<Duration>,
+    /// It came to the end of its work.
+    pub(crate) done: bool,
 }
 
 /// All that is known.
 #[derive(Debug)]
 pub(crate) struct Inquest {
     pub(crate) tasks: HashMap<TaskId, TaskInfo>,
-    runs: HashMap<String, Run>,
+    pub(crate) runs: HashMap<String, Run>,
     stored: HashSet<TaskId>,
     cancelling: HashSet<TaskId>,
-    /// When it was told of a task that its completion is stored.
-    completed: HashMap<TaskId, Duration>,
+    /// When nodes told of a task that its completion is stored.
+    pub(crate) completed: HashMap<TaskId, Vec<Duration>>,
     /// Which node each process was, by its pid, with the wall clock it saw.
     pub(crate) nodes: HashMap<u32, (NodeId, u64)>,
     pub(crate) refused: usize,
@@ -66,13 +68,16 @@ impl Inquest {
         let id = || words[1].parse::<TaskId>().unwrap();
         match words[0] {
             "begin" => {
-                let run = Run { task: id(), pid, begin: at, end: None };
+                let run = Run { task: id(), pid, begin: at, end: None, done: false };
                 self.runs.insert(words[2].to_owned(), run);
             }
-            "end" => self.runs.get_mut(words[2]).expect("it began").end = Some(at),
+            "end" => {
+                let run = self.runs.get_mut(words[2]).expect("it began");
+                (run.end, run.done) = (Some(at), words[3] == "done");
+            }
             "stored" => drop(self.stored.insert(id())),
             "cancelling" => drop(self.cancelling.insert(id())),
-            "completed" => drop(self.completed.insert(id(), at)),
+            "completed" => self.completed.entry(id()).or_default().push(at),
             "node" => {
                 let node = (words[1].parse().unwrap(), words[3].parse().unwrap());
                 self.nodes.insert(words[2].parse().unwrap(), node);
@@ -103,7 +108,7 @@ impl Inquest {
 
     /// The runs of a task whose ends the storage took, in the order of their leases. Those that failed or completed have told their
     /// names; of those that were stopped is known who stopped them, and when.
-    fn accepted(&self, task: &TaskInfo) -> Vec<(&str, &Run)> {
+    pub(crate) fn accepted(&self, task: &TaskInfo) -> Vec<(&str, &Run)> {
         let run = |name: &str| {
             let run = self.runs.get_key_value(name);
             let (name, run) = run.unwrap_or_else(|| panic!("{name} never ran: {task:?}"));
@@ -199,48 +204,6 @@ impl Inquest {
         assert_eq!(completed, effects.len(), "something is written for a task that is not there");
         assert!(completed > 0, "nothing was written at all");
         println!("{completed} tasks wrote with their ends, each once");
-    }
-
-    /// What users have to put up with: how many runs were for nothing, and for how long a run that was over could still have
-    /// become one. `DELIVERY.md` quotes it.
-    pub(crate) fn price(&self) -> String {
-        let accepted: HashSet<_> = self
-            .tasks
-            .values()
-            .flat_map(|task| self.accepted(task))
-            .map(|(name, _)| name)
-            .collect();
-        let in_vain: Vec<_> = self
-            .runs
-            .iter()
-            .filter(|(name, _)| !accepted.contains(name.as_str()))
-            .map(|(_, run)| run)
-            .collect();
-        let again = |run: &&&Run| self.tasks.get(&run.task).is_some_and(|it| it.output.is_some());
-        let killed = in_vain.iter().filter(|run| run.end.is_none()).count();
-        // From the end of a run to when its node had heard that it is stored.
-        let mut windows: Vec<_> = self
-            .tasks
-            .values()
-            .filter_map(|task| {
-                let told = self.completed.get(&task.id)?;
-                let (_, run) = self.accepted(task).pop()?;
-                told.checked_sub(run.end?)
-            })
-            .collect();
-        windows.sort_unstable();
-        let at = |percent: usize| {
-            windows.get(windows.len() * percent / 100).copied().unwrap_or_default()
-        };
-        format!(
-            "{} runs; {} of them for nothing ({killed} killed with their processes), {} of those of tasks that completed by another \
-             run; from the end of a run until it was stored: p50 {:?}, p99 {:?}",
-            self.runs.len(),
-            in_vain.len(),
-            in_vain.iter().filter(again).count(),
-            at(50),
-            at(99),
-        )
     }
 
     /// How long after its death what a node held was taken over.

@@ -23,23 +23,31 @@ pub(crate) struct Run {
     /// Names this run among all: whatever the storage took of it says so.
     name: String,
     journal: Journal,
+    /// Its work is done; what follows is to say so.
+    done: bool,
 }
 
 impl Run {
     pub(crate) fn begin(ctx: &Context, journal: &Journal) -> Self {
         let (id, name) = (ctx.id(), format!("run-{:016x}", fastrand::u64(..)));
         journal.say(&format!("begin {id} {name}"));
-        Self { id, name, journal: journal.clone() }
+        Self { id, name, journal: journal.clone(), done: false }
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
+
+    /// All that it was to do has been done, whatever comes of it.
+    pub(crate) fn done(&mut self) {
+        self.done = true;
+    }
 }
 
 impl Drop for Run {
     fn drop(&mut self) {
-        self.journal.say(&format!("end {} {}", self.id, self.name));
+        let how = if self.done { "done" } else { "dropped" };
+        self.journal.say(&format!("end {} {} {how}", self.id, self.name));
     }
 }
 
@@ -49,7 +57,7 @@ pub(crate) async fn work(
     journal: State<Journal>,
     ctx: Context,
 ) -> Result<String, String> {
-    let run = Run::begin(&ctx, &journal);
+    let mut run = Run::begin(&ctx, &journal);
     let pause = match kind.as_str() {
         "slow" => Duration::from_millis(fastrand::u64(20..200)),
         // So long that a node which stops has lost it when it goes on, and not so long that it never gets done.
@@ -60,6 +68,7 @@ pub(crate) async fn work(
         ctx.cancelled().await;
     }
     tokio::time::sleep(pause).await;
+    run.done();
     match kind.as_str() {
         "flaky" if ctx.attempt() == 1 => Err(run.name.clone()),
         "doomed" => Err(run.name.clone()),
@@ -67,10 +76,14 @@ pub(crate) async fn work(
     }
 }
 
+/// What ticks make. It takes nothing, so that many come in little time.
+#[evertask::handler(retries = 3, backoff = "fixed(50ms)")]
+pub(crate) async fn beat() {}
+
 /// A node, or with `client` what dispatches to it, on the storage of this url.
 pub(crate) fn builder(url: &str, journal: &Journal) -> evertask::Builder {
     let builder = Runtime::builder().url(url).discover(false).lease(LEASE);
-    let builder = builder.handler::<work>().handler::<crate::ticks::beat>();
+    let builder = builder.handler::<work>().handler::<beat>();
     let builder = if effects::are_on(url) { builder.handler::<book>() } else { builder };
     let builder = builder.state(journal.clone());
     // What is on trial is not whether a task is to blame for its nodes' deaths.

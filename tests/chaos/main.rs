@@ -21,12 +21,13 @@ mod processes;
 mod server;
 mod stopped;
 mod ticks;
+mod time;
+mod toll;
 mod wire;
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-/// The lease of all nodes on trial: short, so that much happens in little time.
-const LEASE: Duration = Duration::from_secs(2);
+pub(crate) use time::{LEASE, length, until};
 
 /// The storages on trial. A new one is a line here, and what a test needs of its server in `server.rs`.
 macro_rules! on_every_server {
@@ -68,25 +69,6 @@ macro_rules! on_server {
 }
 
 pub(crate) use {on_every_server, on_server};
-
-/// Waits until something is so; says what if that takes too long.
-pub(crate) async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
-    let wait = async {
-        while !so().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    // After a long time of killing many tasks are suspects, and are run one at a time.
-    let limit = Duration::from_secs(120) + 4 * length(0);
-    let waited = tokio::time::timeout(limit, wait).await;
-    assert!(waited.is_ok(), "it never became so: {what}");
-}
-
-/// How long the random part of a test lasts: a few seconds, or as long as one wishes.
-fn length(usual: u64) -> Duration {
-    let asked = std::env::var("EVERTASK_CHAOS_SECONDS").ok().and_then(|secs| secs.parse().ok());
-    Duration::from_secs(asked.unwrap_or(usual))
-}
 
 /// The seed of everything random in a test that is done once, printed so that a failure can be repeated.
 fn seed() -> u64 {

@@ -9,16 +9,22 @@ use std::{
 use evertask::Runtime;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{effects, journal::Journal, load};
+use crate::{LEASE, effects, journal::Journal, load};
 
 const URL: &str = "EVERTASK_CHAOS_URL";
 const DIRECTORY: &str = "EVERTASK_CHAOS_DIRECTORY";
 const SEED: &str = "EVERTASK_CHAOS_SEED";
 
 /// Not a test by itself: the process that gets into weather. Does nothing unless told where.
+#[cfg(test)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child() {
-    let Some(directory) = std::env::var_os(DIRECTORY).map(PathBuf::from) else { return };
+    live().await;
+}
+
+/// The life of such a process, until it is killed, told to shut down, or its parent ends; false if this is none.
+pub(crate) async fn live() -> bool {
+    let Some(directory) = std::env::var_os(DIRECTORY).map(PathBuf::from) else { return false };
     let (url, seed) = (std::env::var(URL).unwrap(), std::env::var(SEED).unwrap());
     let journal = Journal::open(&directory);
     let runtime = start(&url, &journal).await;
@@ -32,17 +38,19 @@ async fn child() {
         let effects = effects::are_on(&url);
         tokio::spawn(load::dispatch(runtime, journal, directory, seed + n, effects));
     }
-    // Ends with its parent, however that ends.
-    let parent = std::os::unix::process::parent_id();
-    while std::os::unix::process::parent_id() == parent {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+    tokio::select! {
+        () = crate::process::orphaned() => {}
+        shut = runtime.run_until_signal() => shut.unwrap(),
     }
+    true
 }
 
 /// It may be born into an outage.
 async fn start(url: &str, journal: &Journal) -> Runtime {
     loop {
-        match load::builder(url, journal).start().await {
+        // So that a shutdown in order finds some that take longer.
+        let builder = load::builder(url, journal).shutdown_timeout(LEASE / 2);
+        match builder.start().await {
             Ok(runtime) => return runtime,
             Err(error) => journal.say(&format!("unstarted {error}")),
         }
@@ -90,6 +98,13 @@ impl Node {
     pub(crate) fn go_on(&mut self) {
         self.signal(Signal::CONT);
         self.stopped = false;
+    }
+
+    /// Tells it to shut down, and waits until it has. False if that killed it, as it does before it has begun to listen.
+    #[allow(dead_code, reason = "only the benchmark of duplicates does so")]
+    pub(crate) fn shut_down(mut self) -> bool {
+        self.signal(Signal::TERM);
+        self.child.wait().unwrap().success()
     }
 
     fn signal(&self, signal: Signal) {

@@ -13,11 +13,12 @@ use std::{
 use crate::{
     LEASE, effects,
     inquest::Inquest,
-    journal::Journal,
+    journal::{self, Journal},
     load,
     node::{Node, living},
     on_every_server,
     server::Server,
+    toll::{Tail, Toll},
 };
 
 /// How many processes there are beside the one of the test.
@@ -101,6 +102,7 @@ async fn chaos(url: &str, seed: u64, seconds: u64, hours: i32) {
             _ => {}
         }
     }
+    let over = journal::now();
     for (node, _) in nodes.iter_mut().filter(|(node, _)| node.is_stopped()) {
         node.go_on();
     }
@@ -109,7 +111,7 @@ async fn chaos(url: &str, seed: u64, seconds: u64, hours: i32) {
     drop(nodes);
     let inquest = Inquest::hold(directory, &witness).await;
     witness.shutdown().await.unwrap();
-    println!("the last task ended {:?} after the last kill", end.elapsed());
+    println!("{}", Tail::since(over, &inquest));
     judge(&inquest, &deaths, &stops, worst_lag, hours);
     if effects {
         inquest.effects_happened_once(&effects::read(url).await);
@@ -150,7 +152,7 @@ fn judge(inquest: &Inquest, deaths: &[Death], stops: &[u32], worst_lag: Duration
     );
     let (stopped, known) = inquest.stops();
     println!("{stopped} ends of runs that were stopped, {known} of them looked into");
-    println!("{}", inquest.price());
+    println!("{}", Toll::of(inquest));
     assert!(!rescues.is_empty(), "the kills never hit anything");
     assert!(
         inquest.refused > 0 || stops.is_empty() || hours == 0,

@@ -1,5 +1,5 @@
-//! A schedule of every second, while the nodes that take its ticks are killed, stopped, and have clocks an hour off: each tick makes
-//! one task, none is lost, none is made twice.
+//! A schedule of every second, while the nodes that take its ticks are killed, stopped, and have clocks an hour off, and while it is
+//! stored again or paused: each tick makes one task, none is lost, none is made twice, none while it is paused.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use evertask::{Missed, Overlap, Page, Runtime, TaskFilter, TaskInfo, schedule::e
 use crate::{
     LEASE, effects,
     journal::Journal,
-    load,
+    load::{self, beat},
     node::{Node, living},
     on_every_server,
     server::Server,
@@ -22,10 +22,6 @@ use crate::{
 const NODES: usize = 3;
 
 on_every_server!(each_tick_makes_one_task_on_a_server_whoever_dies);
-
-/// What the ticks make. It takes nothing, so that many come in little time.
-#[evertask::handler(retries = 3, backoff = "fixed(50ms)")]
-pub(crate) async fn beat() {}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_tick_makes_one_task_on_one_file_whoever_dies() {
@@ -55,11 +51,13 @@ async fn chaos(url: &str, seconds: u64, hours: i32) {
     };
     store(beat::dispatch().every(every_second()), "second").await.unwrap();
     store(beat::dispatch().every(Duration::from_millis(200)), "fifth").await.unwrap();
+    store(beat::dispatch().every(Duration::from_millis(200)), "paused").await.unwrap();
+    let mut pauses = Vec::new();
     let spawn = |random: &mut fastrand::Rng| {
         Node::spawn(url, directory, random.u64(..), hours * random.i32(-1..=1))
     };
     let mut nodes: Vec<_> = (0..NODES).map(|_| spawn(&mut random)).collect();
-    let (mut kills, mut stops) = (0, 0);
+    let (mut kills, mut stops, mut again) = (0, 0, 0);
     let mut wake: Vec<(usize, Instant)> = Vec::new();
     let end = Instant::now() + crate::length(seconds);
     while Instant::now() < end {
@@ -80,6 +78,13 @@ async fn chaos(url: &str, seconds: u64, hours: i32) {
                 wake.push((n, now + LEASE.mul_f64(0.5 + random.f64())));
                 stops += 1;
             }
+            // As each start of a program does. Its next tick stays.
+            6..8 => {
+                store(beat::dispatch().every(every_second()), "second").await.unwrap();
+                store(beat::dispatch().every(Duration::from_millis(200)), "fifth").await.unwrap();
+                again += 1;
+            }
+            8 => pauses.push(Pause::make(&client, random.u64(100..1_000)).await),
             _ => {}
         }
     }
@@ -91,16 +96,16 @@ async fn chaos(url: &str, seconds: u64, hours: i32) {
         late < Duration::from_secs(1)
     };
     crate::until("the ticks are caught up with", caught_up).await;
-    for key in ["second", "fifth"] {
+    for key in ["second", "fifth", "paused"] {
         client.schedules().pause("beat", key).await.unwrap();
     }
     load::finish(directory, &living(&nodes), &client).await;
     drop(nodes);
     let mut told = Vec::new();
-    for (key, every) in [("second", 1_000), ("fifth", 200)] {
+    for (key, every) in [("second", 1_000), ("fifth", 200), ("paused", 200)] {
         let info = client.schedules().get("beat", key).await.unwrap().unwrap();
         let tasks = made_by(&client, key).await;
-        each_once(&tasks, every);
+        each_once(&tasks, every, if key == "paused" { &pauses } else { &[] });
         assert_eq!(
             info.runs,
             tasks.len() as u64,
@@ -108,7 +113,10 @@ async fn chaos(url: &str, seconds: u64, hours: i32) {
         );
         told.push(tasks.len());
     }
-    println!("{told:?} ticks, each once; {kills} kills, {stops} stops");
+    println!(
+        "{told:?} ticks, each once; {kills} kills, {stops} stops, {} pauses, stored again {again} times",
+        pauses.len()
+    );
     client.shutdown().await.unwrap();
 }
 
@@ -125,8 +133,41 @@ async fn made_by(client: &Runtime, key: &str) -> Vec<TaskInfo> {
     }
 }
 
-/// From the first tick to the last there is one task for each, and nothing beside them.
-fn each_once(tasks: &[TaskInfo], every: u128) {
+/// When a schedule was paused: the instants before and after each of the two things that were said to it, in milliseconds.
+#[derive(Debug)]
+struct Pause {
+    begin: (u128, u128),
+    end: (u128, u128),
+}
+
+impl Pause {
+    async fn make(client: &Runtime, lasts: u64) -> Self {
+        let before = now();
+        client.schedules().pause("beat", "paused").await.unwrap();
+        let begin = (before, now());
+        tokio::time::sleep(Duration::from_millis(lasts)).await;
+        let before = now();
+        client.schedules().resume("beat", "paused").await.unwrap();
+        Self { begin, end: (before, now()) }
+    }
+
+    /// Whatever the clocks and what was under way, it was paused then.
+    fn surely(&self, tick: u128) -> bool {
+        tick > self.begin.1 && tick < self.end.0
+    }
+
+    /// What came up and was not made by then is gone.
+    fn excuses(&self, gap: &[u128]) -> bool {
+        gap[0] <= self.end.1 && gap[1] >= self.begin.0
+    }
+}
+
+fn now() -> u128 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis()
+}
+
+/// From the first tick to the last there is one task for each that did not fall into a pause, and nothing beside them.
+fn each_once(tasks: &[TaskInfo], every: u128, pauses: &[Pause]) {
     let mut ticks: BTreeMap<u128, u32> = BTreeMap::new();
     for task in tasks {
         let tick = task.tick.unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap();
@@ -135,7 +176,11 @@ fn each_once(tasks: &[TaskInfo], every: u128) {
     let twice: Vec<_> = ticks.iter().filter(|(_, count)| **count > 1).collect();
     assert!(twice.is_empty(), "made more than once: {twice:?}");
     let ticks: Vec<_> = ticks.into_keys().collect();
-    let gaps: Vec<_> = ticks.windows(2).filter(|pair| pair[1] - pair[0] != every).collect();
-    assert!(gaps.is_empty(), "lost between these: {gaps:?}");
+    let paused = |tick: &&u128| pauses.iter().any(|pause| pause.surely(**tick));
+    let paused: Vec<_> = ticks.iter().filter(paused).collect();
+    assert!(paused.is_empty(), "made in spite of a pause: {paused:?}, {pauses:?}");
+    let gaps = ticks.windows(2).filter(|pair| pair[1] - pair[0] != every);
+    let gaps: Vec<_> = gaps.filter(|gap| !pauses.iter().any(|it| it.excuses(gap))).collect();
+    assert!(gaps.is_empty(), "lost between these: {gaps:?}, {pauses:?}");
     assert!(ticks.len() > 5, "hardly any ticks: {ticks:?}");
 }

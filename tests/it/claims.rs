@@ -195,12 +195,12 @@ fn at_once(log: &Log) -> (usize, usize) {
 }
 
 #[evertask::handler(queue = "held")]
-async fn held(seconds: u64, log: State<Log>) {
+pub(crate) async fn held(seconds: u64, log: State<Log>) {
     let _here = Here::new(&log);
     tokio::time::sleep(Duration::from_secs(seconds) + SECOND / 1000).await;
 }
 
-async fn make_suspect(memory: &Memory, seconds: u64) -> evertask::TaskId {
+pub(crate) async fn make_suspect(memory: &Memory, seconds: u64) -> evertask::TaskId {
     let client = Runtime::builder().storage(memory.clone()).discover(false).handler::<held>();
     let client = client.client().await.unwrap();
     let task = held::dispatch(seconds).on(&client).await.unwrap();

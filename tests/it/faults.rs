@@ -563,16 +563,19 @@ async fn ephemeral(storage: &Faulty, name: &str) -> (Runtime, TaskId, Vec<EventK
     (runtime, id, told)
 }
 
-/// Another node takes the task over, completes it and keeps nothing of it.
-fn completed_elsewhere(memory: &Memory, id: TaskId) {
+/// Another node takes the task over, completes it and keeps it for so long; false if nobody holds it.
+fn completed_elsewhere(memory: &Memory, id: TaskId, keep: Keep) -> bool {
+    let mut completed = false;
     let other: NodeId = *TaskId::new().as_uuid();
     for peer in now(memory.peers(other)) {
         for lost in now(memory.seize(peer.node, other, 10)).into_iter().filter(|it| it.id == id) {
             let mut done = Settlement::new(lost.id, lost.lease, Verdict::Complete);
-            done.keep = KeepBy { completed: Keep::No, ..done.keep };
-            let _settled = now(memory.settle(vec![done]));
+            done.keep = KeepBy { completed: keep, ..done.keep };
+            let settled = now(memory.settle(vec![done]));
+            completed = settled == [Settled::Applied(TaskState::Completed)];
         }
     }
+    completed
 }
 
 fn now<T>(mut reply: Reply<'_, T>) -> T {
@@ -589,7 +592,7 @@ async fn what_another_node_completed_and_deleted_is_not_told_as_ours() {
     let inner = Arc::clone(&memory);
     let storage = Faulty::when(move |name, about| {
         if let ("settle", Some(memory), Some(id)) = (name, inner.get(), about.first()) {
-            completed_elsewhere(memory, *id);
+            completed_elsewhere(memory, *id, Keep::No);
         }
         None
     });
@@ -600,6 +603,44 @@ async fn what_another_node_completed_and_deleted_is_not_told_as_ours() {
     assert!(!told.contains(&EventKind::Completed), "{told:?}");
     let dispatched = told.iter().filter(|kind| **kind == EventKind::Dispatched).count();
     assert!(dispatched <= 1, "an effect is announced that was never stored: {told:?}");
+}
+
+#[evertask::handler(retries = 3, backoff = "fixed(1ms)")]
+async fn fails() -> Result<(), String> {
+    Err("as always".to_owned())
+}
+
+/// Found by storms: the end of an attempt was told again as what a later attempt had come to elsewhere, hooks and all.
+#[tokio::test(start_paused = true)]
+async fn an_end_whose_answer_was_lost_is_told_as_what_it_was_and_not_as_what_the_task_has_come_to()
+{
+    let memory = Arc::new(std::sync::OnceLock::<Memory>::new());
+    let (inner, first, over) = (Arc::clone(&memory), AtomicBool::new(true), AtomicBool::new(false));
+    let storage = Faulty::when(move |name, about| {
+        let ("settle", Some(memory), Some(id)) = (name, inner.get(), about.first()) else {
+            return None;
+        };
+        // It is tried again after a moment, and meanwhile the next attempt has begun.
+        let lost = first.swap(false, Ordering::SeqCst)
+            || !(over.load(Ordering::SeqCst) || completed_elsewhere(memory, *id, Keep::Forever));
+        over.store(!lost, Ordering::SeqCst);
+        lost.then_some(Fault::LosesReply)
+    });
+    memory.set(storage.inner.clone()).unwrap();
+    let builder = Runtime::builder().storage(storage.clone()).discover(false);
+    let runtime = builder.handler::<fails>().start().await.unwrap();
+    let mut events = runtime.events();
+    let task = fails::dispatch().on(&runtime).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    runtime.shutdown().await.unwrap();
+    let mut told = Vec::new();
+    while let Some(event) = events.next().await {
+        told.push(event.kind);
+    }
+    let info = storage.task(task.id()).await.unwrap().unwrap();
+    assert_eq!((info.state, info.lease), (TaskState::Completed, 3), "{info:?}");
+    assert_eq!(told.iter().filter(|kind| **kind == EventKind::Retrying).count(), 1, "{told:?}");
+    assert!(!told.contains(&EventKind::Completed), "another node completed it: {told:?}");
 }
 
 #[tokio::test(start_paused = true)]

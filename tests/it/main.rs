@@ -26,6 +26,7 @@ mod spoiled;
 mod sqlite;
 mod stored;
 mod survive;
+mod suspects;
 mod ticks;
 mod ticks_everywhere;
 mod tx;

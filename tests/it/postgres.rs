@@ -31,7 +31,7 @@ use std::{
 };
 
 use evertask::{
-    AttemptEnd, Cancel, Context, Dispatched, Runtime, TaskId, TaskState, Tx,
+    AttemptEnd, Cancel, Context, Dispatched, EventKind, Runtime, TaskId, TaskState, Tx,
     storage::{Postgres, StorageErrorKind},
 };
 use evertask_servers::Cluster;
@@ -493,10 +493,12 @@ async fn a_shutdown_spends_no_attempt_and_keeps_the_place_in_the_line() {
     let client = builder(connect(server, &schema).await).client().await.unwrap();
     let node = builder(connect(server, &schema).await).shutdown_timeout(Duration::ZERO);
     let node = node.start().await.unwrap();
+    let mut events = node.events();
     let task = stay::dispatch().on(&client).await.unwrap();
     let info = async || task.info().await.unwrap().unwrap();
     let due = info().await.due;
-    crate::until(async || info().await.state == TaskState::Running).await;
+    // What the storage has given out may still be on its way here.
+    while events.next().await.expect("the node lives").kind != EventKind::Started {}
     // Attempts that have to be stopped are told of by the shutdown; that is not what is asked here.
     let _told = node.shutdown().await;
     let after = info().await;

@@ -12,7 +12,7 @@ use crate::{
     chance::jittered,
     event::EventKind,
     runtime::{Shared, attempt, desk::Taken, hooks::HOOKS_MAX, patience::Patience},
-    storage::{Claim, Claimed, Ended, Room},
+    storage::{Claim, Claimed, ClaimedTask, Ended, Room},
     task::TaskId,
 };
 
@@ -26,8 +26,7 @@ const PROOF: Duration = Duration::from_secs(1);
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut work = shared.storage.bell().listen_work();
     let mut patience = Patience::new();
-    let mut suspects = Suspects::default();
-    let proven = Instant::now() + PROOF;
+    let mut suspects = Suspects { turn: Turn::Ordinary, not_before: Instant::now() + PROOF };
     // A claim whose reply did not come: it may have been carried out, so it is asked again before any other.
     let mut unanswered: Option<Claim> = None;
     let mut asking = None;
@@ -43,7 +42,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         }
         // Read before the look: what is rung from now on is seen by the wait below.
         let hint = *work.borrow_and_update();
-        // Something new in the future only sets the timer. And if one suspect is over, there may be others.
+        // Something new in the future only sets the timer. And if suspects are over, there is what waited for them.
         if hint.rung != rung || suspects.over(&shared) {
             rung = hint.rung;
             shared.desk.look();
@@ -76,7 +75,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             match shared.calls.claim.make(shared.storage.claim(claim.clone())).await {
                 Ok(claimed) => {
                     patience = Patience::new();
-                    suspects.saw(&claim, &claimed, proven);
+                    suspects.saw(&claim, &claimed);
                     if !claim.suspect && !claimed.more {
                         shared.desk.seen(&claim.queues);
                         // Of queues that had no room this time it was said before.
@@ -101,7 +100,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             continue;
         }
         drop(until_taken);
-        let timers = [hold, suspects.proof()].into_iter().flatten();
+        let timers = [hold, suspects.wait()].into_iter().flatten();
         let wake_at = timers.fold(look, Instant::min);
         tokio::select! {
             biased;
@@ -147,75 +146,108 @@ pub(crate) fn tell_expired(shared: &Arc<Shared>, expired: Vec<Ended>) {
 /// lease's time to clear, and nothing while it runs, for as long again. So a crash tells whether it is to blame, and a harmless
 /// suspect costs a bounded pause. And none runs before the node has lived a moment without: nodes that die as soon as they
 /// start die of something else.
-#[derive(Debug, Default)]
-enum Suspects {
-    #[default]
-    None,
-    /// One is due, and the node has yet to live without it until then.
-    Proving { until: Instant },
-    /// One is due, and the desk is to clear first.
+///
+/// Where there are many, they take turns with ordinary work. Under one clearing they run one after the other, for as long as
+/// nothing else waits and then for a lease; so none has to wait for them for longer than for one. After that, ordinary work goes
+/// on for as long as it had to wait.
+#[derive(Debug)]
+struct Suspects {
+    turn: Turn,
+    /// None is to run before: the node is too young, or ordinary work has its turn.
+    not_before: Instant,
+}
+
+#[derive(Debug)]
+enum Turn {
+    /// Ordinary work is done, and nothing else is known to be due.
+    Ordinary,
+    /// A suspect is due, and is to wait until then.
+    Waiting { until: Instant },
+    /// One is due, and the desk is to clear first. Ordinary work may have been waiting since.
     Clearing { since: Instant },
-    /// One runs.
-    Running { since: Instant, id: TaskId, lease: u64 },
+    /// One runs, and has done so for some of the time that ordinary work may have been waiting.
+    Running { since: Instant, began: Instant, id: TaskId, lease: u64, others: bool },
 }
 
 impl Suspects {
     /// The one that ran has ended, or there is no more need to wait for any.
     fn over(&mut self, shared: &Shared) -> bool {
-        match self {
-            Self::Proving { until } if Instant::now() >= *until => {
-                *self = Self::None;
+        let now = Instant::now();
+        match self.turn {
+            Turn::Waiting { until } if now >= until => {
+                self.turn = Turn::Ordinary;
                 true
             }
-            Self::Running { id, lease, .. } if !shared.desk.holds(*id, *lease) => {
-                *self = Self::None;
+            Turn::Running { since, began, id, lease, others } if !shared.desk.holds(id, lease) => {
+                let limit = shared.settings.lease;
+                if others && now < since + limit {
+                    self.turn = Turn::Clearing { since };
+                } else {
+                    self.end(since, now.min(began + limit));
+                }
                 true
             }
             _ => false,
         }
     }
 
+    /// The turn of suspects ends, for which ordinary work waited all the time.
+    fn end(&mut self, since: Instant, until: Instant) {
+        self.turn = Turn::Ordinary;
+        self.not_before = until + until.saturating_duration_since(since);
+    }
+
     /// Until when nothing ordinary is to be claimed.
     fn hold(&self, shared: &Shared) -> Option<Instant> {
-        let until = match self {
-            Self::None | Self::Proving { .. } => return None,
-            Self::Clearing { since } | Self::Running { since, .. } => {
-                *since + shared.settings.lease
+        let until = match self.turn {
+            Turn::Ordinary | Turn::Waiting { .. } => return None,
+            Turn::Clearing { since: from } | Turn::Running { began: from, .. } => {
+                from + shared.settings.lease
             }
         };
         (Instant::now() < until).then_some(until)
     }
 
     /// Until when none is to run.
-    fn proof(&self) -> Option<Instant> {
-        match self {
-            Self::Proving { until } => Some(*until),
-            Self::None | Self::Clearing { .. } | Self::Running { .. } => None,
+    fn wait(&self) -> Option<Instant> {
+        match self.turn {
+            Turn::Waiting { until } => Some(until),
+            Turn::Ordinary | Turn::Clearing { .. } | Turn::Running { .. } => None,
         }
     }
 
     /// A suspect is to be claimed now.
     fn are_next(&self, shared: &Shared) -> bool {
-        match self {
-            Self::Clearing { .. } => shared.desk.used() == 0 || self.hold(shared).is_none(),
-            Self::None | Self::Proving { .. } | Self::Running { .. } => false,
+        match self.turn {
+            Turn::Clearing { .. } => shared.desk.used() == 0 || self.hold(shared).is_none(),
+            Turn::Ordinary | Turn::Waiting { .. } | Turn::Running { .. } => false,
         }
     }
 
-    fn saw(&mut self, claim: &Claim, claimed: &Claimed, proven: Instant) {
-        let since = Instant::now();
-        if claim.suspect {
-            *self = claimed.tasks.first().map_or(Self::None, |task| Self::Running {
-                since,
-                id: task.id,
-                lease: task.lease,
-            });
-        } else if claimed.suspect_due && matches!(self, Self::None) {
-            *self = if since < proven {
-                Self::Proving { until: proven }
-            } else {
-                Self::Clearing { since }
-            };
+    fn saw(&mut self, claim: &Claim, claimed: &Claimed) {
+        let (now, idle) = (Instant::now(), claimed.tasks.is_empty() && !claimed.more);
+        match &mut self.turn {
+            Turn::Clearing { since } if claim.suspect => {
+                let since = if claimed.more { *since } else { now };
+                match claimed.tasks.first() {
+                    Some(&ClaimedTask { id, lease, .. }) => {
+                        let others = claimed.suspect_due;
+                        self.turn = Turn::Running { since, began: now, id, lease, others };
+                    }
+                    // Another node was faster.
+                    None => self.end(since, now),
+                }
+            }
+            // Others may join by now, and there are none.
+            Turn::Running { since, .. } if idle => *since = now,
+            Turn::Ordinary if claimed.suspect_due => {
+                let until = self.not_before;
+                self.turn = match now < until {
+                    true => Turn::Waiting { until },
+                    false => Turn::Clearing { since: now },
+                };
+            }
+            _ => {}
         }
     }
 }

@@ -283,16 +283,18 @@ impl Ending {
 /// One end is stored: events, log, hooks.
 fn applied(shared: &Arc<Shared>, ending: Ending, state: TaskState) {
     let verdict = &ending.settlement.verdict;
+    // The state is that in which the task is by now. If the answer was lost, it may have gone on since, and what came of a later
+    // attempt is not the end of this one: of what others did, only a cancel counts.
     let (kind, delay) = match (state, verdict) {
-        (TaskState::Completed, _) => (EventKind::Completed, None),
-        (TaskState::Failed, _) => (EventKind::Failed, None),
-        (TaskState::Cancelled, _) => (EventKind::Cancelled, None),
+        (TaskState::Cancelled, _) | (_, Verdict::Cancel { .. }) => (EventKind::Cancelled, None),
+        (_, Verdict::Complete) => (EventKind::Completed, None),
+        (_, Verdict::Fail) => (EventKind::Failed, None),
         (_, Verdict::Retry { after }) => (EventKind::Retrying, Some(*after)),
         (_, Verdict::Snooze { after }) => (EventKind::Snoozed, Some(*after)),
         (_, Verdict::Unreadable { after }) => (EventKind::Unreadable, Some(*after)),
         (_, Verdict::Interrupt) => (EventKind::Interrupted, None),
         // Given back unused: nothing happened that anybody would want to know.
-        _ => return,
+        (_, Verdict::Release | Verdict::Rescue { .. }) => return,
     };
     shared.events.tell(|| match delay {
         Some(delay) => ending.event(kind).delay(delay),
