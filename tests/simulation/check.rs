@@ -7,10 +7,11 @@ use std::{
 
 use crate::{
     bells::Ring,
-    model::{By, Tale, micros, number},
+    model::{By, Tale, number},
     plan::EFFECTS,
     rules::{Broken, Rule},
     seat::Seat,
+    states::micros,
     world::{Inner, World},
 };
 use evertask::{

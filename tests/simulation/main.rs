@@ -12,11 +12,13 @@ mod bells;
 mod bugs;
 mod calls;
 mod check;
+mod faults;
 mod handlers;
 mod heart;
 mod history;
 mod idle;
 mod judge;
+mod lives;
 mod misjudgement;
 mod model;
 mod oracle;
@@ -29,7 +31,10 @@ mod seeds;
 mod series;
 mod shrink;
 mod stage;
+mod states;
+mod ticks;
 mod tides;
+mod trouble;
 mod truth;
 mod wall;
 mod wire;
@@ -39,7 +44,8 @@ use std::sync::Mutex;
 
 use crate::{
     bugs::Bug,
-    plan::{Fault, Harm, Plan},
+    faults::{Fault, Harm},
+    plan::Plan,
     seeds::{each, seeds},
     shrink::shrink,
     stage::{Outcome, play},

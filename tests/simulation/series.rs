@@ -6,7 +6,8 @@ use evertask::Overlap;
 use fastrand::Rng;
 
 use crate::{
-    plan::{Fault, Plan, Release, TICKS, TIDE, ms},
+    faults::Fault,
+    plan::{Plan, Release, TICKS, TIDE, ms},
     tides,
 };
 

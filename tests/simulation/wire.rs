@@ -16,7 +16,7 @@ use evertask::{
 use tokio::{sync::oneshot, time::sleep};
 
 use crate::{
-    plan::{Call, Harm},
+    faults::{Call, Harm},
     seat::Seat,
     world::World,
 };

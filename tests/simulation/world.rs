@@ -19,9 +19,10 @@ use tokio::{sync::Notify, time::Instant};
 use crate::{
     bells::Ring,
     bugs::Bug,
+    faults::{Call, Fault, Harm},
     history::History,
     model::Model,
-    plan::{Call, Fault, Harm, Plan},
+    plan::Plan,
     rules::Broken,
     seat::Seat,
     truth::Truth,
