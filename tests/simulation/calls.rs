@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::BTreeMap, sync::Arc, time::SystemTime};
 use evertask::{
     Cancel, Keep, StorageError, StorageErrorKind, TaskId, TaskState,
     storage::{
-        Claim, Claimed, Effect, Enqueued, Memory, NewTask, Pruned, Reply, Revive, Settled,
+        Claim, Claimed, Effect, Enqueued, Known, Memory, NewTask, Pruned, Reply, Revive, Settled,
         Settlement,
     },
     verdict::SUSPECT_AFTER,
@@ -96,6 +96,9 @@ impl World {
                 if new {
                     taken.entry(Arc::clone(&task.queue)).or_default().push(task.id);
                 }
+                if let Some(tale) = inner.model.tales.get_mut(&task.id) {
+                    tale.marked |= task.begun;
+                }
                 let (n, place) = (inner.model.n(task.id), Some(seat.place));
                 let broken = |rule, how: String| Broken { rule, how, task: n, place };
                 let stored = inner.model.tales.get(&task.id).and_then(|tale| tale.info.as_ref());
@@ -105,8 +108,10 @@ impl World {
                     let how = format!("try {} of {:?} was given", task.attempt, task.payload);
                     return Err(broken(Rule::GivenAsStored, how));
                 }
-                if !seat.release.names().contains(&&*task.name) {
-                    let how = format!("`{}` goes to a node that does not know it", task.name);
+                if !seat.release.reads(&task.name, task.version) {
+                    let (name, version) = (&task.name, task.version);
+                    let how =
+                        format!("`{name}`, version {version}, goes to a node that cannot read it");
                     return Err(broken(Rule::KnownHandlers, how));
                 }
                 let asked = inner.model.tales.get(&task.id).and_then(|tale| tale.asked.2);
@@ -137,7 +142,8 @@ impl World {
         let mut lines: BTreeMap<Arc<str>, Vec<_>> = BTreeMap::new();
         for (id, tale) in &inner.model.tales {
             let Some(info) = &tale.info else { continue };
-            let known = claim.handlers.iter().any(|known| *known.name == *info.name);
+            let reads = |known: &Known| *known.name == *info.name && known.version >= info.version;
+            let known = claim.handlers.iter().any(reads);
             let expired = tale.asked.2.is_some_and(|at| at <= clock);
             let suspect = info.losses >= SUSPECT_AFTER;
             if info.state == TaskState::Pending
@@ -197,7 +203,7 @@ impl World {
                     let inside = seat.inside.lock().unwrap();
                     let at = run.and_then(|run| run.end.as_ref()).map(|(at, _)| self.start + *at);
                     let cut_off = inside.was_cut_off(at, self.plan.lease);
-                    (inside.closing.is_some(), inside.stood, cut_off)
+                    (inside.closing.is_some(), !inside.stood.is_empty(), cut_off)
                 };
                 let case = Case { task: &task, run, retries, seized, closing, cut_off, stood };
                 let decided = case.allows(&settlement.verdict);

@@ -94,7 +94,7 @@ impl Call {
         (20, Self::Enqueue),
         (20, Self::Renew),
         (6, Self::Peers),
-        (6, Self::Seize),
+        (24, Self::Seize),
         (6, Self::Cancel),
         (4, Self::Revive),
         (3, Self::Schedules),

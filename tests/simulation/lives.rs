@@ -36,13 +36,21 @@ impl World {
         self.truth.join(node)
     }
 
-    pub(crate) fn renew(&self, seat: &Arc<Seat>, beat: Beat) -> Answer<Vec<Held>> {
+    pub(crate) fn renew(&self, seat: &Arc<Seat>, beat: Beat, sent: Duration) -> Answer<Vec<Held>> {
+        let begun = beat.begun.clone();
         let held = self.truth.renew(seat, beat)?;
         self.with(|inner| {
             for held in &held {
                 self.see(inner, Some(seat), held.id, By::Renew)?;
             }
+            let index = self.index(inner, seat);
+            for (id, lease) in begun {
+                let Some(tale) = inner.model.tales.get_mut(&id) else { continue };
+                let current = tale.info.as_ref().is_some_and(|info| info.lease == lease);
+                tale.marked |= current && tale.held.is_some_and(|held| held.by == index);
+            }
             let mut inside = seat.inside.lock().unwrap();
+            inside.renewed = inside.renewed.max(Some(sent));
             inside.beats(self.plan.lease);
             let over = |(id, lease): &&(TaskId, u64)| {
                 inner.model.tales.get(id).is_none_or(|tale| {
@@ -91,11 +99,13 @@ impl World {
         by: NodeId,
         limit: usize,
     ) -> Answer<Vec<Lost>> {
-        // What runs there by rights, before it is taken.
+        // What runs there by rights, before it is taken; what has only just begun its node may not have said.
         let there = self.look(|inner| {
-            let robbed = inner.nodes.get(&from).map(|seat| self.index(inner, seat));
+            let robbed = inner.nodes.get(&from);
+            let said = robbed.and_then(|seat| seat.inside.lock().unwrap().renewed);
+            let robbed = robbed.map(|seat| self.index(inner, seat));
             let open = inner.model.runs.iter().filter(|(_, run)| {
-                let long = run.begin + Duration::from_millis(1_500) < self.now();
+                let long = Some(run.begin + Duration::from_secs(1)) < said;
                 Some(run.seat) == robbed && run.end.is_none() && long
             });
             let current = |(id, lease): &(TaskId, u64)| {
@@ -103,6 +113,13 @@ impl World {
                 info.is_some_and(|info| info.lease == *lease)
             };
             open.map(|(run, _)| *run).filter(current).map(|(id, _)| id).collect::<Vec<_>>()
+        });
+        // A call that was long on its way may find that the dead live again.
+        let lives_again = self.look(|inner| {
+            let robbed = inner.nodes.get(&from).map(|seat| seat.inside.lock().unwrap());
+            robbed.is_some_and(|it| {
+                !it.left && it.beat.is_some_and(|at| at.elapsed() < self.plan.lease)
+            })
         });
         let lost = self.truth.seize(from, by, limit)?;
         self.with(|inner| {
@@ -115,10 +132,18 @@ impl World {
             }
             for lost in &lost {
                 self.see(inner, Some(seat), lost.id, By::Seize)?;
-                if let Some(tale) = inner.model.tales.get_mut(&lost.id) {
-                    let alone = there.iter().all(|id| *id == lost.id);
-                    tale.loss = Some((lost.started, alone));
+                if lives_again {
+                    inner.model.taken_late.insert((lost.id, lost.lease));
                 }
+                let Some(tale) = inner.model.tales.get_mut(&lost.id) else { continue };
+                if lost.started != tale.marked {
+                    let (task, place) = (Some(tale.n), Some(seat.place));
+                    let how = format!("begun: {}, and it is told {}", tale.marked, lost.started);
+                    return Err(Broken { rule: Rule::LossIsTold, how, task, place });
+                }
+                // It ran where it was lost first. Of that nobody knows any more whether it was alone there.
+                let alone = tale.loss.is_none() && there.iter().all(|id| *id == lost.id);
+                tale.loss = Some((lost.started, alone));
             }
             Ok(())
         });

@@ -6,6 +6,26 @@
 //!
 //! `EVERTASK_SEED=7` plays one history, `EVERTASK_SEEDS=100000` as many new ones as one likes.
 
+/// A dispatch with all that the plan says of its task.
+macro_rules! planned {
+    ($dispatch:expr, $runtime:expr, $task:expr, $clock:expr) => {{
+        let (task, dispatch) = ($task, $dispatch);
+        let mut dispatch = dispatch.on($runtime).priority(task.priority).retries(task.retries);
+        dispatch = match task.instant {
+            true => dispatch.at($clock + task.after),
+            false => dispatch.after(task.after),
+        };
+        if let Some(key) = task.key {
+            dispatch = dispatch.key(format!("key {key}"));
+        }
+        if let Some(after) = task.expires {
+            dispatch = dispatch.expires(after);
+        }
+        let handle = dispatch.await?;
+        Ok((handle.id(), handle.dispatched()))
+    }};
+}
+
 mod almanac;
 mod answer;
 mod bells;
@@ -18,12 +38,16 @@ mod heart;
 mod history;
 mod idle;
 mod judge;
+mod ledger;
 mod lives;
 mod misjudgement;
 mod model;
 mod oracle;
+mod overlaps;
+mod papers;
 mod people;
 mod plan;
+mod rescues;
 mod rules;
 mod runs;
 mod seat;
@@ -69,6 +93,9 @@ fn whatever_goes_wrong_every_rule_holds() {
     each(&seeds(), |seed| {
         let outcome = play(&Plan::of(seed), None);
         if outcome.broken.is_some() {
+            if std::env::var_os("EVERTASK_SEED").is_some() {
+                println!("all of it:\n{}", outcome.history);
+            }
             panic!("{}", report(seed, None, &outcome));
         }
         let mut totals = totals.lock().unwrap();

@@ -22,6 +22,8 @@ pub(crate) struct Model {
     pub(crate) tales: BTreeMap<TaskId, Tale>,
     /// By task and lease.
     pub(crate) runs: BTreeMap<(TaskId, u64), RunSeen>,
+    /// Leases by which tasks were taken from a node that had come to life again while that was on its way.
+    pub(crate) taken_late: BTreeSet<(TaskId, u64)>,
     /// What the storage has told dispatches, by the id that each was made with.
     pub(crate) told: BTreeMap<TaskId, Enqueued>,
     /// And by the number of the task that was asked for.
@@ -41,8 +43,10 @@ pub(crate) struct Tale {
     pub(crate) cancelled: bool,
     /// As it was asked for: priority, key, when it expires.
     pub(crate) asked: (i16, Option<String>, Option<SystemTime>),
-    /// Which of all lives of all nodes claimed it last.
-    pub(crate) holder: Option<usize>,
+    /// Who got it last, if anybody did.
+    pub(crate) held: Option<Holding>,
+    /// Its attempt has begun, by what the storage was told of it since it was last given out.
+    pub(crate) marked: bool,
     /// It was seized: it had begun by what is stored, and nothing else ran there.
     pub(crate) loss: Option<(bool, bool)>,
     /// How often it was lost after it had begun, and how often as a suspect with nothing else running there.
@@ -62,6 +66,16 @@ pub(crate) struct Tale {
     pub(crate) begun: BTreeMap<u32, usize>,
     /// The settlements that changed it, by lease.
     pub(crate) accepted: BTreeMap<u64, Verdict>,
+}
+
+/// Who has a task, by what is stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Holding {
+    /// Which of all lives of all nodes.
+    pub(crate) by: usize,
+    pub(crate) since: Duration,
+    /// It was not given to it, but taken over from a dead one.
+    pub(crate) seized: bool,
 }
 
 /// One run of a handler.
@@ -208,7 +222,8 @@ impl Model {
             acknowledged: false,
             cancelled: false,
             asked: (0, None, None),
-            holder: None,
+            held: None,
+            marked: false,
             loss: None,
             losses: 0,
             lost_alone: 0,

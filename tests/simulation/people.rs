@@ -49,7 +49,7 @@ pub(crate) async fn ask_for(world: Arc<World>, mut task: TaskPlan) {
     world.say(Some(&seat), None, || format!("dispatches number {}", task.number));
     let (all, clock) = (task.clone(), world.truth.clock());
     let dispatched = async {
-        let dispatched = dispatch(&runtime, &task, clock).await;
+        let dispatched = dispatch(seat.release, &runtime, &task, clock).await;
         if all.crowd > 0 {
             // All or none of them, whatever the answer is; it is looked at in the end.
             let _answer = crowd(&runtime, &all).await;

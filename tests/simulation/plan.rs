@@ -2,12 +2,12 @@
 
 use std::{fmt, time::Duration};
 
-use evertask::Overlap;
+use evertask::{Missed, Overlap};
 use fastrand::Rng;
 
 use crate::{
     faults::Fault,
-    series::{RulePlan, SchedulePlan},
+    series::{RulePlan, SchedulePlan, SeriesWish},
 };
 
 /// When everything that goes wrong is over.
@@ -47,6 +47,7 @@ pub(crate) struct Plan {
     pub(crate) tasks: Vec<TaskPlan>,
     pub(crate) wishes: Vec<Wish>,
     pub(crate) schedules: Vec<SchedulePlan>,
+    pub(crate) series_wishes: Vec<SeriesWish>,
     pub(crate) faults: Vec<Fault>,
 }
 
@@ -150,6 +151,7 @@ impl Plan {
             tasks: Vec::new(),
             wishes: Vec::new(),
             schedules: Vec::new(),
+            series_wishes: Vec::new(),
             faults: Vec::new(),
         };
         for number in 0..rng.u32(3..25) {
@@ -171,6 +173,7 @@ impl Plan {
             plan.faults.push(Fault::draw(rng, places));
         }
         // Last, so that nothing else depends on it.
+        plan.draw_series_wishes(rng);
         match rng.u8(0..8) {
             1 => plan.draw_rollout(rng),
             3 => plan.draw_fold(rng),
@@ -217,6 +220,7 @@ impl Plan {
             tasks,
             wishes: vec![Wish { at: 6 * second, by: 0, task: 4, retry: false }],
             schedules: Vec::new(),
+            series_wishes: Vec::new(),
             faults: vec![Fault::Shutdown { at: 9 * second, place: 1, back: second }],
         };
         let every = RulePlan::Elapsed { every: second, runs: 2 };
@@ -226,6 +230,7 @@ impl Plan {
             number: TICKS,
             rule: every,
             overlap: Overlap::Skip,
+            missed: Missed::Skip,
         };
         let mut again = plan.clone();
         again.seed = 2;
@@ -244,7 +249,7 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed: _, lease, max_losses, stall_limit, .. } = self;
         let Self { second_queue, ephemeral, .. } = self;
-        let Self { nodes, tasks, wishes, schedules, faults, .. } = self;
+        let Self { nodes, tasks, wishes, schedules, series_wishes, faults, .. } = self;
         writeln!(f, "  slots of the second queue: {second_queue}, ephemeral: {ephemeral}")?;
         writeln!(
             f,
@@ -253,6 +258,7 @@ impl fmt::Display for Plan {
         tasks.iter().try_for_each(|task| writeln!(f, "  {task:?}"))?;
         wishes.iter().try_for_each(|wish| writeln!(f, "  {wish:?}"))?;
         schedules.iter().try_for_each(|schedule| writeln!(f, "  {schedule:?}"))?;
+        series_wishes.iter().try_for_each(|wish| writeln!(f, "  {wish:?}"))?;
         faults.iter().try_for_each(|fault| writeln!(f, "  {fault:?}"))
     }
 }
@@ -299,7 +305,7 @@ impl TaskPlan {
             number,
             at,
             by: rng.usize(0..places),
-            handler: weighted(rng, &[(4, 0), (2, 1), (2, 2), (1, 3)]),
+            handler: weighted(rng, &[(4, 0), (2, 1), (2, 2), (1, 3), (2, 4)]),
             key: (rng.u8(0..4) == 0).then(|| rng.u8(0..2)),
             priority: weighted(rng, &[(6, 0), (1, -3), (1, 7)]),
             after: if rng.u8(0..4) == 0 { ms(rng, 1..9_000) } else { Duration::ZERO },

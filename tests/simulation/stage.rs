@@ -20,7 +20,7 @@ use crate::{
     rules::{Broken, Rule},
     seat::Seat,
     states::KEPT,
-    ticks::{all_ticked, ask_for_schedule},
+    ticks::{all_ticked, ask_for_schedule, wish_for_series},
     tides,
     trouble::{go_wrong, shut_down},
     wire::Wire,
@@ -117,6 +117,9 @@ async fn happen(world: &Arc<World>) {
     start_client(world).await;
     for schedule in world.plan.schedules.clone() {
         tokio::spawn(ask_for_schedule(Arc::clone(world), schedule));
+    }
+    for wish in world.plan.series_wishes.clone() {
+        tokio::spawn(wish_for_series(Arc::clone(world), wish));
     }
     for task in world.plan.tasks.clone() {
         tokio::spawn(ask_for(Arc::clone(world), task));

@@ -135,10 +135,11 @@ pub(crate) async fn shut_down(world: &World, seat: &Arc<Seat>) -> bool {
         drop(inside);
         let index = world.index(inner, seat);
         let open = inner.model.runs.iter().find(|(_, run)| run.seat == index && run.end.is_none());
-        // It says so if it could not write something down, or waits for that; then others find it to have left.
+        // It says so if it could not write something down, or waits for that; then others find it to have left. What it has just
+        // taken over it leaves to the next one.
         let held = |tale: &&Tale| {
             let runs = tale.info.as_ref().is_some_and(|it| it.state == TaskState::Running);
-            runs && tale.holder == Some(index)
+            runs && tale.held.is_some_and(|held| held.by == index && !held.seized)
         };
         let clean = done.is_ok() && asked.elapsed() < Duration::from_secs(4);
         if let Some(tale) = inner.model.tales.values().find(held).filter(|_| clean) {

@@ -212,7 +212,7 @@ impl World {
         seat.stand(lasts);
         seat.disturb(self.now() + lasts);
         let mut inside = seat.inside.lock().unwrap();
-        (inside.stood, inside.blocked) = (true, None);
+        inside.blocked = None;
         inside.closing = inside.closing.map(|at| at + lasts);
         drop(inside);
         self.look(|inner| {
