@@ -523,6 +523,31 @@ async fn who_is_out_of_touch_for_its_lease_stops_what_runs_and_not_sooner() {
     node.shutdown().await.unwrap();
 }
 
+/// A claim is answered when the node has been out of touch for its lease meanwhile and is back: what it was given others may run.
+#[tokio::test(start_paused = true)]
+async fn what_a_claim_brings_from_before_its_node_was_out_of_touch_does_not_begin() {
+    let (armed, cut) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (first, down) = (Arc::clone(&armed), Arc::clone(&cut));
+    let storage = Faulty::when(move |name, _| {
+        let late = name == "claim" && first.swap(false, Ordering::SeqCst);
+        down.fetch_or(late, Ordering::SeqCst);
+        let fails = down.load(Ordering::SeqCst).then_some(Fault::Fails);
+        if late { Some(Fault::Late) } else { fails }
+    });
+    let (log, lease) = (Log::default(), Duration::from_secs(1));
+    let builder = Runtime::builder().storage(storage.clone()).discover(false).state(log.clone());
+    let node = builder.handler::<endless>().concurrency(1).lease(lease).start().await.unwrap();
+    tokio::time::sleep(lease).await;
+    armed.store(true, Ordering::SeqCst);
+    let task = endless::dispatch().on(&node).await.unwrap();
+    crate::until(async || cut.load(Ordering::SeqCst)).await;
+    tokio::time::sleep(lease * 3 / 2).await;
+    cut.store(false, Ordering::SeqCst);
+    crate::until(async || log.len() > 0).await;
+    let info = task.info().await.unwrap().unwrap();
+    assert_eq!((info.lease, log.taken()), (2, vec!["begun 1".to_owned()]));
+}
+
 /// What was taken over while the answer was lost is judged all the same, and written down.
 #[tokio::test(start_paused = true)]
 async fn a_seizure_whose_answer_is_lost_is_taken_up() {

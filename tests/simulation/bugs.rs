@@ -78,6 +78,8 @@ pub(crate) enum Bug {
     ClaimedEarly,
     /// A claim does not look at the names of handlers.
     UnknownHandlersToo,
+    /// Nor at the versions of their payloads.
+    UnknownVersionsToo,
     /// What is to be stored on success is not.
     EffectsLost,
     /// What is to be stored on success is stored again when the settlement is repeated.
@@ -138,6 +140,28 @@ pub(crate) enum Bug {
     Panics,
     /// A task is seized without a new lease, which the old holder then settles.
     SeizedUnderTheOldLease,
+    /// Who asks what it has seized itself, since the answer was lost, is told of nothing.
+    LossForgotten,
+    /// Or is told that nothing of it had begun.
+    LossToldAsUnbegun,
+    /// A node takes itself for in touch with the storage whatever does not arrive there.
+    NeverOutOfTouch,
+    /// A schedule that is paused comes up once more.
+    TicksWhilePaused,
+    /// A tick that was to be left out is made.
+    SkippedTickIsMade,
+    /// A schedule that was removed goes on.
+    RemovedGoesOn,
+    /// A run out of turn takes the place of the next tick.
+    RunNowTakesTheNext,
+    /// A schedule that is stored again counts its runs from none.
+    StoredAgainCountsAnew,
+    /// One that is paused goes on when it is stored again.
+    StoredAgainResumes,
+    /// Where several ticks are made up for, they come up again.
+    MissedIsMadeTwice,
+    /// Where several ticks are made up for, only the last is.
+    MissedIsLost,
 }
 
 impl Bug {
@@ -179,6 +203,7 @@ impl Bug {
         (Self::PriorityIgnored, 50),
         (Self::ClaimedEarly, 50),
         (Self::UnknownHandlersToo, 50),
+        (Self::UnknownVersionsToo, 50),
         (Self::EffectsLost, 50),
         (Self::EffectsTwice, 300),
         (Self::ExpiryForgotten, 100),
@@ -209,5 +234,16 @@ impl Bug {
         (Self::AcknowledgedAndForgotten, 50),
         (Self::CancelledWhileItRuns, 100),
         (Self::LeaseStartsAnew, 100),
+        (Self::LossForgotten, 50),
+        (Self::LossToldAsUnbegun, 50),
+        (Self::NeverOutOfTouch, 300),
+        (Self::TicksWhilePaused, 100),
+        (Self::SkippedTickIsMade, 100),
+        (Self::RemovedGoesOn, 100),
+        (Self::RunNowTakesTheNext, 100),
+        (Self::StoredAgainCountsAnew, 100),
+        (Self::StoredAgainResumes, 200),
+        (Self::MissedIsMadeTwice, 100),
+        (Self::MissedIsLost, 100),
     ];
 }

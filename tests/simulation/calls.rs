@@ -1,56 +1,30 @@
 //! The calls of a storage as they arrive: done by the truth, then held against the model.
 
-use std::{
-    cmp::Reverse,
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use evertask::{
-    Cancel, Keep, Overlap, StorageError, StorageErrorKind, TaskId, TaskState,
+    Cancel, Keep, StorageError, StorageErrorKind, TaskId, TaskState,
     storage::{
-        Beat, Claim, Claimed, Effect, Enqueued, Held, Lost, Memory, NewTask, Node, NodeId, Peer,
-        Pruned, Reply, Revive, ScheduleChange, ScheduleChanged, Settled, Settlement,
+        Claim, Claimed, Effect, Enqueued, Known, Memory, NewTask, Pruned, Reply, Revive, Settled,
+        Settlement,
     },
     verdict::SUSPECT_AFTER,
 };
-use tokio::time::Instant;
 
 use crate::{
     bells::Ring,
     bugs::Bug,
-    heart,
     judge::Case,
-    model::{By, Tale, number_of},
+    model::By,
     rules::{Broken, Rule},
     seat::Seat,
-    tides, wall,
+    truth::Answer,
     world::{Inner, World, at_once},
 };
-
-type Answer<T> = Result<T, StorageError>;
 
 impl World {
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Memory) -> Reply<'_, T>) -> Answer<T> {
         at_once(read(&self.truth.memory))
-    }
-
-    pub(crate) fn join(&self, seat: &Arc<Seat>, node: Node) -> Answer<()> {
-        let id = node.id;
-        self.look(|inner| {
-            inner.nodes.insert(id, Arc::clone(seat));
-            let mut inside = seat.inside.lock().unwrap();
-            let first = inside.node.replace(id).is_none();
-            inside.left = false;
-            if first {
-                inside.beats(self.plan.lease);
-                if let Some(world) = seat.world.upgrade() {
-                    tokio::spawn(heart::beat(world, Arc::clone(seat)));
-                }
-            }
-        });
-        self.truth.join(node)
     }
 
     pub(crate) fn enqueue(&self, seat: &Arc<Seat>, tasks: &[NewTask]) -> Answer<Vec<Enqueued>> {
@@ -122,6 +96,9 @@ impl World {
                 if new {
                     taken.entry(Arc::clone(&task.queue)).or_default().push(task.id);
                 }
+                if let Some(tale) = inner.model.tales.get_mut(&task.id) {
+                    tale.marked |= task.begun;
+                }
                 let (n, place) = (inner.model.n(task.id), Some(seat.place));
                 let broken = |rule, how: String| Broken { rule, how, task: n, place };
                 let stored = inner.model.tales.get(&task.id).and_then(|tale| tale.info.as_ref());
@@ -131,8 +108,10 @@ impl World {
                     let how = format!("try {} of {:?} was given", task.attempt, task.payload);
                     return Err(broken(Rule::GivenAsStored, how));
                 }
-                if !seat.release.names().contains(&&*task.name) {
-                    let how = format!("`{}` goes to a node that does not know it", task.name);
+                if !seat.release.reads(&task.name, task.version) {
+                    let (name, version) = (&task.name, task.version);
+                    let how =
+                        format!("`{name}`, version {version}, goes to a node that cannot read it");
                     return Err(broken(Rule::KnownHandlers, how));
                 }
                 let asked = inner.model.tales.get(&task.id).and_then(|tale| tale.asked.2);
@@ -163,7 +142,8 @@ impl World {
         let mut lines: BTreeMap<Arc<str>, Vec<_>> = BTreeMap::new();
         for (id, tale) in &inner.model.tales {
             let Some(info) = &tale.info else { continue };
-            let known = claim.handlers.iter().any(|known| *known.name == *info.name);
+            let reads = |known: &Known| *known.name == *info.name && known.version >= info.version;
+            let known = claim.handlers.iter().any(reads);
             let expired = tale.asked.2.is_some_and(|at| at <= clock);
             let suspect = info.losses >= SUSPECT_AFTER;
             if info.state == TaskState::Pending
@@ -223,7 +203,7 @@ impl World {
                     let inside = seat.inside.lock().unwrap();
                     let at = run.and_then(|run| run.end.as_ref()).map(|(at, _)| self.start + *at);
                     let cut_off = inside.was_cut_off(at, self.plan.lease);
-                    (inside.closing.is_some(), inside.stood, cut_off)
+                    (inside.closing.is_some(), !inside.stood.is_empty(), cut_off)
                 };
                 let case = Case { task: &task, run, retries, seized, closing, cut_off, stood };
                 let decided = case.allows(&settlement.verdict);
@@ -259,95 +239,6 @@ impl World {
         Ok(settled)
     }
 
-    pub(crate) fn renew(&self, seat: &Arc<Seat>, beat: Beat) -> Answer<Vec<Held>> {
-        let held = self.truth.renew(seat, beat)?;
-        self.with(|inner| {
-            for held in &held {
-                self.see(inner, Some(seat), held.id, By::Renew)?;
-            }
-            let mut inside = seat.inside.lock().unwrap();
-            inside.beats(self.plan.lease);
-            let over = |(id, lease): &&(TaskId, u64)| {
-                inner.model.tales.get(id).is_none_or(|tale| {
-                    let info = tale.info.as_ref();
-                    tale.cancelled || info.is_none_or(|info| info.lease != *lease)
-                })
-            };
-            inside.to_end = inside.running.iter().filter(over).copied().collect();
-            Ok(())
-        });
-        Ok(held)
-    }
-
-    pub(crate) fn peers(&self, seat: &Arc<Seat>, node: NodeId) -> Answer<Vec<Peer>> {
-        let peers = self.truth.peers(node)?;
-        let now = Instant::now();
-        let (first, unseen) = {
-            let mut inside = seat.inside.lock().unwrap();
-            let (first, last) = inside.looked.unwrap_or((now, now));
-            inside.looked = Some((first, now));
-            // Of the time between two looks no more than a quarter of a lease counts, but for what answers are on their way.
-            let counts = self.plan.lease / 4 + Duration::from_secs(1);
-            let beyond = (now - last).saturating_sub(counts);
-            inside.unseen.push((now, beyond));
-            (first, inside.unseen.clone())
-        };
-        let dead = self.look(|inner| {
-            let is_dead = |node: &NodeId| {
-                let Some(other) = inner.nodes.get(node) else { return true };
-                let inside = other.inside.lock().unwrap();
-                let Some(beat) = inside.beat.filter(|_| !inside.left) else { return true };
-                let after = unseen.iter().filter(|(end, _)| *end > beat);
-                let unseen: Duration = after.map(|(end, lasted)| *lasted.min(&(*end - beat))).sum();
-                now - beat.max(first) >= self.plan.lease + unseen
-            };
-            peers.iter().map(|peer| peer.node).filter(is_dead).collect()
-        });
-        seat.inside.lock().unwrap().dead = dead;
-        Ok(peers)
-    }
-
-    pub(crate) fn seize(
-        &self,
-        seat: &Arc<Seat>,
-        from: NodeId,
-        by: NodeId,
-        limit: usize,
-    ) -> Answer<Vec<Lost>> {
-        // What runs there by rights, before it is taken.
-        let there = self.look(|inner| {
-            let robbed = inner.nodes.get(&from).map(|seat| self.index(inner, seat));
-            let open = inner.model.runs.iter().filter(|(_, run)| {
-                let long = run.begin + Duration::from_millis(1_500) < self.now();
-                Some(run.seat) == robbed && run.end.is_none() && long
-            });
-            let current = |(id, lease): &(TaskId, u64)| {
-                let info = inner.model.tales.get(id).and_then(|tale| tale.info.as_ref());
-                info.is_some_and(|info| info.lease == *lease)
-            };
-            open.map(|(run, _)| *run).filter(current).map(|(id, _)| id).collect::<Vec<_>>()
-        });
-        let lost = self.truth.seize(from, by, limit)?;
-        self.with(|inner| {
-            let place = inner.nodes.get(&from).map(|seat| seat.place);
-            let robs = from != by && !lost.is_empty();
-            if robs && !seat.inside.lock().unwrap().dead.contains(&from) {
-                let task = lost.first().and_then(|lost| inner.model.n(lost.id));
-                let how = format!("node {} takes from node {place:?}, which lives", seat.place);
-                return Err(Broken { rule: Rule::OnlyTheDeadAreRobbed, how, task, place });
-            }
-            for lost in &lost {
-                self.see(inner, Some(seat), lost.id, By::Seize)?;
-                if let Some(tale) = inner.model.tales.get_mut(&lost.id) {
-                    let alone = there.iter().all(|id| *id == lost.id);
-                    tale.loss = Some((lost.started, alone));
-                }
-            }
-            Ok(())
-        });
-        Ok(lost)
-    }
-
     pub(crate) fn cancel(&self, seat: &Arc<Seat>, id: TaskId, keep: Keep) -> Answer<Cancel> {
         let cancel = self.truth.cancel(id, keep)?;
         self.with(|inner| {
@@ -381,75 +272,5 @@ impl World {
             all.try_for_each(|id| self.see(inner, Some(seat), id, By::Prune).map(drop))
         });
         Ok(pruned)
-    }
-
-    pub(crate) fn change_schedules(
-        &self,
-        seat: &Arc<Seat>,
-        changes: &[ScheduleChange],
-    ) -> Answer<Vec<ScheduleChanged>> {
-        let changed = self.truth.change_schedules(changes.to_vec())?;
-        self.with(|inner| {
-            for (change, changed) in changes.iter().zip(&changed) {
-                let ScheduleChanged::Done(enqueued) = changed else { continue };
-                for (task, stored) in change.tasks.iter().zip(enqueued) {
-                    self.one_of_a_series(inner, seat, task)?;
-                    self.see_asked(inner, seat, (task, stored.id), By::Schedule)?;
-                    let Some(at) = task.tick else { continue };
-                    let place = Some(seat.place);
-                    if change.key.starts_with("wall") && !wall::is_first(at) {
-                        let how = format!("{at:?} of {:?} is none of its instants", change.key);
-                        return Err(Broken { rule: Rule::FoldOnce, how, task: None, place });
-                    }
-                    // One that has ended and was deleted since is known.
-                    if !inner.model.tales.contains_key(&stored.id) {
-                        let how = format!("{at:?} of {:?} has no task", change.key);
-                        return Err(Broken { rule: Rule::TickOnce, how, task: None, place });
-                    }
-                    let tick = (change.key.to_string(), at);
-                    let first = *inner.ticks.entry(tick).or_insert(stored.id);
-                    if first != stored.id {
-                        return Err(Broken {
-                            rule: Rule::TickOnce,
-                            how: format!("{at:?} of {:?} makes another task", change.key),
-                            task: inner.model.n(stored.id),
-                            place,
-                        });
-                    }
-                }
-            }
-            inner.rings.push(Ring::Schedules);
-            tides::check(self, inner, seat)
-        });
-        Ok(changed)
-    }
-
-    /// A series that is not to overlap makes no task while one of it lives.
-    fn one_of_a_series(&self, inner: &Inner, seat: &Seat, task: &NewTask) -> Result<(), Broken> {
-        let number = number_of(&task.payload);
-        let plan = self.plan.schedules.iter().find(|plan| plan.number == number);
-        let alone = |overlap| matches!(overlap, Overlap::Skip | Overlap::QueueOne);
-        if plan.is_none_or(|plan| !alone(plan.overlap)) || inner.model.tales.contains_key(&task.id)
-        {
-            return Ok(());
-        }
-        let lives = |tale: &&Tale| {
-            let info = tale.info.as_ref().filter(|info| !info.state.is_final());
-            info.is_some_and(|info| number_of(&info.payload) == number)
-        };
-        let Some(other) = inner.model.tales.values().find(lives) else { return Ok(()) };
-        let how = format!("a tick of number {number} makes a task while another lives");
-        Err(Broken { rule: Rule::OneOfASeries, how, task: Some(other.n), place: Some(seat.place) })
-    }
-
-    pub(crate) fn leave(&self, seat: &Arc<Seat>, node: NodeId) -> Answer<()> {
-        self.truth.leave(node)?;
-        self.with(|inner| {
-            seat.inside.lock().unwrap().left = true;
-            inner.history.say(self.now(), Some(seat.place), None, "has left".into());
-            inner.rings.push(Ring::Peers);
-            Ok(())
-        });
-        Ok(())
     }
 }

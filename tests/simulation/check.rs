@@ -7,10 +7,11 @@ use std::{
 
 use crate::{
     bells::Ring,
-    model::{By, Tale, micros, number},
+    model::{By, Holding, Tale, number},
     plan::EFFECTS,
     rules::{Broken, Rule},
     seat::Seat,
+    states::micros,
     world::{Inner, World},
 };
 use evertask::{
@@ -20,7 +21,7 @@ use evertask::{
 };
 
 /// How long a handler may take to end once its node knows that it has to: the grace, and a few steps.
-const STOPPED_WITHIN: Duration = Duration::from_millis(1_600);
+pub(crate) const STOPPED_WITHIN: Duration = Duration::from_millis(1_600);
 
 /// And one that did not ask to be told: a few steps.
 const DROPPED_WITHIN: Duration = Duration::from_millis(600);
@@ -49,12 +50,14 @@ impl World {
         if let Some(tale) = inner.model.tales.get_mut(&id) {
             match by {
                 By::Claim => {
-                    tale.holder = index;
+                    tale.held = index.map(|by| Holding { by, since: self.now(), seized: false });
+                    tale.marked = false;
                     let lease = tale.info.as_ref().map_or(0, |info| info.lease);
                     tale.suspects.extend((tale.losses >= SUSPECT_AFTER).then_some(lease));
                 }
-                // A rescuer that shuts down leaves what it has just seized to the next one.
-                By::Seize => tale.holder = None,
+                By::Seize => {
+                    tale.held = index.map(|by| Holding { by, since: self.now(), seized: true });
+                }
                 _ => {}
             }
         }
@@ -166,6 +169,8 @@ impl World {
                 }
             }
             self.nothing_lies(inner)?;
+            self.nothing_is_held_in_vain(inner)?;
+            self.no_two_at_once(inner)?;
             inner.model.overlaps()
         });
     }

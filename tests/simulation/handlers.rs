@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use crate::{
     bugs::Bug,
     model::End,
+    papers,
     plan::{Act, EFFECTS, LISTENER, PROBE, Plan, Release, TIDE, TaskPlan},
     runs::Run,
     seat::Seat,
@@ -55,7 +56,7 @@ pub(crate) fn backoff(name: &str) -> Backoff {
     match name {
         "alpha" => Backoff::exponential(SECOND, 4 * SECOND),
         "beta" => Backoff::list(BETA_WAITS).without_jitter(),
-        "gamma" | "gamma_old" => Backoff::fixed(2 * SECOND).without_jitter(),
+        "gamma" | "gamma_old" | papers::NAME => Backoff::fixed(2 * SECOND).without_jitter(),
         _ => Backoff::default(),
     }
 }
@@ -72,7 +73,7 @@ pub(crate) fn limit(number: u32) -> Option<Duration> {
 impl Release {
     /// The handlers of this release.
     pub(crate) fn install(self, builder: Builder, plan: &Plan) -> Builder {
-        let mut builder = builder.handler::<alpha>();
+        let mut builder = papers::install(self, builder.handler::<alpha>());
         if plan.declares() {
             builder = tides::install(self, builder);
         }
@@ -86,16 +87,22 @@ impl Release {
     /// The names of tasks it can run.
     pub(crate) fn names(self) -> &'static [&'static str] {
         match self {
-            Self::First => &["alpha", "gamma_old", "tide"],
-            Self::Second => &["alpha", "beta", "gamma_old", "tide"],
-            Self::Third => &["alpha", "beta", "gamma", "gamma_old", "tide"],
+            Self::First => &["alpha", "gamma_old", "tide", papers::NAME],
+            Self::Second => &["alpha", "beta", "gamma_old", "tide", papers::NAME],
+            Self::Third => &["alpha", "beta", "gamma", "gamma_old", "tide", papers::NAME],
         }
+    }
+
+    /// Whether it can run tasks of this name whose payload has this version.
+    pub(crate) fn reads(self, name: &str, version: u32) -> bool {
+        let newest = if name == papers::NAME { papers::version(self) } else { 1 };
+        self.names().contains(&name) && version <= newest
     }
 
     /// Whether it has the handler of this number.
     pub(crate) fn has(self, handler: usize) -> bool {
         match handler {
-            0 => true,
+            0 | 4 => true,
             1 => self != Self::First,
             2 => self == Self::Third,
             _ => self != Self::Third,
@@ -187,7 +194,7 @@ pub(crate) async fn schedule(runtime: &Runtime, plan: &SchedulePlan) -> Result<(
         // Its handler says so, and nobody asks.
         RulePlan::Declared => return Ok(()),
     };
-    recurring.overlap(plan.overlap).key(plan.key()).await.map(drop)
+    recurring.overlap(plan.overlap).missed(plan.missed).key(plan.key()).await.map(drop)
 }
 
 /// Dispatches a task whose number says all.
@@ -214,36 +221,18 @@ pub(crate) async fn crowd(runtime: &Runtime, task: &TaskPlan) -> Result<(), Disp
     evertask::dispatch_all(crowd).on(runtime).await.map(drop)
 }
 
-/// Dispatches a planned task.
+/// Dispatches a planned task, as a program of this release does.
 pub(crate) async fn dispatch(
+    release: Release,
     runtime: &Runtime,
     task: &TaskPlan,
     clock: SystemTime,
 ) -> Result<(TaskId, Dispatched), DispatchError> {
-    macro_rules! of {
-        ($handler:ident) => {{
-            let mut dispatch = $handler::dispatch(task.number)
-                .on(runtime)
-                .priority(task.priority)
-                .retries(task.retries);
-            dispatch = match task.instant {
-                true => dispatch.at(clock + task.after),
-                false => dispatch.after(task.after),
-            };
-            if let Some(key) = task.key {
-                dispatch = dispatch.key(format!("key {key}"));
-            }
-            if let Some(after) = task.expires {
-                dispatch = dispatch.expires(after);
-            }
-            let handle = dispatch.await?;
-            Ok((handle.id(), handle.dispatched()))
-        }};
-    }
     match task.handler {
-        0 => of!(alpha),
-        1 => of!(beta),
-        2 => of!(gamma),
-        _ => of!(gamma_old),
+        0 => planned!(alpha::dispatch(task.number), runtime, task, clock),
+        1 => planned!(beta::dispatch(task.number), runtime, task, clock),
+        2 => planned!(gamma::dispatch(task.number), runtime, task, clock),
+        4 => papers::dispatch(release, runtime, task, clock).await,
+        _ => planned!(gamma_old::dispatch(task.number), runtime, task, clock),
     }
 }

@@ -37,7 +37,7 @@ impl World {
                 tale.lies.clear();
                 continue;
             };
-            let able = |seat: &Seat| seat.release.names().contains(&info.name.as_str());
+            let able = |seat: &Seat| seat.release.reads(&info.name, info.version);
             let able: Vec<_> = idle.iter().filter(|(_, seat)| able(seat)).collect();
             let (task, name) = (Some(tale.n), &info.name);
             if let (Some((by, rung)), 0, false) = (tale.rung, info.lease, suspects)

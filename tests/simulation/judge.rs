@@ -30,8 +30,7 @@ impl Case<'_> {
     pub(crate) fn allows(&self, verdict: &Verdict) -> Result<(), String> {
         let Some(run) = self.run else {
             let told = match verdict {
-                // Even what was seized, if the answer to that was lost: what it said of the loss nobody knows any more.
-                Verdict::Release => true,
+                Verdict::Release => !self.seized,
                 Verdict::Rescue { .. } => self.seized,
                 // Whether it was earned is another question.
                 Verdict::Fail if self.seized => true,

@@ -6,12 +6,15 @@ use std::{
 };
 
 use evertask::{
-    Body, Keep, TaskId, TaskInfo, TaskState,
+    Body, TaskId, TaskInfo, TaskState,
     storage::{Enqueued, Settlement},
     verdict::{SUSPECT_AFTER, Verdict},
 };
 
-use crate::rules::{Broken, Rule};
+use crate::{
+    rules::{Broken, Rule},
+    states::{born, gone, went},
+};
 
 /// All tasks that ever were, and all runs.
 #[derive(Debug, Default)]
@@ -19,6 +22,8 @@ pub(crate) struct Model {
     pub(crate) tales: BTreeMap<TaskId, Tale>,
     /// By task and lease.
     pub(crate) runs: BTreeMap<(TaskId, u64), RunSeen>,
+    /// Leases by which tasks were taken from a node that had come to life again while that was on its way.
+    pub(crate) taken_late: BTreeSet<(TaskId, u64)>,
     /// What the storage has told dispatches, by the id that each was made with.
     pub(crate) told: BTreeMap<TaskId, Enqueued>,
     /// And by the number of the task that was asked for.
@@ -38,8 +43,10 @@ pub(crate) struct Tale {
     pub(crate) cancelled: bool,
     /// As it was asked for: priority, key, when it expires.
     pub(crate) asked: (i16, Option<String>, Option<SystemTime>),
-    /// Which of all lives of all nodes claimed it last.
-    pub(crate) holder: Option<usize>,
+    /// Who got it last, if anybody did.
+    pub(crate) held: Option<Holding>,
+    /// Its attempt has begun, by what the storage was told of it since it was last given out.
+    pub(crate) marked: bool,
     /// It was seized: it had begun by what is stored, and nothing else ran there.
     pub(crate) loss: Option<(bool, bool)>,
     /// How often it was lost after it had begun, and how often as a suspect with nothing else running there.
@@ -59,6 +66,16 @@ pub(crate) struct Tale {
     pub(crate) begun: BTreeMap<u32, usize>,
     /// The settlements that changed it, by lease.
     pub(crate) accepted: BTreeMap<u64, Verdict>,
+}
+
+/// Who has a task, by what is stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Holding {
+    /// Which of all lives of all nodes.
+    pub(crate) by: usize,
+    pub(crate) since: Duration,
+    /// It was not given to it, but taken over from a dead one.
+    pub(crate) seized: bool,
 }
 
 /// One run of a handler.
@@ -205,7 +222,8 @@ impl Model {
             acknowledged: false,
             cancelled: false,
             asked: (0, None, None),
-            holder: None,
+            held: None,
+            marked: false,
             loss: None,
             losses: 0,
             lost_alone: 0,
@@ -316,178 +334,4 @@ impl Tale {
         }
         Ok(())
     }
-}
-
-type Fine = Result<String, (Rule, String)>;
-
-fn born(new: &TaskInfo, by: By<'_>) -> Fine {
-    match by {
-        By::Enqueue | By::Effect | By::Schedule if new.state == TaskState::Pending => {
-            Ok(format!("stored: {} number {}", new.name, number(new)))
-        }
-        _ => Err((Rule::States, format!("by {by:?} it came into being as {:?}", new.state))),
-    }
-}
-
-/// How long completed tasks are kept.
-pub(crate) const KEPT: Duration = Duration::from_secs(20);
-
-fn gone(old: &TaskInfo, by: By<'_>, clock: SystemTime) -> Fine {
-    let kept = if old.state == TaskState::Completed { KEPT } else { 100 * KEPT };
-    let over = old.finished.is_some_and(|at| at + kept <= clock);
-    match by {
-        By::Settle(Settlement { lease, verdict: Verdict::Complete, keep, .. })
-            if keep.completed == Keep::No
-                && (*lease, old.state, old.cancel_asked)
-                    == (old.lease, TaskState::Running, false) =>
-        {
-            Ok("completed, and deleted".into())
-        }
-        By::Settle(Settlement { lease, .. }) if *lease != old.lease => {
-            let how = format!("a settlement under lease {lease} deleted it at lease {}", old.lease);
-            Err((Rule::NothingStale, how))
-        }
-        By::Prune if old.state.is_final() && over => Ok("deleted".into()),
-        _ => Err((
-            Rule::DeletedOnlyWhenOver,
-            format!("it was {:?}, and is gone by {by:?}", old.state),
-        )),
-    }
-}
-
-fn went(old: &TaskInfo, new: &TaskInfo, by: By<'_>, clock: SystemTime, retries: u32) -> Fine {
-    use TaskState::{Cancelled, Completed, Failed, Pending, Running};
-    let states = format!("{:?} → {:?}", old.state, new.state);
-    if old.state.is_final() && !matches!(by, By::Revive) {
-        return Err((Rule::EndsOnce, format!("{states} by {by:?}")));
-    }
-    let raised = match by {
-        By::Claim if new.state == Running => 1,
-        By::Seize => 1,
-        _ => 0,
-    };
-    if let By::Settle(settlement) = by
-        && (settlement.lease != old.lease || old.state != Running)
-    {
-        let how = format!(
-            "a settlement under lease {} changed it at lease {}",
-            settlement.lease, old.lease
-        );
-        return Err((Rule::NothingStale, how));
-    }
-    if new.lease != old.lease + raised {
-        return Err((Rule::LeaseGrows, format!("from {} to {} by {by:?}", old.lease, new.lease)));
-    }
-    let allowed = match by {
-        By::Enqueue | By::Effect | By::Schedule => (old.state, new.state) == (Pending, Pending),
-        By::Claim => matches!((old.state, new.state), (Pending, Running | Cancelled)),
-        By::Settle(_) => old.state == Running && new.state != Running,
-        By::Seize => (old.state, new.state) == (Running, Running),
-        By::Cancel => matches!((old.state, new.state), (Pending, Cancelled) | (Running, Running)),
-        By::Revive => new.state == Pending,
-        By::Prune => (old.state, new.state) == (Pending, Cancelled),
-        By::Renew => (old.state, new.state) == (Running, Running),
-        By::Nobody => false,
-    };
-    if !allowed {
-        return Err((Rule::States, format!("{states} by {by:?}")));
-    }
-    if let By::Claim = by {
-        let expired = old.expires.is_some_and(|at| at <= clock);
-        if new.state == Running && old.due > clock {
-            let early = old.due.duration_since(clock).unwrap_or_default();
-            return Err((Rule::NotBeforeItIsDue, format!("it was claimed {early:?} too early")));
-        }
-        if new.state == Running && expired {
-            return Err((Rule::NotAfterItExpired, "it was claimed after it expired".into()));
-        }
-    }
-    if let By::Settle(Settlement { verdict, .. }) = by {
-        settled(old, new, verdict, retries)?;
-        as_decided(old, new, verdict, clock)?;
-    }
-    let to = match new.state {
-        Running => format!("lease {}, try {}", new.lease, new.attempt),
-        Pending => match new.due.duration_since(clock) {
-            Ok(wait) if !wait.is_zero() => format!("due in {wait:?}"),
-            _ => "due".to_owned(),
-        },
-        Completed | Failed | Cancelled => new.error.clone().unwrap_or_default(),
-        _ => String::new(),
-    };
-    let by = match by {
-        By::Settle(settlement) => format!("settled as {:?}", settlement.verdict),
-        other => format!("{other:?}"),
-    };
-    Ok(format!("{states}: {to} ({by})"))
-}
-
-fn settled(
-    old: &TaskInfo,
-    new: &TaskInfo,
-    verdict: &Verdict,
-    retries: u32,
-) -> Result<(), (Rule, String)> {
-    let spends = match verdict {
-        Verdict::Complete | Verdict::Retry { .. } | Verdict::Fail | Verdict::Cancel { .. } => 1,
-        _ if new.state == TaskState::Cancelled => 1,
-        _ => 0,
-    };
-    let (before, after) = (spent(old), spent(new));
-    // A loss that fails a task, and a cancel that wins over a loss, are the end of it: what it has spent says no more.
-    if after != before + spends && !new.state.is_final() {
-        return Err((
-            Rule::SpentAsCounted,
-            format!("{before} tries spent, and after {verdict:?} {after}"),
-        ));
-    }
-    if new.state == TaskState::Pending && after > retries {
-        return Err((
-            Rule::RetriesLimit,
-            format!("{after} tries spent of {}, and there is another", retries + 1),
-        ));
-    }
-    let stays = matches!(verdict, Verdict::Release | Verdict::Interrupt | Verdict::Rescue { .. });
-    if stays && new.state == TaskState::Pending && new.due != old.due {
-        return Err((
-            Rule::PlaceKept,
-            format!("due {:?}, and after {verdict:?} {:?}", old.due, new.due),
-        ));
-    }
-    Ok(())
-}
-
-/// What was decided is what is stored, and its delays are counted from now on.
-fn as_decided(
-    old: &TaskInfo,
-    new: &TaskInfo,
-    verdict: &Verdict,
-    clock: SystemTime,
-) -> Result<(), (Rule, String)> {
-    let state = match verdict {
-        _ if old.cancel_asked => TaskState::Cancelled,
-        Verdict::Complete => TaskState::Completed,
-        Verdict::Fail => TaskState::Failed,
-        Verdict::Cancel { .. } => TaskState::Cancelled,
-        _ => TaskState::Pending,
-    };
-    if new.state != state {
-        return Err((Rule::StoredAsDecided, format!("{verdict:?} made it {:?}", new.state)));
-    }
-    let delay = match verdict {
-        Verdict::Retry { after } | Verdict::Snooze { after } | Verdict::Unreadable { after } => {
-            *after
-        }
-        _ => return Ok(()),
-    };
-    let due = clock + delay;
-    if state == TaskState::Pending && micros(new.due).abs_diff(micros(due)) > 1 {
-        return Err((Rule::StoredAsDecided, format!("{verdict:?} made it due {:?}", new.due)));
-    }
-    Ok(())
-}
-
-/// Storages keep instants to the microsecond.
-pub(crate) fn micros(at: SystemTime) -> u128 {
-    at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros()
 }

@@ -24,6 +24,7 @@ impl Plan {
     pub(crate) fn quiet(seed: u64) -> Self {
         let mut plan = Self::of(seed);
         (plan.faults, plan.wishes) = (Vec::new(), Vec::new());
+        plan.series_wishes.clear();
         plan.tasks.iter_mut().for_each(|task| task.gives_up = None);
         plan.nodes.iter_mut().for_each(|(_, release)| *release = Release::Third);
         for act in plan.tasks.iter_mut().flat_map(|task| &mut task.acts) {
@@ -38,7 +39,11 @@ impl Plan {
         let mut acts = self.tasks.iter().flat_map(|task| &task.acts);
         let harmless = !acts.any(|act| matches!(act, Act::Kill | Act::Block(_)));
         let newest = self.nodes.iter().all(|(_, release)| *release == Release::Third);
-        harmless && newest && self.faults.is_empty() && self.wishes.is_empty()
+        harmless
+            && newest
+            && self.faults.is_empty()
+            && self.wishes.is_empty()
+            && self.series_wishes.is_empty()
     }
 
     /// What becomes of a task whose runs are not disturbed.

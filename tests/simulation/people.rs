@@ -6,12 +6,12 @@ use evertask::{DispatchError, RetryError, Runtime, TaskId, TaskState, storage::E
 use tokio::time::sleep;
 
 use crate::{
-    handlers::{crowd, dispatch, output, probe, schedule},
+    handlers::{crowd, dispatch, output, probe},
     plan::{LISTENER, PEACE, PROBE, Release, TaskPlan, Wish},
     rules::{Broken, Rule},
     seat::Seat,
-    series::{RulePlan, SchedulePlan},
-    stage::{never_ended, shut_down},
+    stage::never_ended,
+    trouble::shut_down,
     world::World,
 };
 
@@ -49,7 +49,7 @@ pub(crate) async fn ask_for(world: Arc<World>, mut task: TaskPlan) {
     world.say(Some(&seat), None, || format!("dispatches number {}", task.number));
     let (all, clock) = (task.clone(), world.truth.clock());
     let dispatched = async {
-        let dispatched = dispatch(&runtime, &task, clock).await;
+        let dispatched = dispatch(seat.release, &runtime, &task, clock).await;
         if all.crowd > 0 {
             // All or none of them, whatever the answer is; it is looked at in the end.
             let _answer = crowd(&runtime, &all).await;
@@ -137,49 +137,6 @@ fn acknowledged(world: &World, seat: &Arc<Seat>, number: u32, told: Enqueued) {
                 place: Some(seat.place),
             }),
         }
-    });
-}
-
-pub(crate) async fn ask_for_schedule(world: Arc<World>, plan: SchedulePlan) {
-    if plan.rule == RulePlan::Declared {
-        return;
-    }
-    sleep(plan.at).await;
-    let (seat, runtime) = somebody(&world, plan.by, |_| true).await;
-    world.say(Some(&seat), None, || format!("stores a schedule: {plan:?}"));
-    let stored = schedule(&runtime, &plan).await.is_ok();
-    drop(runtime);
-    seat.pass().await;
-    world.say(Some(&seat), None, || format!("schedule {} stored: {stored}", plan.number));
-}
-
-/// Each series that was stored has made as many tasks as it was to, each of them in time.
-pub(crate) fn all_ticked(world: &World) {
-    world.with(|inner| {
-        for plan in &world.plan.schedules {
-            // Of the others, each tick is looked at when it comes.
-            let (RulePlan::Elapsed { every, runs } | RulePlan::Repeated { every, runs }) =
-                plan.rule
-            else {
-                continue;
-            };
-            let key = plan.key();
-            let ticks: Vec<_> =
-                inner.ticks.keys().filter(|(of, _)| *of == key).map(|(_, at)| *at).collect();
-            for pair in ticks.windows(2) {
-                let apart = pair[1].duration_since(pair[0]).unwrap_or_default();
-                if !apart.as_micros().is_multiple_of(every.as_micros()) {
-                    let how = format!("two of {key} are {apart:?} apart, each {every:?}");
-                    return Err(Broken { rule: Rule::TickInTime, how, task: None, place: None });
-                }
-            }
-            let ticks = ticks.len() as u64;
-            if ticks != runs && world.truth.has_schedule(&key) {
-                let how = format!("{key} made {ticks} tasks of {runs}");
-                return Err(Broken { rule: Rule::TickOnce, how, task: None, place: None });
-            }
-        }
-        Ok(())
     });
 }
 

@@ -13,6 +13,7 @@ pub(crate) enum Rule {
     LeaseGrows,
     NothingStale,
     OneAtATime,
+    NeverTwoAtOnce,
     OneRunPerLease,
     DecidedByItsEnd,
     StoredAsDecided,
@@ -22,6 +23,8 @@ pub(crate) enum Rule {
     EffectsWithCompletion,
     OnlyTheDeadAreRobbed,
     RescuedSoon,
+    NotHeldInVain,
+    LossIsTold,
     StoredAfterItEnded,
     StopsWhenTold,
     StopsInTime,
@@ -34,6 +37,11 @@ pub(crate) enum Rule {
     TickOnce,
     TickInTime,
     OneOfASeries,
+    SeriesAsAsked,
+    NoTickWhilePaused,
+    RunsAreCounted,
+    NoTickIsLost,
+    MissedAsSaid,
     FoldOnce,
     NewerRuleStands,
     NotBeforeItIsDue,
@@ -78,6 +86,10 @@ impl Rule {
                 ("3", "a write under a lease that is not the current one changes nothing")
             }
             Self::OneAtATime => ("3", "runs whose ends were accepted do not overlap"),
+            Self::NeverTwoAtOnce => (
+                "3",
+                "a run begins when the one before has ended, unless the process of that stands still or is blocked, or it has its grace",
+            ),
             Self::OneRunPerLease => ("3", "a lease is given to one node and begins one run"),
             Self::DecidedByItsEnd => (
                 "§6",
@@ -103,7 +115,15 @@ impl Rule {
             ),
             Self::RescuedSoon => (
                 "4",
-                "what a dead node held is taken over within a lease and a look, if another lives",
+                "what a dead node held is taken over within a lease and a look, and judged at once, if another lives",
+            ),
+            Self::NotHeldInVain => (
+                "2",
+                "what a node holds it runs; what has ended is stored, and what was given out begins or is given back, in seconds",
+            ),
+            Self::LossIsTold => (
+                "6",
+                "a loss is told as begun if the attempt had begun, whoever takes it over, and however often that is said",
             ),
             Self::StoredAfterItEnded => ("5", "the end of a run is stored only after it has ended"),
             Self::StopsWhenTold => (
@@ -129,6 +149,25 @@ impl Rule {
             Self::OneOfASeries => {
                 ("7", "a series that is not to overlap makes no task while the one before lives")
             }
+            Self::SeriesAsAsked => (
+                "7",
+                "to pause, resume, skip, run now, store again or remove a series does that and nothing else to its place and its runs",
+            ),
+            Self::NoTickWhilePaused => {
+                ("7", "a series that is paused or over makes no task by itself")
+            }
+            Self::RunsAreCounted => (
+                "7",
+                "the runs of a series are the tasks it has made, and no more than it was to make",
+            ),
+            Self::NoTickIsLost => (
+                "7",
+                "each tick that came up makes a task, waits for the one before, or is counted as left out",
+            ),
+            Self::MissedAsSaid => (
+                "7",
+                "of ticks that may overlap none is left out that is not late, and of those that are late as many as was said",
+            ),
             Self::FoldOnce => (
                 "7",
                 "a fixed time that the wall shows twice makes a tick the first time, and no other does",
@@ -149,7 +188,10 @@ impl Rule {
                 "§6",
                 "of what is due in a queue, that of the highest priority goes first, then the longest due",
             ),
-            Self::KnownHandlers => ("11", "a task is given only to a node that knows its handler"),
+            Self::KnownHandlers => (
+                "11",
+                "a task is given only to a node that knows its handler, and the version of its payload",
+            ),
             Self::KeysAreUnique => ("§4", "no two live tasks of a handler have one key"),
             Self::States => ("§6", "a task goes from state to state only as the table says"),
             Self::SlotsAreKept => {

@@ -67,8 +67,12 @@ pub(crate) struct Inside {
     pub(crate) disturbed: Duration,
     /// The answer to its next dispatch is to be lost.
     pub(crate) loses_answer: bool,
-    /// It has stood still.
-    pub(crate) stood: bool,
+    /// When it stood still: from when to when.
+    pub(crate) stood: Vec<(Instant, Instant)>,
+    /// Since when it is no more.
+    pub(crate) gone: Option<Instant>,
+    /// When the newest of its renewals that have arrived was sent.
+    pub(crate) renewed: Option<Duration>,
     /// It is being shut down, since then.
     pub(crate) closing: Option<Instant>,
     /// It has left, by what the storage knows.
@@ -170,7 +174,20 @@ impl Seat {
     }
 
     pub(crate) fn die(&self) {
+        self.inside.lock().unwrap().gone.get_or_insert_with(Instant::now);
         self.set(Life::Dead);
+    }
+
+    /// Since when it is no more.
+    pub(crate) fn gone_at(&self) -> Option<Instant> {
+        self.inside.lock().unwrap().gone
+    }
+
+    /// It stood still then, or had hardly begun to move again.
+    pub(crate) fn stood_at(&self, at: Instant) -> bool {
+        let moment = Duration::from_millis(600);
+        let inside = self.inside.lock().unwrap();
+        inside.stood.iter().any(|(from, to)| at >= *from && at <= *to + moment)
     }
 
     /// Everything is over: whoever still waits here may go.
@@ -188,6 +205,7 @@ impl Seat {
             Life::Dead | Life::Over => false,
         };
         if longer {
+            self.inside.lock().unwrap().stood.push((Instant::now(), until));
             self.set(Life::Stands(until));
         }
     }
@@ -198,6 +216,9 @@ impl Seat {
             self.set(Life::Lives);
         }
         let mut inside = self.inside.lock().unwrap();
+        let now = Instant::now();
+        inside.stood.iter_mut().for_each(|(_, to)| *to = now.min(*to));
+        inside.blocked = None;
         let back = inside.cut.take().is_some() | inside.deaf.take().is_some();
         drop(inside);
         if back {
@@ -211,9 +232,14 @@ impl Seat {
         self.inside.lock().unwrap().busy
     }
 
+    /// When the last thing was over that may have kept it from its work.
+    pub(crate) fn disturbed(&self) -> Duration {
+        self.inside.lock().unwrap().disturbed
+    }
+
     /// Nothing has kept it from its work since shortly before that.
     pub(crate) fn undisturbed_since(&self, at: Duration) -> bool {
-        self.inside.lock().unwrap().disturbed + Duration::from_secs(3) < at
+        self.disturbed() + Duration::from_secs(3) < at
     }
 
     /// Whether the answer to its next dispatch is to be lost. It is the next only once.

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use evertask::Overlap;
+use evertask::{Missed, Overlap};
 use fastrand::Rng;
 
 use crate::{
-    plan::{Fault, Plan, Release, TICKS, TIDE, ms},
+    faults::Fault,
+    ledger::Ask,
+    plan::{Plan, Release, TICKS, TIDE, ms, weighted},
     tides,
 };
 
@@ -18,6 +20,7 @@ pub(crate) struct SchedulePlan {
     pub(crate) number: u32,
     pub(crate) rule: RulePlan,
     pub(crate) overlap: Overlap,
+    pub(crate) missed: Missed,
 }
 
 /// When a schedule comes up.
@@ -33,6 +36,17 @@ pub(crate) enum RulePlan {
     Declared,
 }
 
+/// Something somebody asks for about a schedule.
+#[derive(Debug, Clone)]
+pub(crate) struct SeriesWish {
+    pub(crate) at: Duration,
+    pub(crate) by: usize,
+    pub(crate) number: u32,
+    pub(crate) what: Ask,
+    /// How often it is to come up, if it is stored again.
+    pub(crate) every: Duration,
+}
+
 fn overlap(rng: &mut Rng) -> Overlap {
     use Overlap::{Allow, CancelPrevious, QueueOne, Skip};
     [Skip, Allow, CancelPrevious, QueueOne][rng.usize(0..4)]
@@ -41,6 +55,13 @@ fn overlap(rng: &mut Rng) -> Overlap {
 impl SchedulePlan {
     /// One in elapsed time.
     pub(crate) fn draw(rng: &mut Rng, number: u32, places: usize) -> Self {
+        let overlap = overlap(rng);
+        let all = Missed::All(Duration::from_secs(rng.u64(30..200)));
+        let missed = match (overlap, rng.u8(0..6)) {
+            (_, 0) => Missed::Once,
+            (Overlap::Allow | Overlap::QueueOne, 1 | 2) => all,
+            _ => Missed::Skip,
+        };
         Self {
             at: ms(rng, 0..15_000),
             by: rng.usize(0..=places),
@@ -49,7 +70,8 @@ impl SchedulePlan {
                 every: Duration::from_secs(rng.u64(1..5)),
                 runs: rng.u64(1..7),
             },
-            overlap: overlap(rng),
+            overlap,
+            missed,
         }
     }
 
@@ -66,6 +88,29 @@ impl SchedulePlan {
 }
 
 impl Plan {
+    /// People have their wishes about the schedules there are; and for some it is later of a sudden, so that ticks were missed.
+    pub(crate) fn draw_series_wishes(&mut self, rng: &mut Rng) {
+        use Ask::{Pause, Remove, Resume, RunNow, SkipNext, Store};
+        let asks = [(3, Pause), (3, Resume), (2, Store), (2, SkipNext), (2, RunNow), (1, Remove)];
+        for schedule in &self.schedules {
+            for _ in 0..weighted(rng, &[(3, 0), (2, 2), (2, 5)]) {
+                let at = schedule.at + ms(rng, 0..14_000);
+                let (by, what) = (rng.usize(0..=self.nodes.len()), weighted(rng, &asks));
+                let (number, every) = (schedule.number, Duration::from_secs(rng.u64(1..5)));
+                self.series_wishes.push(SeriesWish { at, by, number, what, every });
+            }
+            if schedule.missed != Missed::Skip && rng.bool() {
+                let (at, by) = (schedule.at + ms(rng, 1_000..9_000), rng.i64(61_000..300_000));
+                self.faults.push(Fault::Jump { at, by });
+            }
+        }
+    }
+
+    /// Whether anybody asks for this of the schedule of this number.
+    pub(crate) fn is_asked(&self, number: u32, what: &[Ask]) -> bool {
+        self.series_wishes.iter().any(|wish| wish.number == number && what.contains(&wish.what))
+    }
+
     /// The clocks on the wall go back, and schedules go by them; perhaps it is an hour later of a sudden.
     pub(crate) fn draw_fold(&mut self, rng: &mut Rng) {
         let every = Duration::from_secs(rng.u64(2..5));
@@ -73,7 +118,8 @@ impl Plan {
         for (number, rule) in [(10, RulePlan::Fixed), (11, repeated)] {
             let (at, by) = (ms(rng, 0..12_000), rng.usize(0..=self.nodes.len()));
             let (number, overlap) = (TICKS + number, overlap(rng));
-            self.schedules.push(SchedulePlan { at, by, number, rule, overlap });
+            let missed = Missed::Skip;
+            self.schedules.push(SchedulePlan { at, by, number, rule, overlap, missed });
         }
         if rng.bool() {
             self.faults.push(Fault::Jump { at: ms(rng, 5_000..25_000), by: 3_595_000 });
@@ -85,7 +131,16 @@ impl Plan {
     pub(crate) fn draw_rollout(&mut self, rng: &mut Rng) {
         let (rule, number) = (RulePlan::Declared, TIDE);
         let at = Duration::ZERO;
-        self.schedules.push(SchedulePlan { at, by: 0, number, rule, overlap: Overlap::Skip });
+        let (overlap, missed) = (Overlap::Skip, Missed::Skip);
+        self.schedules.push(SchedulePlan { at, by: 0, number, rule, overlap, missed });
+        if rng.bool() {
+            let every = Duration::ZERO;
+            for (what, at) in
+                [(Ask::Pause, ms(rng, 0..8_000)), (Ask::Resume, ms(rng, 8_000..25_000))]
+            {
+                self.series_wishes.push(SeriesWish { at, by: 0, number, what, every });
+            }
+        }
         let mut at = ms(rng, 500..6_000);
         for place in 0..self.nodes.len() {
             self.nodes[place].1 = Release::Second;

@@ -54,6 +54,10 @@ impl Search {
         self.list(|plan| plan.faults.len(), |plan, from, to| drop(plan.faults.drain(from..to)));
         self.list(|plan| plan.wishes.len(), |plan, from, to| drop(plan.wishes.drain(from..to)));
         self.list(
+            |plan| plan.series_wishes.len(),
+            |plan, from, to| drop(plan.series_wishes.drain(from..to)),
+        );
+        self.list(
             |plan| plan.schedules.len(),
             |plan, from, to| drop(plan.schedules.drain(from..to)),
         );
@@ -112,6 +116,7 @@ impl Plan {
     /// What there is to be made shorter.
     pub(crate) fn size(&self) -> usize {
         let lists = self.tasks.len() + self.wishes.len() + self.schedules.len() + self.faults.len();
+        let lists = lists + self.series_wishes.len();
         lists + self.nodes.len()
     }
 }

@@ -213,6 +213,10 @@ impl Truth {
             let names = ["alpha", "beta", "gamma", "gamma_old"];
             claim.handlers = names.map(|name| Known { name: name.into(), version: 1 }).into();
         }
+        if self.has(Bug::UnknownVersionsToo) {
+            let newest = |known: &Known| Known { version: 9, ..known.clone() };
+            claim.handlers = claim.handlers.iter().map(newest).collect();
+        }
         if self.has(Bug::LostClaimIsKept) {
             astray.claims += 1;
             claim.id = 1_000_000 + astray.claims;
@@ -387,6 +391,12 @@ impl Truth {
 
     pub(crate) fn seize(&self, from: NodeId, by: NodeId, limit: usize) -> Answer<Vec<Lost>> {
         let mut lost = at_once(self.memory.seize(from, by, limit))?;
+        if from == by && self.has(Bug::LossForgotten) {
+            lost.clear();
+        }
+        if from == by && self.has(Bug::LossToldAsUnbegun) {
+            lost.iter_mut().for_each(|lost| lost.started = false);
+        }
         lost.iter_mut().for_each(|lost| lost.lease -= self.anew(lost.id));
         let mut astray = self.astray.lock().unwrap();
         for lost in &mut lost {

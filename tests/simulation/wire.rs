@@ -17,7 +17,9 @@ use evertask::{
 use tokio::{sync::oneshot, time::sleep};
 
 use crate::{
-    plan::{Call, Harm},
+    bugs::Bug,
+    faults::{Call, Harm},
+    ledger::ASKED,
     seat::Seat,
     world::World,
 };
@@ -115,7 +117,9 @@ impl Storage for Wire {
     fn since_beat(&self, node: NodeId) -> Option<Duration> {
         let inside = self.0.inside.lock().unwrap();
         let here = inside.node == Some(node) && !inside.left;
-        inside.beat.filter(|_| here).map(|at| at.elapsed())
+        let since = inside.beat.filter(|_| here).map(|at| at.elapsed());
+        let blind = self.0.world.upgrade().is_some_and(|it| it.truth.has(Bug::NeverOutOfTouch));
+        since.map(|since| if blind { Duration::ZERO } else { since })
     }
     fn join(&self, node: Node) -> Reply<'_, ()> {
         self.send(Call::Join, move |world, seat| world.join(seat, node))
@@ -149,7 +153,8 @@ impl Storage for Wire {
     fn renew(&self, beat: Beat) -> Reply<'_, Vec<Held>> {
         // What it runs only later cannot be missing in the answer.
         let asked_for = self.0.inside.lock().unwrap().running.clone();
-        let reply = self.send(Call::Renew, move |world, seat| world.renew(seat, beat));
+        let sent = self.0.world.upgrade().map(|world| world.now()).unwrap_or_default();
+        let reply = self.send(Call::Renew, move |world, seat| world.renew(seat, beat, sent));
         Box::pin(async move {
             let held = reply.await?;
             if let Some(world) = self.0.world.upgrade() {
@@ -176,7 +181,8 @@ impl Storage for Wire {
         self.send(Call::Prune, move |world, seat| world.prune(seat, limit))
     }
     fn change_schedules(&self, changes: Vec<ScheduleChange>) -> Reply<'_, Vec<ScheduleChanged>> {
-        self.send(Call::Schedules, move |world, seat| world.change_schedules(seat, &changes))
+        let asked = ASKED.try_with(|asked| *asked).ok();
+        self.send(Call::Schedules, move |world, seat| world.change_schedules(seat, &changes, asked))
     }
     fn due_schedules(
         &self,

@@ -19,9 +19,10 @@ use tokio::{sync::Notify, time::Instant};
 use crate::{
     bells::Ring,
     bugs::Bug,
+    faults::{Call, Fault, Harm},
     history::History,
     model::Model,
-    plan::{Call, Fault, Harm, Plan},
+    plan::Plan,
     rules::Broken,
     seat::Seat,
     truth::Truth,
@@ -211,7 +212,7 @@ impl World {
         seat.stand(lasts);
         seat.disturb(self.now() + lasts);
         let mut inside = seat.inside.lock().unwrap();
-        (inside.stood, inside.blocked) = (true, None);
+        inside.blocked = None;
         inside.closing = inside.closing.map(|at| at + lasts);
         drop(inside);
         self.look(|inner| {

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::{
     chance::jittered,
     event::EventKind,
-    runtime::{Shared, attempt, desk::Taken, hooks::HOOKS_MAX, patience::Patience},
+    runtime::{Shared, attempt, desk::Taken, hooks::HOOKS_MAX, patience::Patience, touch},
     storage::{Claim, Claimed, ClaimedTask, Ended, Room},
     task::TaskId,
 };
@@ -27,8 +27,9 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut work = shared.storage.bell().listen_work();
     let mut patience = Patience::new();
     let mut suspects = Suspects { turn: Turn::Ordinary, not_before: Instant::now() + PROOF };
-    // A claim whose reply did not come: it may have been carried out, so it is asked again before any other.
-    let mut unanswered: Option<Claim> = None;
+    // A claim whose reply did not come: it may have been carried out, so it is asked again before any other. And how often the desk
+    // had been shut when it was made.
+    let mut unanswered: Option<(Claim, u64)> = None;
     let mut asking = None;
     let mut rung = work.borrow().rung;
     let mut look_at: Option<Instant> = None;
@@ -59,18 +60,20 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         let hold = suspects.hold(&shared);
         // Said before the desk is asked for room: a shutdown that closes the desk after that waits for what is claimed.
         let until_taken = asking.take().unwrap_or_else(|| shared.claiming.enter());
+        // Read before the desk is asked for room as well: what is claimed is refused if the desk is shut from here on.
+        let shuts = shared.desk.shuts();
         let claim = if let Some(claim) = unanswered.take() {
             Some(claim)
         } else if suspects.are_next(&shared) {
-            shared.desk.room_for_one().map(|rooms| shared.claim_suspect(rooms))
+            shared.desk.room_for_one().map(|rooms| (shared.claim_suspect(rooms), shuts))
         } else {
             None
         };
         let ordinary = || {
             let wanted = if hold.is_none() { shared.desk.wanted() } else { None };
-            wanted.map(|wanted| shared.claim(wanted.rooms, wanted.slots))
+            wanted.map(|wanted| (shared.claim(wanted.rooms, wanted.slots), shuts))
         };
-        if let Some(claim) = claim.or_else(ordinary) {
+        if let Some((claim, shuts)) = claim.or_else(ordinary) {
             looked = now;
             match shared.calls.claim.make(shared.storage.claim(claim.clone())).await {
                 Ok(claimed) => {
@@ -83,11 +86,11 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                         let next = claimed.next_due.map(|due| soon(Instant::now(), due));
                         look_at = before.into_iter().chain(next).min();
                     }
-                    take(&shared, &claim, claimed);
+                    take(&shared, &claim, shuts, claimed);
                 }
                 Err(error) => {
                     shared.trouble(&shared.calls.claim, &error);
-                    unanswered = Some(claim);
+                    unanswered = Some((claim, shuts));
                     tokio::time::sleep(patience.wait()).await;
                     // A node that drains asks on: what it got has to be given back.
                     asking = Some(until_taken);
@@ -121,12 +124,14 @@ fn soon(now: Instant, delay: Duration) -> Instant {
     now + delay.min(SAFETY)
 }
 
-fn take(shared: &Arc<Shared>, claim: &Claim, claimed: Claimed) {
+fn take(shared: &Arc<Shared>, claim: &Claim, shuts: u64, claimed: Claimed) {
     tell_expired(shared, claimed.expired);
     if !claimed.tasks.is_empty() {
         tracing::trace!(tasks = claimed.tasks.len(), more = claimed.more, "claimed");
     }
-    let Taken { begin, refused } = shared.desk.take(claim.id, claimed.tasks);
+    // The answer may have come just before anybody looked how long it had taken.
+    touch::stop_if_out_of_touch(shared);
+    let Taken { begin, refused } = shared.desk.take(claim.id, shuts, claimed.tasks);
     for task in begin {
         attempt::spawn(shared, task);
     }

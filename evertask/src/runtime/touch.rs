@@ -105,6 +105,17 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     }
 }
 
+/// Stops what others may have, if that is so by now.
+pub(crate) fn stop_if_out_of_touch(shared: &Shared) {
+    if !shared.storage.needs_beats() || shared.desk.is_shut() {
+        return;
+    }
+    let silent = shared.out_of_touch_alone();
+    if silent >= shared.settings.lease {
+        stop(shared, silent);
+    }
+}
+
 /// Stops all that another node may have by now.
 fn stop(shared: &Shared, silent: Duration) {
     let (running, ahead) = shared.desk.shut();

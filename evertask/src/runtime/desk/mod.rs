@@ -50,6 +50,8 @@ struct State {
     draining: bool,
     /// Out of touch with the storage: nothing is to begin.
     shut: bool,
+    /// How often it has been.
+    shuts: u64,
 }
 
 #[derive(Debug)]
@@ -126,6 +128,7 @@ impl Desk {
                 claims_done: 0,
                 draining: false,
                 shut: false,
+                shuts: 0,
             }),
             freed: Notify::new(),
             busy: Notify::new(),
@@ -137,8 +140,8 @@ impl Desk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in what a claim brought. What is not returned waits for a slot.
-    pub(crate) fn take(&self, claim: u64, tasks: Vec<ClaimedTask>) -> Taken {
+    /// Takes in what a claim brought that was made when the desk had been shut so often. What is not returned waits for a slot.
+    pub(crate) fn take(&self, claim: u64, shuts: u64, tasks: Vec<ClaimedTask>) -> Taken {
         let mut state = self.state();
         let state = &mut *state;
         state.claims_done = state.claims_done.max(claim);
@@ -150,7 +153,8 @@ impl Desk {
         for task in tasks {
             let Some(&index) = state.by_name.get(&task.queue) else { continue };
             state.lose(task.id);
-            let shut = state.takes_none();
+            // What was given before the desk was shut others may have taken meanwhile, and be running.
+            let shut = state.takes_none() || state.shuts != shuts;
             let queue = &mut state.queues[index];
             queue.pace.brought(task.payload.bytes.len());
             let fits = task.begun || (state.used < state.limit && queue.used < queue.limit);
@@ -294,6 +298,7 @@ impl Desk {
         let ahead = {
             let mut state = self.state();
             state.shut = true;
+            state.shuts += 1;
             state.put_back()
         };
         self.stop_all(Stop::CutOff);
@@ -308,6 +313,11 @@ impl Desk {
 
     pub(crate) fn is_shut(&self) -> bool {
         self.state().shut
+    }
+
+    /// How often it has been shut.
+    pub(crate) fn shuts(&self) -> u64 {
+        self.state().shuts
     }
 
     /// Tells every running attempt to stop.
