@@ -8,7 +8,7 @@ use evertask::{
         Claim, Claimed, Effect, Enqueued, Known, Memory, NewTask, Pruned, Reply, Revive, Settled,
         Settlement,
     },
-    verdict::SUSPECT_AFTER,
+    verdict::{SUSPECT_AFTER, Verdict},
 };
 
 use crate::{
@@ -180,7 +180,13 @@ impl World {
                 let end = tale.end.as_ref().filter(|_| self.plan.ephemeral);
                 let last = tale.info.as_ref().or(end);
                 let current = last.is_some_and(|it| it.lease == settlement.lease);
-                tale.accepted.get(&settlement.lease).filter(|_| current)
+                // Revived since, it is as if it had never run, and the end of what it did before changes nothing any more.
+                let pending = last.is_some_and(|it| it.state == TaskState::Pending);
+                let ended = matches!(
+                    settlement.verdict,
+                    Verdict::Complete | Verdict::Fail | Verdict::Cancel { .. }
+                );
+                tale.accepted.get(&settlement.lease).filter(|_| current && !(pending && ended))
             });
             let stored = matches!(settled, Settled::Applied(_) | Settled::Gone(_));
             if again == Some(&settlement.verdict) && !stored {

@@ -99,9 +99,10 @@ impl Rule {
                 ("§6", "what was decided is what is stored, due after exactly its delay")
             }
             Self::GivenAsStored => ("§6", "a run gets the payload and the try that are stored"),
-            Self::SettledAgain => {
-                ("§6", "a settlement that is said again is told that it was stored, not refused")
-            }
+            Self::SettledAgain => (
+                "§6",
+                "a settlement that is said again is told that it was stored, not refused, unless the task was revived since",
+            ),
             Self::OutputOfItsRun => {
                 ("3", "a completed task has the output of the run that completed it")
             }
