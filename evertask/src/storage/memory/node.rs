@@ -14,9 +14,14 @@ const SEIZE_MAX: usize = 1_000;
 
 impl Table {
     pub(super) fn join(&mut self, node: Node, now: i64) {
-        let announced = self.nodes.entry(node.id).or_insert_with(|| Announced::new(now));
+        let announced = self.announced(node.id, now);
         announced.beat_at = now;
         announced.node = Some(node);
+    }
+
+    fn announced(&mut self, node: NodeId, now: i64) -> &mut Announced {
+        let Self { nodes, counts_from, .. } = self;
+        nodes.entry(node).or_insert_with(|| Announced::new(now, counts_from))
     }
 
     pub(super) fn leave(&mut self, node: NodeId) {
@@ -25,7 +30,7 @@ impl Table {
     }
 
     pub(super) fn renew(&mut self, beat: &Beat, now: i64) -> Vec<Held> {
-        self.nodes.entry(beat.node).or_insert_with(|| Announced::new(now)).beat(now);
+        self.announced(beat.node, now).beat(now);
         for &(id, lease) in &beat.begun {
             let Some(row) = self.rows.get_mut(&id).filter(|row| row.lease == lease) else {
                 continue;

@@ -23,6 +23,8 @@ pub(super) struct Table {
     pub(super) index: Index,
     /// Nodes that have announced themselves.
     pub(super) nodes: HashMap<NodeId, Announced>,
+    /// Where the last of them began to count its signs of life.
+    pub(super) counts_from: u64,
     pub(super) schedules: Schedules,
     /// What is to be rung once the change is made.
     pub(super) rings: Rings,
@@ -31,9 +33,9 @@ pub(super) struct Table {
 /// A node that has announced itself.
 #[derive(Debug)]
 pub(super) struct Announced {
-    /// How often it has said that it lives,
+    /// Goes up each time it says that it lives,
     pub(super) beats: u64,
-    /// and when last.
+    /// and this is when it did last.
     pub(super) beat_at: i64,
     pub(super) joined: i64,
     /// What it said of itself; nothing if it was forgotten meanwhile.
@@ -41,8 +43,10 @@ pub(super) struct Announced {
 }
 
 impl Announced {
-    pub(super) fn new(now: i64) -> Self {
-        Self { beats: 0, beat_at: now, joined: now, node: None }
+    /// One that comes again, after it left or was taken for dead, starts from a count that nobody has seen.
+    pub(super) fn new(now: i64, before: &mut u64) -> Self {
+        *before += 1 << 32;
+        Self { beats: *before, beat_at: now, joined: now, node: None }
     }
 
     pub(super) fn beat(&mut self, now: i64) {
