@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::{
     faults::Fault,
     model::Tale,
-    plan::{HOUR, PEACE},
+    plan::{HOUR, PEACE, Release},
     rules::{Broken, Rule},
     seat::Seat,
     stage::start,
@@ -66,7 +66,9 @@ pub(crate) async fn go_wrong(world: Arc<World>, fault: Fault) {
         Fault::Deploy { place, release, .. } => {
             let Some(seat) = seat(place) else { return };
             if shut_down(&world, &seat).await {
-                start(&world, place, release);
+                // It may have stood still until there was peace.
+                let peace = world.look(|inner| inner.peace);
+                start(&world, place, if peace { Release::Third } else { release });
             }
         }
         Fault::Jump { by, .. } => {
