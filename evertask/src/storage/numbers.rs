@@ -24,6 +24,7 @@ pub(crate) fn codec_of(number: i64) -> u16 {
 }
 
 /// The lease after this one. The largest is never reached, and stays where somebody wrote it.
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
 pub(crate) fn next_lease(lease: u64) -> u64 {
     lease.cast_signed().saturating_add(1).cast_unsigned()
 }
