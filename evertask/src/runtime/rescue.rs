@@ -45,11 +45,13 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         if !known && shared.is_in_touch() {
             known = take_up(&shared).await;
         }
-        look_at = if look_after_peers(&shared, &mut watch, &mut known).await && known {
+        look_at = if look_after_peers(&shared, &mut watch, &mut known).await {
             // As soon as one may be dead. If that is now, what it holds is locked: by another rescuer, who may have been stopped.
-            let next = watch.next().map(|at| at.max(Instant::now() + LOCKED));
+            let soon = Instant::now() + LOCKED;
+            let next = watch.next().map(|at| at.max(soon));
+            let unknown = (!known).then_some(soon);
             let usual = Instant::now() + jittered(every);
-            next.map_or(usual, |at| at.min(usual))
+            [next, unknown].into_iter().flatten().fold(usual, Instant::min)
         } else {
             Instant::now() + OUT_OF_TOUCH.min(every)
         };
