@@ -8,7 +8,7 @@ use evertask::{
     verdict::Verdict,
 };
 
-use crate::{faults::Faulty, log::Log};
+use crate::{faulty::Faulty, log::Log};
 
 const SECOND: Duration = Duration::from_secs(1);
 

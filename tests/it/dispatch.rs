@@ -15,7 +15,7 @@ use evertask::{
 };
 
 use crate::{
-    faults::{Fault, Faulty},
+    faulty::{Fault, Faulty},
     log::Log,
 };
 

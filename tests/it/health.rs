@@ -10,7 +10,7 @@ use std::{
 
 use evertask::{Health, LoopHealth, Runtime};
 
-use crate::faults::{Fault, Faulty};
+use crate::faulty::{Fault, Faulty};
 
 #[evertask::handler(retries = 0)]
 async fn seen_to() {}

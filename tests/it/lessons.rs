@@ -17,7 +17,7 @@ use evertask::{
 };
 
 use crate::{
-    faults::{Fault, Faulty},
+    faulty::{Fault, Faulty},
     log::Log,
     ticks::rewrite,
     until,

@@ -16,7 +16,7 @@ use evertask::{
 };
 
 use crate::{
-    faults::{Fault, Faulty},
+    faulty::{Fault, Faulty},
     log::Log,
 };
 

@@ -8,6 +8,7 @@ mod declared;
 mod dispatch;
 mod explained;
 mod faults;
+mod faulty;
 mod function;
 mod health;
 mod hooks;

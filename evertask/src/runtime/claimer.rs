@@ -45,7 +45,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         // Read before the look: what is rung from now on is seen by the wait below.
         let hint = *work.borrow_and_update();
         // Something new in the future only sets the timer. And if suspects are over, there is what waited for them.
-        if hint.rung != rung || suspects.over(&shared) {
+        let over = suspects.over(&shared);
+        if over || hint.rung != rung {
             rung = hint.rung;
             shared.desk.look();
         }

@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 use super::{Known, NodeId};
 
 /// How long signs of life may stand still of a node that does not say so.
-#[cfg(any(feature = "postgres", feature = "mysql"))]
 const LEASE: Duration = Duration::from_secs(15);
 
 /// All nodes that have announced themselves and have not left, at one instant.
@@ -70,7 +69,6 @@ impl NodeInfo {
     }
 
     /// Its last sign of life was so long ago, and it said that this is its lease.
-    #[cfg(any(feature = "postgres", feature = "mysql"))]
     pub(crate) fn with_life(self, quiet: Duration, lease: Option<Duration>) -> Self {
         Self { quiet, lives: quiet < lease.unwrap_or(LEASE), ..self }
     }

@@ -52,17 +52,16 @@ impl Table {
         let info = |(id, announced): (&NodeId, &Announced)| {
             let quiet = rules::between(announced.beat_at, now);
             let info = NodeInfo::new(*id, from_micros(announced.joined));
-            let Some(node) = &announced.node else { return NodeInfo { quiet, ..info } };
-            NodeInfo {
+            let Some(node) = &announced.node else { return info.with_life(quiet, None) };
+            let info = NodeInfo {
                 host: node.host.clone(),
                 pid: node.pid,
                 binary: node.binary.clone(),
                 handlers: node.handlers.to_vec(),
                 queues: node.queues.clone(),
-                lives: quiet < node.lease,
-                quiet,
                 ..info
-            }
+            };
+            info.with_life(quiet, Some(node.lease))
         };
         Roll::new(from_micros(now), self.nodes.iter().map(info).collect())
     }
