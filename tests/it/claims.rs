@@ -211,7 +211,8 @@ pub(crate) async fn make_suspect(memory: &Memory, seconds: u64) -> evertask::Tas
         let claim = Claim::new(1, node.id, known.clone(), 1).queue("held", 1, 0);
         assert_eq!(memory.claim(claim).await.unwrap().tasks.len(), 1, "{n}");
         let by = Node::new(known.clone(), vec![]).id;
-        let lost = memory.seize(node.id, by, 1).await.unwrap().remove(0);
+        let seen = memory.peers(by).await.unwrap()[0];
+        let lost = memory.seize(seen, by, 1).await.unwrap().remove(0);
         let rescue = Verdict::Rescue { started: true, alone: false };
         memory.settle(vec![Settlement::new(lost.id, lost.lease, rescue)]).await.unwrap();
         memory.leave(node.id).await.unwrap();
@@ -262,7 +263,8 @@ async fn a_task_that_comes_back_under_a_newer_lease_ends_its_old_attempt() {
     held::dispatch(3000).on(&runtime).await.unwrap();
     crate::until(async || log.len() == 1).await;
     let other = Node::new([].into(), vec![]).id;
-    let lost = memory.seize(runtime.health().await.node, other, 1).await.unwrap().remove(0);
+    let seen = memory.peers(other).await.unwrap()[0];
+    let lost = memory.seize(seen, other, 1).await.unwrap().remove(0);
     let rescue = Verdict::Rescue { started: true, alone: false };
     memory.settle(vec![Settlement::new(lost.id, lost.lease, rescue)]).await.unwrap();
     crate::until(async || log.len() >= 2).await;
@@ -278,7 +280,8 @@ async fn an_attempt_whose_task_another_node_took_is_stopped() {
     crate::until(async || log.len() == 1).await;
     let other = Node::new([].into(), vec![]);
     memory.join(other.clone()).await.unwrap();
-    memory.seize(runtime.health().await.node, other.id, 1).await.unwrap();
+    let seen = memory.peers(other.id).await.unwrap()[0];
+    memory.seize(seen, other.id, 1).await.unwrap();
     tokio::time::sleep(5 * SECOND).await;
     assert_eq!(log.taken(), ["in", "out"]);
 }

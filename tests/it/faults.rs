@@ -413,7 +413,7 @@ fn completed_elsewhere(memory: &Memory, id: TaskId, keep: Keep) -> bool {
     let mut completed = false;
     let other: NodeId = *TaskId::new().as_uuid();
     for peer in now(memory.peers(other)) {
-        for lost in now(memory.seize(peer.node, other, 10)).into_iter().filter(|it| it.id == id) {
+        for lost in now(memory.seize(peer, other, 10)).into_iter().filter(|it| it.id == id) {
             let mut done = Settlement::new(lost.id, lost.lease, Verdict::Complete);
             done.keep = KeepBy { completed: keep, ..done.keep };
             let settled = now(memory.settle(vec![done]));

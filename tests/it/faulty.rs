@@ -143,7 +143,7 @@ impl Storage for Faulty {
     fn peers(&self, node: NodeId) -> Reply<'_, Vec<Peer>> {
         self.meddle("peers", &[], Box::pin(async move { self.inner.peers(node).await }))
     }
-    fn seize(&self, from: NodeId, by: NodeId, limit: usize) -> Reply<'_, Vec<Lost>> {
+    fn seize(&self, from: Peer, by: NodeId, limit: usize) -> Reply<'_, Vec<Lost>> {
         self.meddle("seize", &[], Box::pin(async move { self.inner.seize(from, by, limit).await }))
     }
     fn cancel(&self, id: TaskId, keep: Keep) -> Reply<'_, Cancel> {

@@ -363,8 +363,9 @@ async fn shutdown_waits_for_a_run_whose_task_has_come_back_under_a_newer_lease()
     let runtime = builder.handler::<linger>().concurrency(2).start().await.unwrap();
     let task = linger::dispatch().on(&runtime).await.unwrap();
     crate::until(async || log.len() == 1).await;
-    let node = runtime.health().await.node;
-    let lost = memory.seize(node, NodeId::now_v7(), 1).await.unwrap().remove(0);
+    let by = NodeId::now_v7();
+    let seen = memory.peers(by).await.unwrap()[0];
+    let lost = memory.seize(seen, by, 1).await.unwrap().remove(0);
     let rescue = Verdict::Rescue { started: true, alone: false };
     memory.settle(vec![Settlement::new(lost.id, lost.lease, rescue)]).await.unwrap();
     task.output().await.unwrap();

@@ -6,7 +6,8 @@ use evertask::{
     AttemptEnd, Body, Keep, TaskId,
     storage::{
         AttemptRecord, Beat, Claim, ClaimedTask, Due, Effect, FullStorage, Inspect, KeepBy, Known,
-        ManualClock, Memory, NewTask, Node, NodeId, Page, Settlement, Sqlite, Storage, TaskFilter,
+        Life, Lost, ManualClock, Memory, NewTask, Node, NodeId, Page, Peer, Settlement, Sqlite,
+        Storage, StorageError, TaskFilter,
     },
     verdict::Verdict,
 };
@@ -118,6 +119,20 @@ macro_rules! both {
     }};
 }
 
+/// Takes over from a node as one that has just seen it die.
+async fn seize_from(
+    storage: &dyn FullStorage,
+    from: NodeId,
+    by: NodeId,
+    limit: usize,
+) -> Result<Vec<Lost>, StorageError> {
+    if !storage.needs_beats() {
+        storage.leave(from).await?;
+    }
+    let seen = storage.peers(by).await?.into_iter().find(|peer| peer.node == from);
+    storage.seize(seen.unwrap_or_else(|| Peer::new(from, Life::Dead)), by, limit).await
+}
+
 #[track_caller]
 fn same(expected: &impl Debug, answer: &impl Debug, call: &str) {
     let (expected, answer) = (format!("{expected:#?}"), format!("{answer:#?}"));
@@ -162,7 +177,7 @@ impl Pair {
             17 => {
                 let from = *dice.one_of(&self.nodes).unwrap();
                 let limit = 1 + dice.roll(4) as usize;
-                both!(self, storage => storage.seize(from, node, limit));
+                both!(self, storage => seize_from(storage, from, node, limit));
             }
             _ => {
                 let (mut one, mut two) = (

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use evertask::{
     Body, Keep, TaskId, TaskState,
     storage::{
-        Beat, Claim, ClaimedTask, FullStorage, Known, MySql, NewTask, Node, Page, Postgres,
-        Settled, Settlement, TaskFilter,
+        Beat, Claim, ClaimedTask, FullStorage, Known, Life, MySql, NewTask, Node, Page, Peer,
+        Postgres, Settled, Settlement, TaskFilter,
     },
     verdict::Verdict,
 };
@@ -99,8 +99,10 @@ impl<S: FullStorage> Scene<S> {
             }
             drop(self.storage.tasks(TaskFilter::default(), Page::default()).await);
             let by = Node::new(known(), Vec::new()).id;
-            drop(self.storage.seize(self.node.id, by, 10).await);
-            drop(self.storage.seize(by, by, 10).await);
+            for seen in self.storage.peers(by).await.unwrap_or_default() {
+                drop(self.storage.seize(seen, by, 10).await);
+            }
+            drop(self.storage.seize(Peer::new(by, Life::Alive), by, 10).await);
             self.storage.prune(100).await.unwrap_or_else(|error| panic!("{what}: {error}"));
             for id in [running, waits] {
                 drop(self.storage.cancel(id, Keep::Forever).await);

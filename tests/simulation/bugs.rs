@@ -60,6 +60,8 @@ pub(crate) enum Bug {
     FoldStopsRepetition,
     /// What a declaration replaced is not remembered, so that of an older program counts for new.
     OldReleaseUndoes,
+    /// A seizure takes from whoever it names, also from one that has given a sign of life since.
+    LivingAreRobbed,
     /// What peers are doing is read from a copy that lags behind.
     StaleBeats,
     /// The dead count as living.
@@ -195,6 +197,7 @@ impl Bug {
         (Self::FoldStopsRepetition, 50),
         (Self::OldReleaseUndoes, 50),
         (Self::StaleBeats, 50),
+        (Self::LivingAreRobbed, 300),
         (Self::DeadAreNotSeen, 50),
         (Self::PruneTakesTheLiving, 200),
         (Self::RetrySpendsNothing, 50),

@@ -95,10 +95,11 @@ impl World {
     pub(crate) fn seize(
         &self,
         seat: &Arc<Seat>,
-        from: NodeId,
+        seen: Peer,
         by: NodeId,
         limit: usize,
     ) -> Answer<Vec<Lost>> {
+        let from = seen.node;
         // What runs there by rights, before it is taken; what has only just begun its node may not have said.
         let there = self.look(|inner| {
             let robbed = inner.nodes.get(&from);
@@ -121,20 +122,17 @@ impl World {
                 !it.left && it.beat.is_some_and(|at| at.elapsed() < self.plan.lease)
             })
         });
-        let lost = self.truth.seize(from, by, limit)?;
+        let lost = self.truth.seize(seen, by, limit)?;
         self.with(|inner| {
             let place = inner.nodes.get(&from).map(|seat| seat.place);
             let robs = from != by && !lost.is_empty();
-            if robs && !seat.inside.lock().unwrap().dead.contains(&from) {
+            if robs && (lives_again || !seat.inside.lock().unwrap().dead.contains(&from)) {
                 let task = lost.first().and_then(|lost| inner.model.n(lost.id));
                 let how = format!("node {} takes from node {place:?}, which lives", seat.place);
                 return Err(Broken { rule: Rule::OnlyTheDeadAreRobbed, how, task, place });
             }
             for lost in &lost {
                 self.see(inner, Some(seat), lost.id, By::Seize)?;
-                if lives_again {
-                    inner.model.taken_late.insert((lost.id, lost.lease));
-                }
                 let Some(tale) = inner.model.tales.get_mut(&lost.id) else { continue };
                 if lost.started != tale.marked {
                     let (task, place) = (Some(tale.n), Some(seat.place));

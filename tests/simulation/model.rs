@@ -22,8 +22,6 @@ pub(crate) struct Model {
     pub(crate) tales: BTreeMap<TaskId, Tale>,
     /// By task and lease.
     pub(crate) runs: BTreeMap<(TaskId, u64), RunSeen>,
-    /// Leases by which tasks were taken from a node that had come to life again while that was on its way.
-    pub(crate) taken_late: BTreeSet<(TaskId, u64)>,
     /// What the storage has told dispatches, by the id that each was made with.
     pub(crate) told: BTreeMap<TaskId, Enqueued>,
     /// And by the number of the task that was asked for.

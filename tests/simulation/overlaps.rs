@@ -13,8 +13,7 @@ use crate::{
 
 impl World {
     /// A run begins when the one before has ended, whether anybody counts it or not: a node stops what it runs before others may
-    /// have it. One that stands still or is blocked cannot; and whoever asked to be told has its grace. Nor can one that has just come
-    /// to life again, if what takes its tasks for those of a dead one was on its way by then.
+    /// have it. One that stands still or is blocked cannot; and whoever asked to be told has its grace.
     pub(crate) fn no_two_at_once(&self, inner: &Inner) -> Result<(), Broken> {
         let mut last: Option<(TaskId, u64, &RunSeen, Duration)> = None;
         for ((id, lease), run) in &inner.model.runs {
@@ -23,7 +22,6 @@ impl World {
             if let Some((_, other, first, first_until)) = before
                 && run.begin < first_until
                 && !self.excused(inner, first, first_until, run.begin)
-                && !inner.model.taken_late.contains(&(*id, other + 1))
             {
                 let over = first_until - run.begin;
                 let how = format!(

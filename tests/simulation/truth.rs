@@ -389,12 +389,16 @@ impl Truth {
         Ok(peers)
     }
 
-    pub(crate) fn seize(&self, from: NodeId, by: NodeId, limit: usize) -> Answer<Vec<Lost>> {
+    pub(crate) fn seize(&self, mut from: Peer, by: NodeId, limit: usize) -> Answer<Vec<Lost>> {
+        if self.has(Bug::LivingAreRobbed) || self.has(Bug::StaleBeats) {
+            let peers = at_once(self.memory.peers(by))?;
+            from = peers.into_iter().find(|peer| peer.node == from.node).unwrap_or(from);
+        }
         let mut lost = at_once(self.memory.seize(from, by, limit))?;
-        if from == by && self.has(Bug::LossForgotten) {
+        if from.node == by && self.has(Bug::LossForgotten) {
             lost.clear();
         }
-        if from == by && self.has(Bug::LossToldAsUnbegun) {
+        if from.node == by && self.has(Bug::LossToldAsUnbegun) {
             lost.iter_mut().for_each(|lost| lost.started = false);
         }
         lost.iter_mut().for_each(|lost| lost.lease -= self.anew(lost.id));

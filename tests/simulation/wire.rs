@@ -168,7 +168,7 @@ impl Storage for Wire {
     fn peers(&self, node: NodeId) -> Reply<'_, Vec<Peer>> {
         self.send(Call::Peers, move |world, seat| world.peers(seat, node))
     }
-    fn seize(&self, from: NodeId, by: NodeId, limit: usize) -> Reply<'_, Vec<Lost>> {
+    fn seize(&self, from: Peer, by: NodeId, limit: usize) -> Reply<'_, Vec<Lost>> {
         self.send(Call::Seize, move |world, seat| world.seize(seat, from, by, limit))
     }
     fn cancel(&self, id: TaskId, keep: Keep) -> Reply<'_, Cancel> {

@@ -9,7 +9,7 @@ use crate::{
     event::EventKind,
     failure::Failure,
     runtime::{Shared, patience::Patience, watch::Watch},
-    storage::{AttemptRecord, Ended, Lost, NodeId, Settled, Settlement, StorageError},
+    storage::{AttemptRecord, Ended, Life, Lost, Peer, Settled, Settlement, StorageError},
     task::{AttemptEnd, TaskState},
     verdict::{History, Outcome, judge},
 };
@@ -74,8 +74,8 @@ async fn look_after_peers(shared: &Arc<Shared>, watch: &mut Watch, known: &mut b
             return false;
         }
     };
-    for node in watch.look(&peers, asked, Instant::now()) {
-        if let Err(error) = rescue(shared, node).await {
+    for peer in watch.look(&peers, asked, Instant::now()) {
+        if let Err(error) = rescue(shared, peer).await {
             shared.trouble(&shared.calls.peers, &error);
             *known = false;
         }
@@ -83,8 +83,8 @@ async fn look_after_peers(shared: &Arc<Shared>, watch: &mut Watch, known: &mut b
     true
 }
 
-/// Takes over everything a dead node held and judges it.
-async fn rescue(shared: &Arc<Shared>, dead: NodeId) -> Result<(), StorageError> {
+/// Takes over everything a dead node held and judges it; nothing from one that lives again by then.
+async fn rescue(shared: &Arc<Shared>, dead: Peer) -> Result<(), StorageError> {
     let _until_judged = shared.rescuing.lock().await;
     loop {
         let lost =
@@ -92,7 +92,7 @@ async fn rescue(shared: &Arc<Shared>, dead: NodeId) -> Result<(), StorageError> 
         if lost.is_empty() {
             return Ok(());
         }
-        tracing::warn!(node = %dead, tasks = lost.len(), "a node died; its tasks are pending again");
+        tracing::warn!(node = %dead.node, tasks = lost.len(), "a node died; its tasks are pending again");
         settle(shared, lost).await;
     }
 }
@@ -102,8 +102,8 @@ async fn rescue(shared: &Arc<Shared>, dead: NodeId) -> Result<(), StorageError> 
 pub(crate) async fn take_up(shared: &Arc<Shared>) -> bool {
     // What is being judged at this moment is known.
     let Ok(_until_judged) = shared.rescuing.try_lock() else { return false };
-    let own = shared.node.id;
-    match shared.calls.peers.make(shared.storage.seize(own, own, SEIZE_MAX)).await {
+    let own = Peer::new(shared.node.id, Life::Alive);
+    match shared.calls.peers.make(shared.storage.seize(own, own.node, SEIZE_MAX)).await {
         Ok(lost) => {
             let all = lost.len() < SEIZE_MAX;
             settle(shared, lost).await;

@@ -38,12 +38,7 @@ impl Watch {
     }
 
     /// What storage answered to a look: who is dead.
-    pub(crate) fn look(
-        &mut self,
-        peers: &[Peer],
-        asked: Instant,
-        answered: Instant,
-    ) -> Vec<NodeId> {
+    pub(crate) fn look(&mut self, peers: &[Peer], asked: Instant, answered: Instant) -> Vec<Peer> {
         self.seen.retain(|node, _| peers.iter().any(|peer| peer.node == *node));
         let looked = self.looked.replace(answered);
         let gap = looked.map_or(Duration::ZERO, |looked| answered - looked);
@@ -54,7 +49,7 @@ impl Watch {
                 Life::Dead => {
                     // Should it live again, its count may begin anew, and come to the same as before.
                     self.seen.remove(&peer.node);
-                    dead.push(peer.node);
+                    dead.push(*peer);
                     continue;
                 }
                 Life::Beats(beats) => beats,
@@ -67,7 +62,7 @@ impl Watch {
                 Some(seen) if seen.beats == beats => {
                     seen.since += gap - counted;
                     if asked >= seen.dead_at() {
-                        dead.push(peer.node);
+                        dead.push(*peer);
                     }
                 }
                 _ => {
@@ -120,7 +115,7 @@ mod tests {
         }
 
         fn look(&mut self) -> bool {
-            self.watch.look(&[self.peer], self.now, self.now) == [self.peer.node]
+            self.watch.look(&[self.peer], self.now, self.now) == [self.peer]
         }
 
         fn look_after(&mut self, wait: Duration) -> bool {

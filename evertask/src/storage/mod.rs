@@ -208,6 +208,10 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Running → running under another node, lease + 1: takes tasks from a dead node, so that the taker can judge and settle
     /// them. At most `limit`, which is at most 1,000; to be repeated until none come.
     ///
+    /// `from` is what [`peers`](Self::peers) said of it when the taker found it dead. If it has given a sign of life since, nothing is
+    /// taken: a call may be long on its way. Of a seizure and a renewal that meet, one comes first: either the renewal
+    /// no longer tells of what was taken, or nothing is.
+    ///
     /// The taker holds them by no claim and does not run them, so if it dies too, that is no further loss; the first one is
     /// still told to whoever takes them then. Suspects that had begun come first: whether one was [`alone`](Lost::alone) can only
     /// be seen while the others are still there, and is not known any more of one that is taken over again. A cancel that was
@@ -215,7 +219,7 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     ///
     /// From itself a node takes nothing, and is told again what it has taken over and not settled yet, under the lease that it
     /// has: for one whose answer was lost.
-    fn seize(&self, from: NodeId, by: NodeId, limit: usize) -> Reply<'_, Vec<Lost>>;
+    fn seize(&self, from: Peer, by: NodeId, limit: usize) -> Reply<'_, Vec<Lost>>;
 
     /// Pending → cancelled, for the reason `cancelled`; running → a cancel is asked for; final → refused.
     fn cancel(&self, id: TaskId, keep: Keep) -> Reply<'_, Cancel>;

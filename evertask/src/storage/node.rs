@@ -132,6 +132,17 @@ pub enum Life {
     Beats(u64),
 }
 
+impl Life {
+    /// How often it has given a sign of life, where that is all that is known.
+    #[must_use]
+    pub fn beats(self) -> Option<u64> {
+        match self {
+            Self::Beats(beats) => Some(beats),
+            Self::Alive | Self::Dead => None,
+        }
+    }
+}
+
 /// A task taken from a dead node, to be judged by the one who took it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]

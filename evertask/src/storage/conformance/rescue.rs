@@ -181,9 +181,10 @@ pub async fn two_that_take_over_at_once_share_the_tasks(subject: &Subject) {
     subject.try_enqueue((0..100).map(|_| task()).collect()).await.unwrap();
     let node = subject.node().await;
     assert_eq!(node.take(100).await.len(), 100);
+    let from = subject.dead(node.id, uuid::Uuid::now_v7()).await;
     let takers: Vec<_> = (0..4)
         .map(|_| {
-            let (storage, from) = (subject.storage(), node.id);
+            let storage = subject.storage();
             tokio::spawn(async move {
                 let (by, mut seized) = (uuid::Uuid::now_v7(), Vec::new());
                 loop {
@@ -204,6 +205,59 @@ pub async fn two_that_take_over_at_once_share_the_tasks(subject: &Subject) {
     seized.sort_unstable();
     seized.dedup();
     assert_eq!(seized.len(), 100);
+}
+
+/// A call may be long on its way: whoever has given a sign of life since it was found dead keeps what it holds.
+pub async fn a_node_that_lives_again_is_not_robbed(subject: &Subject) {
+    subject.stay_open();
+    let (node, taker) = (subject.node().await, subject.node().await);
+    subject.store(task()).await;
+    let held = node.take_one().await;
+    let seen = subject.dead(node.id, taker.id).await;
+    assert_eq!(node.renew(&[]).await.len(), 1);
+    assert!(subject.seize_from(seen, taker.id, 10).await.is_empty());
+    node.leave().await;
+    let left = subject.dead(node.id, taker.id).await;
+    assert_eq!(left.life, Life::Dead);
+    assert_eq!(node.renew(&[]).await.len(), 1);
+    assert!(subject.seize_from(left, taker.id, 10).await.is_empty());
+    assert_eq!(subject.info(held.id).await.lease, held.lease);
+    assert_eq!(subject.seize(node.id, taker.id, 10).await.len(), 1, "it may die in earnest");
+}
+
+/// Whoever left since it was found silent is no less dead.
+pub async fn a_node_that_left_since_is_dead_as_well(subject: &Subject) {
+    subject.stay_open();
+    let (node, taker) = (subject.node().await, subject.node().await);
+    subject.store(task()).await;
+    node.take_one().await;
+    let seen = subject.dead(node.id, taker.id).await;
+    node.leave().await;
+    assert_eq!(subject.seize_from(seen, taker.id, 10).await.len(), 1);
+}
+
+/// Of a renewal and a seizure that meet, the one that comes first is known to the other.
+pub async fn a_renewal_tells_of_what_is_not_taken(subject: &Subject) {
+    subject.stay_open();
+    let (node, taker) = (subject.node().await, subject.node().await);
+    for round in 0..20 {
+        subject.store(task()).await;
+        node.take_one().await;
+        let seen = subject.dead(node.id, taker.id).await;
+        let (storage, by) = (subject.storage(), taker.id);
+        let seized = tokio::spawn(async move { storage.seize(seen, by, 10).await.unwrap() });
+        let held = node.renew(&[]).await;
+        let mut seized = seized.await.unwrap();
+        assert_eq!((held.len() + seized.len(), round), (1, round), "{held:?}, {seized:?}");
+        if seized.is_empty() {
+            seized = subject.seize(node.id, taker.id, 10).await;
+        }
+        let [lost] = &seized[..] else { panic!("it is lost in the end: {seized:?}") };
+        assert_eq!(
+            subject.settle(Settlement::new(lost.id, lost.lease, Verdict::Complete)).await,
+            Settled::Applied(TaskState::Completed)
+        );
+    }
 }
 
 /// A node that was taken for dead lives again once it says so.

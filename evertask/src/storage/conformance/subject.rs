@@ -16,7 +16,7 @@ use crate::{
     storage::{
         AttemptRecord, Beat, BoxFuture, Cancel, Claim, Claimed, ClaimedTask, Claims, Dispatched,
         Enqueued, FullStorage, Held, Known, Life, Lost, ManualClock, NewTask, Node, NodeId, Page,
-        Pruned, Revive, Settled, Settlement, StorageError, TaskFilter,
+        Peer, Pruned, Revive, Settled, Settlement, StorageError, TaskFilter,
     },
     task::{AttemptEnd, TaskId, TaskInfo},
     verdict::Verdict,
@@ -201,8 +201,25 @@ impl Subject {
         self.step().await.prune(limit).await.expect("pruning works")
     }
 
+    /// Takes over as one that has just found the other dead.
     pub(super) async fn seize(&self, from: NodeId, by: NodeId, limit: usize) -> Vec<Lost> {
-        self.step().await.seize(from, by, limit).await.expect("seizing works")
+        let dead = self.dead(from, by).await;
+        self.seize_from(dead, by, limit).await
+    }
+
+    pub(super) async fn seize_from(&self, dead: Peer, by: NodeId, limit: usize) -> Vec<Lost> {
+        self.step().await.seize(dead, by, limit).await.expect("seizing works")
+    }
+
+    /// How the one sees the other, which is dead from here on until it says something.
+    pub(super) async fn dead(&self, node: NodeId, by: NodeId) -> Peer {
+        let storage = self.step().await;
+        if !storage.needs_beats() && node != by {
+            storage.leave(node).await.expect("the node leaves");
+        }
+        let peers = storage.peers(by).await.expect("peers are told");
+        let seen = peers.into_iter().find(|peer| peer.node == node);
+        seen.unwrap_or_else(|| Peer::new(node, Life::Dead))
     }
 
     /// The ids of all tasks that match, newest first.

@@ -162,7 +162,7 @@ impl Storage for Memory {
         reply(move || self.read(|table, _| table.peers(node)))
     }
 
-    fn seize(&self, from: NodeId, by: NodeId, limit: usize) -> Reply<'_, Vec<Lost>> {
+    fn seize(&self, from: Peer, by: NodeId, limit: usize) -> Reply<'_, Vec<Lost>> {
         reply(move || self.write(|table, now| table.seize(from, by, limit, now)))
     }
 

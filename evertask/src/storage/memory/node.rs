@@ -60,12 +60,16 @@ impl Table {
             .collect()
     }
 
-    pub(super) fn seize(&mut self, from: NodeId, by: NodeId, limit: usize, now: i64) -> Vec<Lost> {
+    pub(super) fn seize(&mut self, seen: Peer, by: NodeId, limit: usize, now: i64) -> Vec<Lost> {
+        let from = seen.node;
         let held = self.index.held.get(&from).into_iter().flatten();
         if from == by {
             let seized = held.take_while(|(claim, _)| *claim == 0);
             let rows = seized.filter_map(|(_, id)| self.rows.get(id)).take(limit.min(SEIZE_MAX));
             return rows.map(|row| row.lost(from, false, now)).collect();
+        }
+        if self.nodes.get(&from).is_some_and(|node| Life::Beats(node.beats) != seen.life) {
+            return Vec::new();
         }
         let begun = |row: &Row| row.hold.is_some_and(|hold| hold.begun && hold.claim != 0);
         let mut rows: Vec<&Row> = held.filter_map(|(_, id)| self.rows.get(id)).collect();

@@ -234,7 +234,7 @@ impl Storage for MySql {
         Box::pin(async move { self.lines()?.between.run(node::Peers(node)).await })
     }
 
-    fn seize(&self, from: NodeId, by: NodeId, limit: usize) -> Reply<'_, Vec<Lost>> {
+    fn seize(&self, from: Peer, by: NodeId, limit: usize) -> Reply<'_, Vec<Lost>> {
         Box::pin(async move { self.lines()?.between.run(node::Seize { from, by, limit }).await })
     }
 

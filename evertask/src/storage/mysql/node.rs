@@ -49,6 +49,9 @@ pub(super) const PEERS: &str =
         SELECT DISTINCT node FROM {tasks} FORCE INDEX (running) WHERE node IS NOT NULL) AS h
     LEFT JOIN {nodes} AS n ON n.id = h.node WHERE h.node <> ?";
 
+// Held until it is done: whoever renews then hears of what was taken.
+pub(super) const SEEN: &str = "SELECT beat FROM {nodes} WHERE id = ? LOCK IN SHARE MODE";
+
 pub(super) const RUNNING: &str =
     "SELECT COUNT(*) FROM {tasks} FORCE INDEX (running) WHERE node = ? AND begun AND claim <> 0";
 
@@ -170,7 +173,7 @@ impl Transition<Site> for Peers {
 
 #[derive(Debug)]
 pub(super) struct Seize {
-    pub(super) from: NodeId,
+    pub(super) from: Peer,
     pub(super) by: NodeId,
     pub(super) limit: usize,
 }
@@ -181,16 +184,27 @@ impl Transition<Site> for Seize {
     const DOING: &'static str = "cannot take over tasks";
 
     async fn run(&self, site: &Site, conn: &mut Connection) -> Result<Vec<Lost>, Fault> {
-        let (limit, again) = (self.limit.min(SEIZE_MAX), self.from == self.by);
+        let from = self.from.node;
+        let (limit, again) = (self.limit.min(SEIZE_MAX), from == self.by);
         let mut script = if again { site.at_now() } else { site.transaction() };
+        let beat = (!again).then(|| script.add(SEEN, &[&from]));
         let time = script.add(NOW, &[]);
-        let running = script.add(RUNNING, &[&self.from]);
+        let running = script.add(RUNNING, &[&from]);
         let dead = if again {
-            script.add(SEIZED, &[&self.from, &limit])
+            script.add(SEIZED, &[&from, &limit])
         } else {
-            script.add(DEAD, &[&SUSPECT_AFTER, &self.from, &SUSPECT_AFTER, &limit])
+            script.add(DEAD, &[&SUSPECT_AFTER, &from, &SUSPECT_AFTER, &limit])
         };
         let answers = conn.run(script).await?;
+        if let Some(place) = beat
+            && let [row] = answers.rows(place)?
+            && self.from.life.beats() != Some(number::<i64>(row, 0)?.cast_unsigned())
+        {
+            let mut script = site.script();
+            script.add("ROLLBACK", &[]);
+            conn.run(script).await?;
+            return Ok(Vec::new());
+        }
         let now = now(answers.row(time)?)?;
         let running: u64 = number(answers.row(running)?, 0)?;
         let mut seized = Vec::new();
@@ -205,7 +219,7 @@ impl Transition<Site> for Seize {
                 name: lane.name.clone(),
                 queue: lane.queue.clone(),
                 attempt: count(row, 3)?.saturating_add(1),
-                node: self.from,
+                node: from,
                 started,
                 ran: started_at.map(|at| rules::between(at, now)).unwrap_or_default(),
                 alone: started && truth(row, 6)? && running == 1,

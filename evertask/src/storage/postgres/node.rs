@@ -95,19 +95,23 @@ pub(super) const PEERS_FROM: Sql = Sql {
 
 // Running → running under another node. The new lease refuses whatever the old holder may still write. Suspects come first:
 // whether one was alone can only be seen while the others are still there. What the dead node had itself seized comes last: it
-// did not run there, and what it had begun elsewhere is still known.
+// did not run there, and what it had begun elsewhere is still known. Its row is held meanwhile: whoever renews just now lives, and
+// whoever does next hears of it.
 pub(super) const SEIZE: Sql = Sql {
-    text: "WITH begun AS (
+    text: "WITH quiet AS MATERIALIZED (
+            SELECT FROM nodes WHERE id = $1 AND beat = $5 FOR SHARE SKIP LOCKED
+        ), begun AS (
             SELECT count(*) AS n FROM tasks WHERE state = 1 AND node = $1 AND begun AND claim <> 0
         ), dead AS MATERIALIZED (
             SELECT id, claim, started_at FROM tasks WHERE state = 1 AND node = $1
+                AND (EXISTS (SELECT FROM quiet) OR NOT EXISTS (SELECT FROM nodes WHERE id = $1))
             ORDER BY begun AND claim <> 0 DESC, losses >= $4 DESC, id LIMIT $3 FOR UPDATE SKIP LOCKED
         )
         UPDATE tasks AS t SET lease = least(t.lease, 9223372036854775806) + 1, node = $2, claim = 0 FROM dead, begun
         WHERE t.id = dead.id AND t.node = $1
         RETURNING t.id, t.lease, t.lane, t.spent, t.begun, dead.started_at,
             t.begun AND dead.claim <> 0 AND t.losses >= $4 AND begun.n = 1, t.lost_alone",
-    types: &[Type::UUID, Type::UUID, Type::INT8, Type::INT8],
+    types: &[Type::UUID, Type::UUID, Type::INT8, Type::INT8, Type::INT8],
 };
 
 // Seized by the node itself, and not judged yet.
@@ -250,7 +254,7 @@ fn peer(row: &Row) -> Result<Peer, Fault> {
 
 #[derive(Debug)]
 pub(super) struct Seize {
-    pub(super) from: NodeId,
+    pub(super) from: Peer,
     pub(super) by: NodeId,
     pub(super) limit: usize,
 }
@@ -264,10 +268,12 @@ impl Transition<Site> for Seize {
         let limit = i64::try_from(self.limit.min(SEIZE_MAX)).unwrap_or(i64::MAX);
         let suspect = i64::from(crate::verdict::SUSPECT_AFTER);
         let now = now(&conn.one((&NOW, &[&site.injected()])).await?)?;
-        let rows = if self.from == self.by {
-            conn.one((&SEIZED, &[&self.from, &limit])).await?
+        let from = self.from.node;
+        let rows = if from == self.by {
+            conn.one((&SEIZED, &[&from, &limit])).await?
         } else {
-            conn.one((&SEIZE, &[&self.from, &self.by, &limit, &suspect])).await?
+            let beat = self.from.life.beats().map(u64::cast_signed);
+            conn.one((&SEIZE, &[&from, &self.by, &limit, &suspect, &beat])).await?
         };
         let mut seized = Vec::with_capacity(rows.len());
         for row in &rows {
@@ -283,7 +289,7 @@ impl Transition<Site> for Seize {
                 name: lane.name.clone(),
                 queue: lane.queue.clone(),
                 attempt: count(row, 3)?.saturating_add(1),
-                node: self.from,
+                node: from,
                 started,
                 ran: started_at.map(|at| rules::between(at, now)).unwrap_or_default(),
                 alone: get(row, 6)?,

@@ -103,7 +103,7 @@ impl<S: Within> Storage for Joined<S> {
         self.storage.peers(node)
     }
 
-    fn seize(&self, from: NodeId, by: NodeId, limit: usize) -> Reply<'_, Vec<Lost>> {
+    fn seize(&self, from: Peer, by: NodeId, limit: usize) -> Reply<'_, Vec<Lost>> {
         self.storage.seize(from, by, limit)
     }
 

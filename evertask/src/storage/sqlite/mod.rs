@@ -75,7 +75,7 @@ struct Inner {
     // Before the writer, whose connection copies the log and removes it if it is the last one.
     readers: Readers,
     writer: Writer,
-    liveness: Liveness,
+    liveness: Arc<Liveness>,
     watch: Mutex<Option<Watch>>,
 }
 
@@ -265,9 +265,16 @@ impl Storage for Sqlite {
         })
     }
 
-    fn seize(&self, from: NodeId, by: NodeId, limit: usize) -> Reply<'_, Vec<Lost>> {
+    fn seize(&self, from: Peer, by: NodeId, limit: usize) -> Reply<'_, Vec<Lost>> {
+        let liveness = Arc::clone(&self.0.liveness);
         Box::pin(self.0.writer.ask(Turn::Between, limit, "cannot take over tasks", move |tx| {
-            node::seize(tx, from, by, limit)
+            // Looked at under the lock of the database: whoever lives again renews after this, and hears of it. Of whom that cannot be
+            // known, nothing is taken; the next look for peers says why.
+            let lives = || liveness.is_held(from.node).unwrap_or(true);
+            if from.node != by && (from.life != Life::Dead || lives()) {
+                return Ok(Vec::new());
+            }
+            node::seize(tx, from.node, by, limit)
         }))
     }
 

@@ -107,6 +107,14 @@ impl SqliteOptions {
         let readers = Readers::new(settings, self.readers);
         let clock = self.clock;
         let watch = Mutex::default();
-        Ok(Sqlite(Arc::new(Inner { path, bell, clock, readers, writer, liveness, watch })))
+        Ok(Sqlite(Arc::new(Inner {
+            path,
+            bell,
+            clock,
+            readers,
+            writer,
+            liveness: Arc::new(liveness),
+            watch,
+        })))
     }
 }

@@ -6,7 +6,7 @@ use super::{Connection, MySql, fresh, run, session, task};
 use crate::{
     policy::Keep,
     storage::{
-        Cancel, Inspect, Known, NewTask, Node, Storage,
+        Beat, Cancel, Inspect, Known, NewTask, Node, NodeId, Storage,
         mysql::row::{number, text},
         server::Session,
     },
@@ -17,9 +17,9 @@ fn keyed(key: &str) -> NewTask {
     NewTask { key: Some(key.to_owned()), ..task() }
 }
 
-/// Waits until a transaction other than this one waits for a lock of this storage's tables, and gives its number.
-async fn waiting(mysql: &MySql, conn: &mut Connection, but: u64) -> u64 {
-    let table = format!(".`{}tasks` trx id ", mysql.0.site.settings.prefix.text);
+/// Waits until a transaction other than this one waits for a lock of this table, and gives its number.
+async fn waiting(mysql: &MySql, conn: &mut Connection, table: &str, but: u64) -> u64 {
+    let table = format!(".`{}{table}` trx id ", mysql.0.site.settings.prefix.text);
     loop {
         // As in `RECORD LOCKS … of table `evertask`.`tasks` trx id 17 lock_mode X … waiting`.
         let answer = run(mysql, conn, "SHOW ENGINE INNODB STATUS", &[]).await;
@@ -59,7 +59,7 @@ async fn a_deadlock_is_tried_again_and_nobody_hears_of_it() {
     }
     let (storage, again) = (mysql.clone(), vec![keyed("a"), keyed("b")]);
     let replacing = tokio::spawn(async move { storage.enqueue(again).await });
-    waiting(&mysql, &mut watcher, 0).await;
+    waiting(&mysql, &mut watcher, "tasks", 0).await;
     let deadlocks = "SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'";
     let count = async |conn: &mut Connection| {
         let answer = run(&mysql, conn, deadlocks, &[]).await;
@@ -85,9 +85,9 @@ async fn who_waits_too_long_for_a_lock_tries_again() {
     run(&mysql, &mut other, lock, &[&stored.id]).await;
     let (storage, id) = (mysql.clone(), stored.id);
     let cancelling = tokio::spawn(async move { storage.cancel(id, Keep::Forever).await });
-    let waits = waiting(&mysql, &mut watcher, 0).await;
+    let waits = waiting(&mysql, &mut watcher, "tasks", 0).await;
     // Who has given up, and come again, is another transaction.
-    waiting(&mysql, &mut watcher, waits).await;
+    waiting(&mysql, &mut watcher, "tasks", waits).await;
     run(&mysql, &mut other, "COMMIT", &[]).await;
     assert_eq!(cancelling.await.unwrap().unwrap(), Cancel::Done);
     assert_eq!(mysql.task(id).await.unwrap().unwrap().state, TaskState::Cancelled);
@@ -144,7 +144,8 @@ async fn what_a_stopped_rescuer_has_locked_is_free_again_in_a_moment() {
     run(&mysql, &mut stopped, "SELECT id FROM {tasks} WHERE id = ? FOR UPDATE", &[&task.id]).await;
     let (since, by) = (tokio::time::Instant::now(), crate::storage::NodeId::now_v7());
     let seized = loop {
-        let seized = mysql.seize(dead.id, by, 10).await.unwrap();
+        let seen = mysql.peers(by).await.unwrap()[0];
+        let seized = mysql.seize(seen, by, 10).await.unwrap();
         if !seized.is_empty() {
             break seized;
         }
@@ -153,4 +154,27 @@ async fn what_a_stopped_rescuer_has_locked_is_free_again_in_a_moment() {
     assert_eq!(seized[0].id, task.id);
     let took = since.elapsed();
     assert!(took < Duration::from_secs(3), "it was locked for {took:?}");
+}
+
+#[tokio::test]
+async fn a_node_that_gives_a_sign_of_life_while_it_is_taken_over_keeps_its_tasks() {
+    let Some((options, url)) = fresh() else { return };
+    let mysql = options.connect(&url).await.unwrap();
+    let handlers: Arc<[Known]> = [Known { name: "mail".into(), version: 1 }].into();
+    let (silent, by) = (Node::new(handlers.clone(), Vec::new()), NodeId::now_v7());
+    mysql.join(silent.clone()).await.unwrap();
+    mysql.enqueue(vec![task()]).await.unwrap();
+    let claim = crate::storage::Claim::new(1, silent.id, handlers, 1).queue("default", 1, 0);
+    assert_eq!(mysql.claim(claim).await.unwrap().tasks.len(), 1);
+    let seen = mysql.peers(by).await.unwrap()[0];
+    let (mut other, mut watcher) = (patient(&mysql).await, session(&mysql).await);
+    run(&mysql, &mut other, "START TRANSACTION", &[]).await;
+    let beat = "UPDATE {nodes} SET beat = beat + 1 WHERE id = ?";
+    run(&mysql, &mut other, beat, &[&silent.id]).await;
+    let storage = mysql.clone();
+    let seizing = tokio::spawn(async move { storage.seize(seen, by, 10).await.unwrap() });
+    waiting(&mysql, &mut watcher, "nodes", 0).await;
+    run(&mysql, &mut other, "COMMIT", &[]).await;
+    assert!(seizing.await.unwrap().is_empty());
+    assert_eq!(mysql.renew(Beat::new(silent.id)).await.unwrap().len(), 1);
 }

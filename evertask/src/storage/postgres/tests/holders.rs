@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio_postgres::types::Type;
+
 use super::{fresh, session};
 use crate::{
     body::Body,
@@ -60,6 +62,18 @@ async fn hears(postgres: &Postgres, node: NodeId, held: &[u64], answered: u64) -
     claims
 }
 
+/// How many tasks are taken over from a node. Its heart beats, and a look that is older than a beat is good for nothing.
+async fn seize(postgres: &Postgres, from: NodeId, by: NodeId) -> usize {
+    loop {
+        let peers = postgres.peers(by).await.unwrap();
+        let seen = peers.into_iter().find(|peer| peer.node == from).unwrap();
+        match postgres.seize(seen, by, 10).await.unwrap().len() {
+            0 => {}
+            seized => return seized,
+        }
+    }
+}
+
 async fn sees(postgres: &Postgres, node: NodeId) -> Vec<(NodeId, bool)> {
     let peers = postgres.peers(node).await.unwrap();
     let mut seen: Vec<_> = peers.iter().map(|peer| (peer.node, peer.life != Life::Dead)).collect();
@@ -75,7 +89,7 @@ async fn amid_dead_rows_a_node_hears_what_it_knows_of_at_once_and_of_the_rest_by
         claim(&postgres, node, id, 1).await;
     }
     claim(&postgres, dead, 1, 1).await;
-    assert_eq!(postgres.seize(dead, node, 10).await.unwrap().len(), 1);
+    assert_eq!(seize(&postgres, dead, node).await, 1);
     assert_eq!(hears(&postgres, node, &[2, 4], 4).await, [0, 1, 2, 3, 4, 5], "nothing is littered");
     waded(&postgres, &[node]);
     assert_eq!(hears(&postgres, node, &[2, 4], 4).await, [0, 2, 4, 5]);
@@ -105,12 +119,12 @@ async fn amid_dead_rows_whoever_holds_something_is_seen_as_ever() {
     postgres.leave(leaving).await.unwrap();
     waded(&postgres, &[]);
     assert_eq!(sees(&postgres, observer).await, [(early, true), (late, true), (leaving, false)]);
-    assert_eq!(postgres.seize(leaving, late, 10).await.unwrap().len(), second.len());
+    assert_eq!(seize(&postgres, leaving, late).await, second.len());
     assert_eq!(sees(&postgres, observer).await, [(early, true), (late, true)]);
     // What is taken over is held by no claim, in front of all others.
     let third = claim(&postgres, leaving, 2, 1).await;
     let idle = join(&postgres).await;
-    assert_eq!(postgres.seize(early, idle, 10).await.unwrap().len(), 1);
+    assert_eq!(seize(&postgres, early, idle).await, 1);
     let seen = [(late, true), (idle, true)];
     assert_eq!(sees(&postgres, observer).await, seen, "one of whom nobody knows, not yet");
     // Whoever leaves tells it, and then all is looked through.
@@ -156,4 +170,21 @@ async fn what_a_held_snapshot_keeps_is_not_waded_through_for_what_a_node_knows()
     let from = pages(&postgres, &node::PEERS_FROM, &from).await;
     let all = pages(&postgres, &node::PEERS, &format!("'{observer}', NULL")).await;
     assert!(from < 30 && all > from * 10, "{from} pages instead of {all}");
+}
+
+const BEAT: Sql =
+    Sql { text: "UPDATE nodes SET beat = beat + 1 WHERE id = $1", types: &[Type::UUID] };
+
+#[tokio::test]
+async fn a_node_that_gives_a_sign_of_life_while_it_is_taken_over_keeps_its_tasks() {
+    let Some(postgres) = storing(1).await else { return };
+    let (silent, by) = (join(&postgres).await, join(&postgres).await);
+    claim(&postgres, silent, 1, 1).await;
+    let seen = postgres.peers(by).await.unwrap()[0];
+    let other = session(&postgres).await;
+    other.one((&Sql { text: "BEGIN", types: &[] }, &[])).await.unwrap();
+    other.one((&BEAT, &[&silent])).await.unwrap();
+    assert!(postgres.seize(seen, by, 10).await.unwrap().is_empty());
+    other.one((&Sql { text: "COMMIT", types: &[] }, &[])).await.unwrap();
+    assert_eq!(postgres.renew(Beat::new(silent)).await.unwrap().len(), 1);
 }

@@ -274,7 +274,7 @@ async fn a_process_that_is_killed_is_dead_at_once_and_loses_its_tasks() {
     child.wait().unwrap();
     let peers = sqlite.peers(me.id).await.unwrap();
     assert_eq!((peers[0].node, peers[0].life), (other, Life::Dead));
-    let lost = sqlite.seize(other, me.id, 10).await.unwrap();
+    let lost = sqlite.seize(peers[0], me.id, 10).await.unwrap();
     assert_eq!((lost.len(), lost[0].started), (1, true));
     assert_eq!(sqlite.peers(me.id).await.unwrap(), []);
 }
