@@ -100,8 +100,7 @@ impl Node {
         self.stopped = false;
     }
 
-    /// Tells it to shut down, and waits until it has. False if that killed it, as it does before it has begun to listen.
-    #[allow(dead_code, reason = "only the benchmark of duplicates does so")]
+    /// Tells it to shut down, and blocks until it has. False if that killed it, as it does before it has begun to listen.
     pub(crate) fn shut_down(mut self) -> bool {
         self.signal(Signal::TERM);
         self.child.wait().unwrap().success()

@@ -1,4 +1,5 @@
-//! Processes that are killed, stopped for longer than a lease, and have clocks an hour off, at random and under load.
+//! Processes that are killed, told to shut down, stopped for longer than a lease, and have clocks an hour off, at random and under
+//! load.
 
 use std::{
     path::Path,
@@ -70,7 +71,7 @@ async fn chaos(url: &str, seed: u64, seconds: u64, hours: i32) {
     let lag = Lag::measure();
     let mut nodes: Vec<_> =
         (0..NODES).map(|n| spawn(url, directory, &mut random, hours * (n as i32 - 1))).collect();
-    let (mut deaths, mut stops) = (Vec::new(), Vec::new());
+    let (mut deaths, mut stops, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
     let end = Instant::now() + crate::length(seconds);
     let mut wake: Vec<(usize, Instant)> = Vec::new();
     while Instant::now() < end {
@@ -93,6 +94,14 @@ async fn chaos(url: &str, seed: u64, seconds: u64, hours: i32) {
                 nodes[n] = spawn(url, directory, &mut random, skew);
                 deaths.push(Death { pid, at, clean });
             }
+            7 if !nodes[n].0.is_stopped() => {
+                let skew = hours * random.i32(-1..=1);
+                let next = spawn(url, directory, &mut random, skew);
+                let (old, _) = std::mem::replace(&mut nodes[n], next);
+                let pid = old.pid();
+                let ends = tokio::task::spawn_blocking(move || old.shut_down());
+                leaving.push(async move { (pid, ends.await.unwrap()) });
+            }
             3..7 if !nodes[n].0.is_stopped() => {
                 nodes[n].0.stop();
                 nodes[n].1 = true;
@@ -106,12 +115,21 @@ async fn chaos(url: &str, seed: u64, seconds: u64, hours: i32) {
     for (node, _) in nodes.iter_mut().filter(|(node, _)| node.is_stopped()) {
         node.go_on();
     }
+    let mut left = 0;
+    for ends in leaving {
+        match ends.await {
+            // Whoever leaves in order has nothing left that could be taken from it.
+            (_, true) => left += 1,
+            // One that was told before it had begun to listen.
+            (pid, false) => deaths.push(Death { pid, at: SystemTime::now(), clean: false }),
+        }
+    }
     load::finish(directory, &living(nodes.iter().map(|(node, _)| node)), &witness).await;
     let worst_lag = lag.worst();
     drop(nodes);
     let inquest = Inquest::hold(directory, &witness).await;
     witness.shutdown().await.unwrap();
-    println!("{}", Tail::since(over, &inquest));
+    println!("{left} left in order; {}", Tail::since(over, &inquest));
     judge(&inquest, &deaths, &stops, worst_lag, hours);
     if effects {
         inquest.effects_happened_once(&effects::read(url).await);

@@ -62,10 +62,7 @@ async fn chaos(url: &str, seconds: u64, hours: i32) {
     let end = Instant::now() + crate::length(seconds);
     while Instant::now() < end {
         tokio::time::sleep(Duration::from_millis(random.u64(50..400))).await;
-        let now = Instant::now();
-        for (n, _) in wake.extract_if(.., |(_, at)| *at <= now) {
-            nodes[n].go_on();
-        }
+        go_on(&mut nodes, &mut wake);
         let n = random.usize(..NODES);
         match random.u32(..10) {
             0..4 => {
@@ -75,16 +72,24 @@ async fn chaos(url: &str, seconds: u64, hours: i32) {
             }
             4..6 if !nodes[n].is_stopped() => {
                 nodes[n].stop();
-                wake.push((n, now + LEASE.mul_f64(0.5 + random.f64())));
+                wake.push((n, Instant::now() + LEASE.mul_f64(0.5 + random.f64())));
                 stops += 1;
             }
             // As each start of a program does. Its next tick stays.
             6..8 => {
-                store(beat::dispatch().every(every_second()), "second").await.unwrap();
-                store(beat::dispatch().every(Duration::from_millis(200)), "fifth").await.unwrap();
+                let stored = async {
+                    store(beat::dispatch().every(every_second()), "second").await.unwrap();
+                    store(beat::dispatch().every(Duration::from_millis(200)), "fifth")
+                        .await
+                        .unwrap();
+                };
+                meanwhile(&mut nodes, &mut wake, stored).await;
                 again += 1;
             }
-            8 => pauses.push(Pause::make(&client, random.u64(100..1_000)).await),
+            8 => {
+                let pause = Pause::make(&client, random.u64(100..1_000));
+                pauses.push(meanwhile(&mut nodes, &mut wake, pause).await);
+            }
             _ => {}
         }
     }
@@ -118,6 +123,30 @@ async fn chaos(url: &str, seconds: u64, hours: i32) {
         pauses.len()
     );
     client.shutdown().await.unwrap();
+}
+
+/// Those go on that have been stopped for long enough.
+fn go_on(nodes: &mut [Node], wake: &mut Vec<(usize, Instant)>) {
+    let now = Instant::now();
+    for (n, _) in wake.extract_if(.., |(_, at)| *at <= now) {
+        nodes[n].go_on();
+    }
+}
+
+/// What is said to the storage may have to wait for one that was stopped while it wrote to the file.
+async fn meanwhile<T>(
+    nodes: &mut [Node],
+    wake: &mut Vec<(usize, Instant)>,
+    said: impl Future<Output = T>,
+) -> T {
+    let mut said = std::pin::pin!(said);
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut said => return answer,
+            () = tokio::time::sleep(Duration::from_millis(50)) => go_on(nodes, wake),
+        }
+    }
 }
 
 async fn made_by(client: &Runtime, key: &str) -> Vec<TaskInfo> {
