@@ -116,6 +116,23 @@ impl Connection {
         Ok(Answers(answers))
     }
 
+    /// Sends one statement that comes back when it does.
+    pub(super) async fn ask(&mut self, statement: &[u8]) -> Result<Answer, Fault> {
+        Ok(self.send(statement, 1).await?.pop().unwrap_or_default())
+    }
+
+    /// Its number, as the server said when they met.
+    pub(super) fn id(&self) -> u32 {
+        self.conn.id()
+    }
+
+    /// False if it was a proxy that said so.
+    pub(super) async fn is_direct(&mut self) -> Result<bool, Fault> {
+        let answer = self.ask(b"SELECT CONNECTION_ID()").await?;
+        let number = answer.rows.first().map(|row| unsigned(row, 0)).transpose()?;
+        Ok(number == Some(self.id().into()))
+    }
+
     async fn send(&mut self, text: &[u8], count: usize) -> Result<Vec<Answer>, Fault> {
         let mut result = self.conn.query_iter(text).await?;
         let mut answers = Vec::with_capacity(count);

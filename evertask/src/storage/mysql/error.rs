@@ -65,6 +65,14 @@ impl DriverError for Error {
     }
 }
 
+/// What the server said, if it was the server.
+pub(super) fn said(fault: &Fault) -> Option<u16> {
+    match fault {
+        Fault::Driver(error) => code_of(error),
+        _ => None,
+    }
+}
+
 /// What the server gave as the reason, if it was the server.
 fn code_of(error: &Error) -> Option<u16> {
     match error {

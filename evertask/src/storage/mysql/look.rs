@@ -1,4 +1,4 @@
-//! Looks in place of hearing: the server wakes nobody, so about once a second one looks for what other processes did.
+//! Looks for what other processes did: when one of them has woken us, and about once a second, as none may be able to.
 //!
 //! A look is one packet of a few questions, each answered by an index; who is woken by it asks for the rest. It asks only for
 //! what somebody here has asked for before: tasks in the lanes of the last claims, schedules of the handlers of the last look
@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 
 use super::{
     connection::Connection,
@@ -75,14 +78,19 @@ pub(super) async fn run(
     mut open: watch::Receiver<()>,
 ) {
     let mut line = Line::new(Arc::clone(&site), Purpose::Read);
+    // Somewhat more or less, so that processes do not look in step.
+    let next = || Instant::now() + jittered(every.mul_f64(1.25));
+    let mut look_at = next();
     loop {
-        // Somewhat more or less, so that processes do not look in step.
         tokio::select! {
-            () = sleep(jittered(every.mul_f64(1.25))) => {}
+            () = site.ear.heard() => {}
+            () = sleep_until(look_at) => {
+                // Who waits for the end of a task looks at that one; nobody waiting costs nothing.
+                site.bell.ended_elsewhere();
+                look_at = next();
+            }
             _closed = open.changed() => return,
         }
-        // Who waits for the end of a task looks at that one; nobody waiting costs nothing.
-        site.bell.ended_elsewhere();
         let nodes = heart.all();
         if nodes.is_empty() {
             continue;

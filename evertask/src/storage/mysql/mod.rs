@@ -3,7 +3,8 @@
 //! One thread holds all connections but the heart's ([`thread`]). Those that are hot belong to an [`actor`] each, which puts what
 //! waits for it into one transaction; what is asked now and then goes over a [`pool`]. Both stand on a [`line`] that is made
 //! again when it breaks. Statements are made as texts ([`script`], [`literal`]) and sent many at a time. What a transition does is
-//! in the file of its name: [`enqueue`], [`claim`], [`settle`] and [`complete`], [`outside`], [`node`], [`schedules`].
+//! in the file of its name: [`enqueue`], [`claim`], [`settle`] and [`complete`], [`outside`], [`node`], [`schedules`]. What other
+//! processes did is heard of by an [`ear`], which they wake ([`crier`]), and by a [`look`].
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -29,6 +30,8 @@ mod address;
 mod claim;
 mod complete;
 mod connection;
+mod crier;
+mod ear;
 mod enqueue;
 mod error;
 mod inspect;
@@ -62,8 +65,9 @@ use self::{options::Open, site::Site};
 /// MariaDB 10.6 or newer, tested on 10.11. MySQL 8 has what is needed too, but has not been tried.
 ///
 /// Any number of processes on any number of machines may use the same tables. A node that dies is noticed by the others when
-/// its signs of life have stood still for a lease. The server wakes nobody: what is done in this process is known here at once,
-/// and what others do by a look about once a second ([`look_every`](MySqlOptions::look_every)).
+/// its signs of life have stood still for a lease. What is done in this process is known here at once. The server has no notifications,
+/// but a node that has room for tasks is woken by other processes all the same, and all look about once a second
+/// ([`look_every`](MySqlOptions::look_every)).
 ///
 /// Connections are opened when they are needed, and again when they break; until then calls fail as unavailable, and the
 /// runtime repeats them. When the last clone is dropped, what was asked for is still done; [`close`](Self::close) waits for
@@ -150,6 +154,8 @@ impl MySql {
         let (_open, is_open) = watch::channel(());
         let look = look::run(Arc::clone(&site), Arc::clone(&heart), look_every, is_open.clone());
         thread.spawn(look);
+        thread.spawn(ear::run(Arc::clone(&site), is_open.clone()));
+        thread.spawn(crier::run(Arc::clone(&site), is_open.clone()));
         pulse.spawn(beat(Arc::clone(&site), Arc::clone(&heart), node::Beats, is_open));
         let lines = Lines {
             enqueue: Actor::start(&thread, &site),

@@ -104,6 +104,7 @@ impl Transition<Site> for Leave {
         let mut script = site.script();
         script.add(LEAVE, &[&self.0]);
         conn.run(script).await?;
+        site.ear.leaves(self.0);
         // What it holds is to be taken over at once.
         let mut rings = Rings::default();
         rings.peers = true;

@@ -78,15 +78,19 @@ impl MySqlOptions {
 
     /// How many connections read for people at the same time, 1 to 64. The default is 4; they are opened when needed.
     ///
-    /// Besides them there are up to seven: one each to store, to claim and to settle tasks, one for what is between, one for
-    /// cancels and pruning, one for signs of life and one that looks for orders.
+    /// Besides them there are up to nine: one each to store, to claim and to settle tasks, one for what is between, one for
+    /// cancels and pruning, one for signs of life, one that looks for orders, one that sleeps until another process wakes it, and one
+    /// that wakes others.
     pub fn readers(mut self, readers: u32) -> Self {
         self.readers = readers;
         self
     }
 
     /// How often to look for what other processes did, since the server tells nobody: 10 ms to a minute, more or less. The
-    /// default is a second. What is done in this process is known at once.
+    /// default is a second. What is done in this process is known at once, and a node that has room is woken within milliseconds
+    /// by what is stored in other processes, if they use the same account and server, without a proxy: they end its sleep with
+    /// `KILL QUERY`. What it is not woken for has to wait for a look: the end of a task that runs elsewhere, a task that is due later, what is
+    /// stored in a transaction of the caller's.
     pub fn look_every(mut self, look_every: Duration) -> Self {
         self.look_every = look_every;
         self

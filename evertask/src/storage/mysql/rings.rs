@@ -1,4 +1,4 @@
-//! What is to be told in this process after a commit. Others cannot be told: they look.
+//! What is to be told in this process after a commit. Others are not told what it was: they are woken, and look.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -38,6 +38,12 @@ impl Rings {
     /// A task is stored that was to be due so.
     pub(super) fn stored(&mut self, due: Due, now: i64) {
         self.work(rules::between(now, rules::due_at(due, now)));
+    }
+
+    /// Others may sleep until something like this happens. Who waits for the end of a task or of a node, or for one that is due later, looks now
+    /// and then.
+    pub(super) fn concern_others(&self) -> bool {
+        self.due || self.orders || self.schedules
     }
 
     pub(super) fn ring(self, bell: &Bell) {

@@ -6,6 +6,8 @@ use mysql_async::Row;
 
 use super::{
     connection::{Connection, Settings},
+    crier::Crier,
+    ear::Ear,
     error::Fault,
     lane::{self, Lane, LaneId, Lanes},
     look::Watch,
@@ -33,6 +35,8 @@ pub(super) struct Site {
     pub(super) bell: Bell,
     pub(super) doubt: Doubt,
     pub(super) watch: Watch,
+    pub(super) ear: Ear,
+    pub(super) crier: Crier,
     lanes: Mutex<Lanes>,
 }
 
@@ -63,8 +67,16 @@ impl Server for Site {
 
 impl Site {
     pub(super) fn new(settings: Arc<Settings>, clock: Option<Clock>) -> Self {
-        let (doubt, watch, lanes) = (Doubt::default(), Watch::default(), Mutex::default());
-        Self { settings, clock, bell: Bell::new(), doubt, watch, lanes }
+        Self {
+            settings,
+            clock,
+            bell: Bell::new(),
+            doubt: Doubt::default(),
+            watch: Watch::default(),
+            ear: Ear::default(),
+            crier: Crier::default(),
+            lanes: Mutex::default(),
+        }
     }
 
     pub(super) fn script(&self) -> Script {
@@ -164,8 +176,11 @@ impl Site {
         lane.ok_or(Fault::Damaged("a task is in a lane that does not exist"))
     }
 
-    /// Tells this process what has been committed.
+    /// Tells this process what has been committed, and wakes others who may wait for it.
     pub(super) fn ring(&self, rings: Rings) {
+        if rings.concern_others() {
+            self.crier.tell();
+        }
         rings.ring(&self.bell);
     }
 }

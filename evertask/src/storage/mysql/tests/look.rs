@@ -19,8 +19,9 @@ async fn two() -> Option<(MySql, MySql, Node)> {
     Some((here, there, node))
 }
 
+/// Takes one ahead: a node that has no slot is not woken by others.
 async fn claim(mysql: &MySql, node: &Node, id: u64) -> usize {
-    let claim = Claim::new(id, node.id, node.handlers.clone(), 1).queue("default", 1, 0);
+    let claim = Claim::new(id, node.id, node.handlers.clone(), 0).queue("default", 0, 1);
     mysql.claim(claim).await.unwrap().tasks.len()
 }
 

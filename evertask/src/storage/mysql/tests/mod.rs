@@ -7,6 +7,7 @@ use crate::{
 };
 
 mod collisions;
+mod ear;
 mod heart;
 #[cfg(feature = "conformance")]
 mod joined;
