@@ -132,7 +132,7 @@ async fn claim_one(site: &Site, conn: &mut Connection, claim: &Claim) -> Result<
     let mut rings = Rings::default();
     rings.ended.extend(claimed.expired.iter().map(|ended| ended.id));
     site.ring(rings);
-    site.ear.claimed(claim.node, claimed.tasks.len() >= claim.slots);
+    site.ear.claimed(claim.node, claimed.more);
     Ok(claimed)
 }
 

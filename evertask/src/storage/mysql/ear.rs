@@ -2,13 +2,13 @@
 //!
 //! An ear is a session that does nothing but sleep, and says in its statement whose it is. Who has stored something ends the sleep
 //! of those that it finds in the list of sessions (see [`crier`](super::crier)), as every account may do with its own; then there is
-//! a [`look`](super::look). It sleeps only while somebody here has room for more than there was. All of it is a hint: who uses another account,
+//! a [`look`](super::look). It sleeps only while somebody here found no more than it took. All of it is a hint: who uses another account,
 //! another server of a cluster, or a proxy, wakes nobody and is woken by nobody, and is found by the look of every second.
 
 use std::{
     collections::HashSet,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -46,7 +46,7 @@ const INTERRUPTED: u16 = 1317;
 /// What is known of the ear of this process.
 #[derive(Debug, Default)]
 pub(super) struct Ear {
-    /// Nodes that had room for more than they found when they claimed last.
+    /// Nodes that found no more when they claimed last, and have not been told of more since.
     wanting: Mutex<HashSet<NodeId>>,
     changed: Notify,
     /// It was woken, or has only just begun to sleep.
@@ -56,19 +56,26 @@ pub(super) struct Ear {
 }
 
 impl Ear {
-    /// A node has claimed, and there was all that it had room for, or not.
-    pub(super) fn claimed(&self, node: NodeId, all: bool) {
-        let mut wanting = self.wanting.lock().unwrap_or_else(PoisonError::into_inner);
-        if all {
-            wanting.remove(&node);
-        } else if wanting.insert(node) {
-            drop(wanting);
+    /// A node has claimed. If it left something, it comes again by itself as soon as it has room.
+    pub(super) fn claimed(&self, node: NodeId, left_something: bool) {
+        if left_something {
+            self.wanting().remove(&node);
+        } else if self.wanting().insert(node) {
             self.changed.notify_one();
         }
     }
 
+    /// The nodes here are about to be told that there is more. Who has room claims, and who has none need not be woken again.
+    pub(super) fn is_told(&self) {
+        self.wanting().clear();
+    }
+
     pub(super) fn leaves(&self, node: NodeId) {
-        self.claimed(node, true);
+        self.wanting().remove(&node);
+    }
+
+    fn wanting(&self) -> MutexGuard<'_, HashSet<NodeId>> {
+        self.wanting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn session(&self) -> u32 {
@@ -82,10 +89,7 @@ impl Ear {
 
     /// Waits until somebody here wants more than there was.
     async fn wanted(&self) {
-        loop {
-            if !self.wanting.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
-                return;
-            }
+        while self.wanting().is_empty() {
             self.changed.notified().await;
         }
     }
@@ -139,7 +143,7 @@ async fn listen(site: &Site, conn: &mut Connection) -> Result<(), Fault> {
     let statement = statement(site);
     loop {
         site.ear.wanted().await;
-        // What is stored from now on ends the sleep; what was stored before is seen by a look that begins when this is on its way.
+        // What is stored from now on ends the sleep; what was stored before is seen by the look that comes after it has begun.
         let sleep = timeout(LIMIT, conn.ask(&statement));
         let (slept, ()) = tokio::join!(sleep, async { site.ear.heard.notify_one() });
         match slept.unwrap_or(Err(Fault::Silence(LIMIT))) {

@@ -12,11 +12,12 @@ use std::{
 
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::{
     connection::Connection,
+    ear,
     error::Fault,
     lane::{self, LaneId},
     literal::List,
@@ -70,6 +71,14 @@ impl Watch {
     }
 }
 
+/// Whether our ear sleeps.
+pub(super) const ASLEEP: &str =
+    "SELECT 1 FROM information_schema.processlist WHERE id = ? AND info = ?";
+
+/// How soon to look again while the ear does not sleep yet, and how often.
+const FALLS_ASLEEP: Duration = Duration::from_millis(1);
+const LOOKS: u32 = 50;
+
 /// Looks until `open` is closed.
 pub(super) async fn run(
     site: Arc<Site>,
@@ -82,22 +91,35 @@ pub(super) async fn run(
     let next = || Instant::now() + jittered(every.mul_f64(1.25));
     let mut look_at = next();
     loop {
-        tokio::select! {
-            () = site.ear.heard() => {}
+        // What is stored while the ear falls asleep is seen by a look that comes after that, and by no other.
+        let looks = tokio::select! {
+            () = site.ear.heard() => LOOKS,
             () = sleep_until(look_at) => {
                 // Who waits for the end of a task looks at that one; nobody waiting costs nothing.
                 site.bell.ended_elsewhere();
                 look_at = next();
+                1
             }
             _closed = open.changed() => return,
-        }
-        let nodes = heart.all();
-        if nodes.is_empty() {
-            continue;
-        }
-        match line.run(&Look(nodes)).await {
-            Ok(seen) => seen.ring(&site),
-            Err(fault) => tracing::debug!(error = %fault, "no look at {}", site.settings.place),
+        };
+        for _ in 0..looks {
+            let nodes = heart.all();
+            if nodes.is_empty() {
+                break;
+            }
+            match line.run(&Look(nodes)).await {
+                Ok(seen) => {
+                    seen.ring(&site);
+                    if seen.asleep {
+                        break;
+                    }
+                }
+                Err(fault) => {
+                    tracing::debug!(error = %fault, "no look at {}", site.settings.place);
+                    break;
+                }
+            }
+            sleep(FALLS_ASLEEP).await;
         }
     }
 }
@@ -105,6 +127,8 @@ pub(super) async fn run(
 /// What there is for somebody here.
 #[derive(Debug, PartialEq, Eq)]
 struct Seen {
+    /// Whatever was stored since ends the sleep of our ear.
+    asleep: bool,
     orders: bool,
     work: bool,
     schedules: bool,
@@ -116,6 +140,8 @@ impl Seen {
             site.bell.orders();
         }
         if self.work {
+            // Before they are told, so that the claims that they make for it count.
+            site.ear.is_told();
             site.bell.work(Duration::ZERO);
         }
         if self.schedules {
@@ -136,6 +162,8 @@ impl Transition<Site> for Look {
         let lanes: Vec<LaneId> = lanes.into_iter().collect();
         let handlers: Vec<String> = handlers.into_iter().collect();
         let mut script = site.at_now();
+        let ear = String::from_utf8_lossy(&ear::statement(site)).into_owned();
+        let asleep = script.add(ASLEEP, &[&site.ear.session(), &ear]);
         let orders = script.add(ORDERS, &[&List(&self.0)]);
         let new = script.add(lane::NEW, &[&site.lanes().last()]);
         let due = script.add(DUE, &[&List(&lanes)]);
@@ -144,6 +172,11 @@ impl Transition<Site> for Look {
         let any = |place| Ok::<_, Fault>(!answers.rows(place)?.is_empty());
         // A lane that nobody here has heard of was made for a task; the next claim knows whether it is one for us.
         site.lanes().learn(answers.rows(new)?)?;
-        Ok(Seen { orders: any(orders)?, work: any(new)? || any(due)?, schedules: any(come_up)? })
+        Ok(Seen {
+            asleep: any(asleep)?,
+            orders: any(orders)?,
+            work: any(new)? || any(due)?,
+            schedules: any(come_up)?,
+        })
     }
 }

@@ -66,7 +66,7 @@ use self::{options::Open, site::Site};
 ///
 /// Any number of processes on any number of machines may use the same tables. A node that dies is noticed by the others when
 /// its signs of life have stood still for a lease. What is done in this process is known here at once. The server has no notifications,
-/// but a node that has room for tasks is woken by other processes all the same, and all look about once a second
+/// but a node that waits for tasks is woken by other processes all the same, and all look about once a second
 /// ([`look_every`](MySqlOptions::look_every)).
 ///
 /// Connections are opened when they are needed, and again when they break; until then calls fail as unavailable, and the

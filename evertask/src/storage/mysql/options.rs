@@ -87,7 +87,7 @@ impl MySqlOptions {
     }
 
     /// How often to look for what other processes did, since the server tells nobody: 10 ms to a minute, more or less. The
-    /// default is a second. What is done in this process is known at once, and a node that has room is woken within milliseconds
+    /// default is a second. What is done in this process is known at once, and a node that waits for tasks is woken within milliseconds
     /// by what is stored in other processes, if they use the same account and server, without a proxy: they end its sleep with
     /// `KILL QUERY`. What it is not woken for has to wait for a look: the end of a task that runs elsewhere, a task that is due later, what is
     /// stored in a transaction of the caller's.
