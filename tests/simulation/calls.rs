@@ -15,6 +15,7 @@ use crate::{
     bells::Ring,
     bugs::Bug,
     judge::Case,
+    ledger::Asked,
     model::By,
     rules::{Broken, Rule},
     seat::Seat,
@@ -27,7 +28,13 @@ impl World {
         at_once(read(&self.truth.memory))
     }
 
-    pub(crate) fn enqueue(&self, seat: &Arc<Seat>, tasks: &[NewTask]) -> Answer<Vec<Enqueued>> {
+    pub(crate) fn enqueue(
+        &self,
+        seat: &Arc<Seat>,
+        tasks: Vec<NewTask>,
+        asked: Option<Asked>,
+    ) -> Answer<Vec<Enqueued>> {
+        let tasks = &self.truth.made_up(tasks, asked)[..];
         if self.is_forgotten(tasks) {
             return Err(StorageError::new(StorageErrorKind::Closed, "the history is over"));
         }
@@ -51,7 +58,7 @@ impl World {
                     inner.rings.extend(due_in.map(Ring::Work));
                 }
             }
-            Ok(())
+            asked.map_or(Ok(()), |asked| self.made_up(inner, (tasks, &enqueued), asked))
         });
         if self.truth.has(Bug::StoredAndRefused) && enqueued.len() == 1 {
             return Err(StorageError::new(StorageErrorKind::Full, "there is no room"));
@@ -255,7 +262,7 @@ impl World {
                 tale.cancelled = true;
             }
             inner.rings.push(Ring::Orders);
-            Ok(())
+            self.series_stand(inner)
         });
         Ok(cancel)
     }
@@ -265,7 +272,8 @@ impl World {
         self.with(|inner| {
             let task = inner.model.n(id);
             inner.history.say(self.now(), Some(seat.place), task, format!("revive: {revived:?}"));
-            self.see(inner, Some(seat), id, By::Revive).map(drop)
+            self.see(inner, Some(seat), id, By::Revive)?;
+            self.series_stand(inner)
         });
         Ok(revived)
     }

@@ -171,6 +171,7 @@ impl World {
             self.nothing_lies(inner)?;
             self.nothing_is_held_in_vain(inner)?;
             self.no_two_at_once(inner)?;
+            self.series_stand(inner)?;
             inner.model.overlaps()
         });
     }

@@ -7,7 +7,8 @@ use tokio::time::sleep;
 
 use crate::{
     handlers::{crowd, dispatch, output, probe},
-    plan::{LISTENER, PEACE, PROBE, Release, TaskPlan, Wish},
+    model::Tale,
+    plan::{LISTENER, PEACE, PROBE, Release, TICKS, TaskPlan, Wish},
     rules::{Broken, Rule},
     seat::Seat,
     stage::never_ended,
@@ -223,7 +224,16 @@ pub(crate) async fn wish_for(world: Arc<World>, wish: Wish) {
     let id = world.look(|inner| {
         let mut tales = inner.model.tales.iter();
         let is_it = |info: &evertask::TaskInfo| crate::model::number(info) == wish.task;
-        tales.find(|(_, tale)| tale.info.as_ref().is_some_and(is_it)).map(|(id, _)| *id)
+        // Of a series the last one that can be cancelled, or retried.
+        let of_series = wish.task >= TICKS;
+        let fits = |info: &evertask::TaskInfo| !of_series || info.state.is_final() == wish.retry;
+        let fits = |info: &evertask::TaskInfo| is_it(info) && fits(info);
+        let fitting = |tale: &Tale| tale.info.as_ref().is_some_and(fits);
+        let found = match of_series {
+            true => tales.rfind(|(_, tale)| fitting(tale)),
+            false => tales.find(|(_, tale)| fitting(tale)),
+        };
+        found.map(|(id, _)| *id)
     });
     let Some(id) = id else { return };
     let (seat, runtime) = somebody(&world, wish.by, |_| true).await;

@@ -179,6 +179,7 @@ impl Plan {
             3 => plan.draw_fold(rng),
             _ => {}
         }
+        plan.draw_more_of_series(rng);
         plan
     }
 
@@ -231,6 +232,7 @@ impl Plan {
             rule: every,
             overlap: Overlap::Skip,
             missed: Missed::Skip,
+            acts: Vec::new(),
         };
         let mut again = plan.clone();
         again.seed = 2;
@@ -273,7 +275,8 @@ impl Plan {
         if number == LISTENER {
             return Act::Listen(Duration::from_secs(300), Duration::ZERO);
         }
-        let acts = self.task(number).map(|task| &task.acts);
+        let series = self.schedules.iter().find(|schedule| schedule.number == number);
+        let acts = self.task(number).map(|task| &task.acts).or(series.map(|series| &series.acts));
         let act = acts.and_then(|acts| acts.get(nth).or(acts.last()));
         act.copied().unwrap_or(Act::Return(Duration::ZERO))
     }

@@ -147,12 +147,13 @@ impl Rule {
             Self::SuspectsAlone => ("6", "a node runs one suspect at a time"),
             Self::TickOnce => ("7", "an instant of a schedule makes one task, and that is stored"),
             Self::TickInTime => ("7", "the ticks of a series lie whole intervals apart"),
-            Self::OneOfASeries => {
-                ("7", "a series that is not to overlap makes no task while the one before lives")
-            }
+            Self::OneOfASeries => (
+                "7",
+                "a series that is not to overlap makes no task while the one it made last lives",
+            ),
             Self::SeriesAsAsked => (
                 "7",
-                "to pause, resume, skip, run now, store again or remove a series does that and nothing else to its place and its runs",
+                "to pause, resume, skip, run now, store again, make up for, cancel, revive or remove a series does that and nothing else to its place and its runs; what is done to its tasks does nothing to it",
             ),
             Self::NoTickWhilePaused => {
                 ("7", "a series that is paused or over makes no task by itself")
@@ -167,7 +168,7 @@ impl Rule {
             ),
             Self::MissedAsSaid => (
                 "7",
-                "of ticks that may overlap none is left out that is not late, and of those that are late as many as was said",
+                "which ticks make tasks, which one waits and how many are left out is as was said of missed ones and of overlap",
             ),
             Self::FoldOnce => (
                 "7",

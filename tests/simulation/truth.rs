@@ -427,11 +427,13 @@ impl Truth {
             at_once(self.memory.settle(vec![Settlement::new(id, task.lease, verdict)]))?;
             return Ok(Cancel::Asked);
         }
+        self.with_its_series(id);
         at_once(self.memory.cancel(id, keep))
     }
 
     pub(crate) fn revive(&self, id: TaskId) -> Answer<Revive> {
         let revived = at_once(self.memory.revive(id))?;
+        self.for_its_series(id);
         let lease = at_once(self.memory.task(id))?.map_or(0, |task| task.lease);
         if self.has(Bug::LeaseStartsAnew) && revived == Revive::Revived {
             self.astray.lock().unwrap().anew.insert(id, lease);

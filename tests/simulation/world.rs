@@ -11,7 +11,7 @@ use std::{
 
 use evertask::{
     TaskId,
-    storage::{Clock, NodeId, Reply},
+    storage::{Clock, NodeId, Reply, ScheduleRow},
 };
 use fastrand::Rng;
 use tokio::{sync::Notify, time::Instant};
@@ -21,6 +21,8 @@ use crate::{
     bugs::Bug,
     faults::{Call, Fault, Harm},
     history::History,
+    looks::Looks,
+    made_up::MadeUp,
     model::Model,
     plan::Plan,
     rules::Broken,
@@ -62,6 +64,10 @@ pub(crate) struct Inner {
     pub(crate) peace: bool,
     /// The tasks that instants of schedules have made: by key and instant.
     pub(crate) ticks: BTreeMap<(String, SystemTime), TaskId>,
+    /// What each change has left of the schedules, by name and key.
+    pub(crate) series: BTreeMap<(String, String), ScheduleRow>,
+    pub(crate) looks: Looks,
+    pub(crate) made_up: MadeUp,
     /// Which release declared what is stored of the handler that declares when it runs.
     pub(crate) tide: Option<usize>,
 }
@@ -101,6 +107,9 @@ impl World {
             counts: BTreeMap::new(),
             peace: false,
             ticks: BTreeMap::new(),
+            series: BTreeMap::new(),
+            looks: Looks::default(),
+            made_up: MadeUp::default(),
             tide: None,
         };
         let truth = Truth::new(&clock, bug);
