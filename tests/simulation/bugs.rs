@@ -184,6 +184,14 @@ pub(crate) enum Bug {
     MadeUpTwice,
     /// Ticks that are made up for count as runs.
     MadeUpIsARun,
+    /// One end that cannot be stored keeps from it all that come with it.
+    OneSpoilsAll,
+    /// Of an output that cannot be stored nothing is said.
+    LostOutputIsNotTold,
+    /// Nor is anything stored then of what was to be on success.
+    EffectsGoWithTheOutput,
+    /// One tick that cannot be stored keeps from it all that came up with it.
+    OneTickSetsAllAside,
 }
 
 impl Bug {
@@ -278,5 +286,9 @@ impl Bug {
         (Self::MadeUpWithAGap, 50),
         (Self::MadeUpTwice, 200),
         (Self::MadeUpIsARun, 50),
+        (Self::OneSpoilsAll, 300),
+        (Self::LostOutputIsNotTold, 50),
+        (Self::EffectsGoWithTheOutput, 50),
+        (Self::OneTickSetsAllAside, 50),
     ];
 }

@@ -35,6 +35,9 @@ impl World {
         asked: Option<Asked>,
     ) -> Answer<Vec<Enqueued>> {
         let tasks = &self.truth.made_up(tasks, asked)[..];
+        if asked.is_some() {
+            self.refuse_ticks(tasks.iter())?;
+        }
         if self.is_forgotten(tasks) {
             return Err(StorageError::new(StorageErrorKind::Closed, "the history is over"));
         }
@@ -171,7 +174,12 @@ impl World {
     }
 
     pub(crate) fn settle(&self, seat: &Arc<Seat>, batch: Vec<Settlement>) -> Answer<Vec<Settled>> {
-        batch.into_iter().map(|settlement| self.settle_one(seat, &settlement)).collect()
+        let bad = self.bad_ends(&batch)?;
+        let one = |(settlement, bad): (Settlement, Option<String>)| match bad {
+            Some(why) => Ok(Settled::Unstorable(why)),
+            None => self.settle_one(seat, &settlement),
+        };
+        batch.into_iter().zip(bad).map(one).collect()
     }
 
     fn settle_one(&self, seat: &Arc<Seat>, settlement: &Settlement) -> Answer<Settled> {
@@ -228,7 +236,11 @@ impl World {
             let completes = changed
                 && info.is_none_or(|it| it.state == TaskState::Completed)
                 && end.is_some_and(|it| it.state == TaskState::Completed);
-            if completes && let Some(end) = end {
+            if changed {
+                self.stored_as_it_can_be(inner, seat, settlement, completes)?;
+            }
+            let refused = settlement.output_error.is_some();
+            if completes && let Some(end) = end.filter(|_| !refused) {
                 let output = end.output.as_ref().and_then(|it| it.read::<u64>().ok());
                 if output != Some(settlement.lease) {
                     let how = format!("{output:?} is not of the run of lease {}", settlement.lease);

@@ -64,6 +64,7 @@ mod tides;
 mod trouble;
 mod truth;
 mod turns;
+mod unstorable;
 mod wall;
 mod wire;
 mod world;

@@ -8,6 +8,7 @@ use fastrand::Rng;
 use crate::{
     faults::Fault,
     series::{RulePlan, SchedulePlan, SeriesWish},
+    unstorable::Part,
 };
 
 /// When everything that goes wrong is over.
@@ -180,7 +181,24 @@ impl Plan {
             _ => {}
         }
         plan.draw_more_of_series(rng);
+        plan.draw_unstorable(rng);
         plan
+    }
+
+    /// Of some tasks the storage cannot take a part, nor the tasks of some series.
+    fn draw_unstorable(&mut self, rng: &mut Rng) {
+        let parts = [(3, Part::Output), (3, Part::Effects), (2, Part::Error)];
+        for _ in 0..weighted(rng, &[(2, 0), (1, 1), (1, 3)]) {
+            let number = rng.u32(0..self.tasks.len() as u32);
+            let (part, says_which) = (weighted(rng, &parts), rng.bool());
+            self.faults.push(Fault::Unstorable { number, part, says_which });
+        }
+        for schedule in &self.schedules {
+            if matches!(schedule.rule, RulePlan::Elapsed { .. }) && rng.u8(0..8) == 0 {
+                let (number, part) = (schedule.number, Part::Ticks);
+                self.faults.push(Fault::Unstorable { number, part, says_which: false });
+            }
+        }
     }
 
     /// Small histories in which nothing goes wrong, with something of everything.

@@ -19,6 +19,7 @@ pub(crate) enum Rule {
     StoredAsDecided,
     GivenAsStored,
     SettledAgain,
+    UnstorableAlone,
     OutputOfItsRun,
     EffectsWithCompletion,
     OnlyTheDeadAreRobbed,
@@ -102,6 +103,10 @@ impl Rule {
             Self::SettledAgain => (
                 "§6",
                 "a settlement that is said again is told that it was stored, not refused, unless the task was revived since",
+            ),
+            Self::UnstorableAlone => (
+                "12",
+                "what cannot be stored of an end is left out of it, and that is said; a series whose tasks cannot be is set aside; no other suffers",
             ),
             Self::OutputOfItsRun => {
                 ("3", "a completed task has the output of the run that completed it")

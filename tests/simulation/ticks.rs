@@ -38,6 +38,7 @@ impl World {
         };
         let before: Vec<_> = changes.iter().map(stored).collect();
         let what = asked.map(|(what, _)| what);
+        self.refuse_ticks(changes.iter().flat_map(|change| &change.tasks))?;
         let changed = self.truth.change_schedules(changes.clone(), what)?;
         self.with(|inner| {
             for ((change, changed), before) in changes.iter().zip(&changed).zip(before) {
@@ -114,6 +115,18 @@ impl World {
         inner.history.say(self.now(), Some(seat.place), None, text);
         let basis = inner.looks.basis(self.index(inner, seat), change.from);
         let clock = self.truth.clock() + ahead;
+        let aside = |line: &Option<Line>| line.as_ref().is_some_and(|line| line.state == "broken");
+        if asked.is_none() && aside(&new) && !aside(&old) {
+            let mut plans = self.plan.schedules.iter();
+            let number = plans.find(|plan| plan.key() == *change.key).map(|plan| plan.number);
+            let told = self.set_aside(inner, number);
+            return told.map_err(|(rule, how)| Broken {
+                rule,
+                how: format!("{}: {how}", change.key),
+                task: None,
+                place: Some(seat.place),
+            });
+        }
         let held = match one_of_a_series(old.as_ref(), change, asked, &basis) {
             Ok(()) => may_become(old.as_ref(), new.as_ref(), &change.tasks, asked, (clock, &basis)),
             twice => twice,
@@ -286,6 +299,7 @@ pub(crate) fn all_ticked(world: &World) {
                 }
             }
             let ticks = ticks.len() as u64;
+            let runs = if world.never_ticks(plan.number) { 0 } else { runs };
             if ticks != runs && world.truth.has_schedule(&key) {
                 let how = format!("{key} made {ticks} tasks of {runs}");
                 return Err(Broken { rule: Rule::TickOnce, how, task: None, place: None });

@@ -78,7 +78,7 @@ pub(crate) async fn go_wrong(world: Arc<World>, fault: Fault) {
                 world.jump(-by);
             }
         }
-        Fault::Call { .. } => {}
+        Fault::Call { .. } | Fault::Unstorable { .. } => {}
     }
 }
 

@@ -304,6 +304,9 @@ impl Truth {
         if self.has(Bug::EffectsLost) {
             settlement.effects.clear();
         }
+        if self.has(Bug::LostOutputIsNotTold) {
+            settlement.output_error = None;
+        }
         let effects = settlement.effects.clone();
         let settled = at_once(self.memory.settle(vec![settlement]))?;
         let settled = settled.into_iter().next().expect("one answer for one settlement");

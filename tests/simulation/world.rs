@@ -28,6 +28,7 @@ use crate::{
     rules::Broken,
     seat::Seat,
     truth::Truth,
+    unstorable::Refused,
     wall,
 };
 
@@ -68,6 +69,7 @@ pub(crate) struct Inner {
     pub(crate) series: BTreeMap<(String, String), ScheduleRow>,
     pub(crate) looks: Looks,
     pub(crate) made_up: MadeUp,
+    pub(crate) refused: Refused,
     /// Which release declared what is stored of the handler that declares when it runs.
     pub(crate) tide: Option<usize>,
 }
@@ -110,6 +112,7 @@ impl World {
             series: BTreeMap::new(),
             looks: Looks::default(),
             made_up: MadeUp::default(),
+            refused: Refused::default(),
             tide: None,
         };
         let truth = Truth::new(&clock, bug);
