@@ -192,6 +192,8 @@ pub(crate) enum Bug {
     EffectsGoWithTheOutput,
     /// One tick that cannot be stored keeps from it all that came up with it.
     OneTickSetsAllAside,
+    /// A process that is stopped goes on.
+    StandsInWordOnly,
 }
 
 impl Bug {
@@ -266,7 +268,7 @@ impl Bug {
         (Self::LeaseStartsAnew, 100),
         (Self::LossForgotten, 50),
         (Self::LossToldAsUnbegun, 50),
-        (Self::NeverOutOfTouch, 300),
+        (Self::NeverOutOfTouch, 50),
         (Self::TicksWhilePaused, 100),
         (Self::SkippedTickIsMade, 100),
         (Self::RemovedGoesOn, 100),
@@ -286,9 +288,10 @@ impl Bug {
         (Self::MadeUpWithAGap, 50),
         (Self::MadeUpTwice, 200),
         (Self::MadeUpIsARun, 50),
-        (Self::OneSpoilsAll, 300),
+        (Self::OneSpoilsAll, 50),
         (Self::LostOutputIsNotTold, 50),
         (Self::EffectsGoWithTheOutput, 50),
         (Self::OneTickSetsAllAside, 50),
+        (Self::StandsInWordOnly, 50),
     ];
 }

@@ -220,13 +220,13 @@ impl World {
             }
             if let Some((task, seized)) = before.filter(|_| changed) {
                 let retries = self.retries(&task);
-                let (closing, stood, cut_off) = {
+                let (closing, cut_off) = {
                     let inside = seat.inside.lock().unwrap();
                     let at = run.and_then(|run| run.end.as_ref()).map(|(at, _)| self.start + *at);
                     let cut_off = inside.was_cut_off(at, self.plan.lease);
-                    (inside.closing.is_some(), !inside.stood.is_empty(), cut_off)
+                    (inside.closing.is_some(), cut_off)
                 };
-                let case = Case { task: &task, run, retries, seized, closing, cut_off, stood };
+                let case = Case { task: &task, run, retries, seized, closing, cut_off };
                 let decided = case.allows(&settlement.verdict);
                 decided.map_err(|how| broken(Rule::DecidedByItsEnd, how))?;
             }

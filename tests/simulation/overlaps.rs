@@ -49,7 +49,10 @@ impl World {
     }
 
     fn excused(&self, inner: &Inner, run: &RunSeen, until: Duration, next: Duration) -> bool {
-        let asked = run.listens && until <= next + STOPPED_WITHIN;
-        asked || inner.seats[run.seat].stood_at(self.start + next)
+        let seat = &inner.seats[run.seat];
+        // While its process stands it does not get on with its end.
+        let stood = seat.stood_between(self.start + next, self.start + until);
+        let asked = run.listens && until <= next + STOPPED_WITHIN + stood;
+        asked || seat.stood_at(self.start + next)
     }
 }

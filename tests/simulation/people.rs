@@ -49,14 +49,14 @@ pub(crate) async fn ask_for(world: Arc<World>, mut task: TaskPlan) {
     let Ok((seat, runtime)) = asked else { return };
     world.say(Some(&seat), None, || format!("dispatches number {}", task.number));
     let (all, clock) = (task.clone(), world.truth.clock());
-    let dispatched = async {
+    let dispatched = seat.does(async {
         let dispatched = dispatch(seat.release, &runtime, &task, clock).await;
         if all.crowd > 0 {
             // All or none of them, whatever the answer is; it is looked at in the end.
             let _answer = crowd(&runtime, &all).await;
         }
         dispatched
-    };
+    });
     let dispatched = match task.gives_up {
         None => Some(dispatched.await),
         Some(after) => tokio::time::timeout(after, dispatched).await.ok(),
@@ -238,14 +238,15 @@ pub(crate) async fn wish_for(world: Arc<World>, wish: Wish) {
     let Some(id) = id else { return };
     let (seat, runtime) = somebody(&world, wish.by, |_| true).await;
     let what = if wish.retry {
-        match runtime.retry(id).await {
+        match seat.does(runtime.retry(id)).await {
             Ok(()) => "done",
             Err(RetryError::Storage(_)) => "the storage failed",
             Err(_) => "refused",
         }
         .to_owned()
     } else {
-        runtime.cancel(id).await.map_or_else(|error| error.to_string(), |done| format!("{done:?}"))
+        let done = seat.does(runtime.cancel(id)).await;
+        done.map_or_else(|error| error.to_string(), |done| format!("{done:?}"))
     };
     drop(runtime);
     seat.pass().await;

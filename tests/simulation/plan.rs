@@ -188,9 +188,14 @@ impl Plan {
     /// Of some tasks the storage cannot take a part, nor the tasks of some series.
     fn draw_unstorable(&mut self, rng: &mut Rng) {
         let parts = [(3, Part::Output), (3, Part::Effects), (2, Part::Error)];
-        for _ in 0..weighted(rng, &[(2, 0), (1, 1), (1, 3)]) {
-            let number = rng.u32(0..self.tasks.len() as u32);
+        for _ in 0..weighted(rng, &[(2, 0), (1, 1), (1, 3), (1, 8)]) {
+            let task = &self.tasks[rng.usize(0..self.tasks.len())];
             let (part, says_which) = (weighted(rng, &parts), rng.bool());
+            // Those that came together end together.
+            let (number, part) = match task.crowd() {
+                crowd if crowd.is_empty() => (task.number, part),
+                crowd => (crowd.start, Part::Output),
+            };
             self.faults.push(Fault::Unstorable { number, part, says_which });
         }
         for schedule in &self.schedules {

@@ -29,6 +29,8 @@ pub(crate) enum Rule {
     StoredAfterItEnded,
     StopsWhenTold,
     StopsInTime,
+    StandsStill,
+    OutOfTouchNothingRuns,
     CancelWins,
     SpentAsCounted,
     RetriesLimit,
@@ -137,6 +139,14 @@ impl Rule {
                 "a run whose node has heard that it is cancelled or lost ends at once, or within the grace if it asked to be told",
             ),
             Self::StopsInTime => ("5", "no run outlasts its timeout"),
+            Self::StandsStill => (
+                "§6",
+                "in a process that stands still nothing begins or ends, whatever timers run out",
+            ),
+            Self::OutOfTouchNothingRuns => (
+                "3",
+                "once no sign of life of a node has arrived for its lease, what it runs does nothing more, but what asked to be told has its grace",
+            ),
             Self::CancelWins => {
                 ("5", "once a cancel was accepted the task ends as cancelled, or was revived")
             }

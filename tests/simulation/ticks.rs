@@ -223,8 +223,10 @@ pub(crate) async fn ask_for_schedule(world: Arc<World>, plan: SchedulePlan) {
     sleep(plan.at).await;
     let (seat, runtime) = somebody(&world, plan.by, |_| true).await;
     world.say(Some(&seat), None, || format!("stores a schedule: {plan:?}"));
-    let stored =
-        ASKED.scope((Ask::Store, world.truth.clock()), schedule(&runtime, &plan)).await.is_ok();
+    let stored = ASKED
+        .scope((Ask::Store, world.truth.clock()), seat.does(schedule(&runtime, &plan)))
+        .await
+        .is_ok();
     drop(runtime);
     seat.pass().await;
     world.say(Some(&seat), None, || format!("schedule {} stored: {stored}", plan.number));
@@ -263,7 +265,7 @@ pub(crate) async fn wish_for_series(world: Arc<World>, wish: SeriesWish) {
             }
         }
     };
-    let told = ASKED.scope((wish.what, asked), what).await;
+    let told = ASKED.scope((wish.what, asked), seat.does(what)).await;
     drop(runtime);
     seat.pass().await;
     world.say(Some(&seat), None, || format!("schedule {key}: {:?}: {told:?}", wish.what));

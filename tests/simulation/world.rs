@@ -19,6 +19,7 @@ use tokio::{sync::Notify, time::Instant};
 use crate::{
     bells::Ring,
     bugs::Bug,
+    check::DROPPED_WITHIN,
     faults::{Call, Fault, Harm},
     history::History,
     looks::Looks,
@@ -219,7 +220,7 @@ impl World {
     }
 
     /// The process goes on after that time.
-    pub(crate) fn stand(&self, seat: &Seat, lasts: Duration) {
+    pub(crate) fn stand(&self, seat: &Arc<Seat>, lasts: Duration) {
         self.say(Some(seat), None, || format!("stands still for {lasts:?}"));
         seat.stand(lasts);
         seat.disturb(self.now() + lasts);
@@ -229,8 +230,10 @@ impl World {
         drop(inside);
         self.look(|inner| {
             for run in inner.model.runs.values_mut().filter(|run| run.place == seat.place) {
-                run.must_end = run.must_end.map(|at| at + lasts);
-                run.over = run.over.map(|at| at + lasts);
+                // Its timers run out meanwhile, and are seen when it moves again.
+                let moves = self.now() + lasts;
+                run.must_end = run.must_end.map(|at| at.max(moves + DROPPED_WITHIN));
+                run.over = run.over.map(|at| at.max(moves));
             }
         });
     }
