@@ -120,7 +120,17 @@ impl Inside {
         let moment = Duration::from_millis(10);
         let now = self.cut_off_since(lease).map(|since| (since, Instant::now()));
         let mut times = self.cut_off.iter().copied().chain(now);
-        times.any(|(from, to)| at.is_none_or(|at| at + moment >= from && at <= to + lease))
+        // Told to stop then, what runs ends when its process moves again.
+        let late = |to, at| at <= to + lease + self.stood_between(to, at);
+        times.any(|(from, to)| at.is_none_or(|at| at + moment >= from && late(to, at)))
+    }
+
+    /// For how long of that time it stood still.
+    pub(crate) fn stood_between(&self, from: Instant, until: Instant) -> Duration {
+        let both = |(began, ended): &(Instant, Instant)| {
+            (*ended).min(until).saturating_duration_since((*began).max(from))
+        };
+        self.stood.iter().map(both).sum()
     }
 }
 
@@ -217,15 +227,6 @@ impl Seat {
         let moment = Duration::from_millis(600);
         let inside = self.inside.lock().unwrap();
         inside.stood.iter().any(|(from, to)| at >= *from && at <= *to + moment)
-    }
-
-    /// For how long of that time it stood still.
-    pub(crate) fn stood_between(&self, from: Instant, until: Instant) -> Duration {
-        let inside = self.inside.lock().unwrap();
-        let both = |(began, ended): &(Instant, Instant)| {
-            (*ended).min(until).saturating_duration_since((*began).max(from))
-        };
-        inside.stood.iter().map(both).sum()
     }
 
     /// Everything is over: whoever still waits here may go.
