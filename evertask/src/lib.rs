@@ -113,6 +113,10 @@ mod handle;
 mod handler;
 mod hooks;
 mod policy;
+#[cfg(feature = "simulation")]
+pub mod process;
+#[cfg(not(feature = "simulation"))]
+mod process;
 mod recurring;
 mod registry;
 mod runtime;

@@ -10,8 +10,8 @@ use std::{
 };
 
 use evertask::{
-    Context, Dispatched, EventKind, Keep, Retention, Runtime, State, StorageErrorKind, TaskId,
-    TaskState,
+    Cancel, Context, Dispatched, EventKind, Keep, Retention, Runtime, State, StorageErrorKind,
+    TaskId, TaskState,
     storage::{
         Inspect, KeepBy, Memory, NodeId, Page, Reply, Settled, Settlement, Storage, TaskFilter,
     },
@@ -274,6 +274,29 @@ async fn an_end_that_cannot_be_stored_holds_up_no_other() {
     })
     .await;
     assert_eq!(log.len(), 11, "and ran once");
+}
+
+/// Somebody tries it again while the answer to a cancel is on its way: that is about the run that is over.
+#[tokio::test(start_paused = true)]
+async fn a_cancel_that_is_answered_late_stops_no_later_run() {
+    let late = |name: &str, _: &[TaskId]| (name == "cancel").then_some(Fault::Late);
+    let (storage, log) = (Faulty::when(late), Log::default());
+    let runtime = node(&storage, &log).await;
+    let task = step::dispatch("slow", false).on(&runtime).await.unwrap();
+    let id = task.id();
+    let is = async |state| {
+        let now = async || storage.task(id).await.unwrap().unwrap().state == state;
+        crate::until(now).await;
+    };
+    is(TaskState::Running).await;
+    let asker = runtime.clone();
+    let asked = tokio::spawn(async move { asker.cancel(id).await });
+    is(TaskState::Cancelled).await;
+    runtime.retry(id).await.unwrap();
+    is(TaskState::Running).await;
+    assert!(!asked.is_finished(), "it was to be answered late");
+    assert_eq!(asked.await.unwrap().unwrap(), Cancel::Asked);
+    assert_eq!(task.output().await.unwrap(), "slow");
 }
 
 #[tokio::test(start_paused = true)]

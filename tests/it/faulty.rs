@@ -147,7 +147,7 @@ impl Storage for Faulty {
         self.meddle("seize", &[], Box::pin(async move { self.inner.seize(from, by, limit).await }))
     }
     fn cancel(&self, id: TaskId, keep: Keep) -> Reply<'_, Cancel> {
-        self.inner.cancel(id, keep)
+        self.meddle("cancel", &[id], Box::pin(async move { self.inner.cancel(id, keep).await }))
     }
     fn revive(&self, id: TaskId) -> Reply<'_, Revive> {
         self.inner.revive(id)

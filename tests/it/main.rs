@@ -25,6 +25,7 @@ mod schedules;
 mod series;
 mod spoiled;
 mod sqlite;
+mod stopped;
 mod stored;
 mod survive;
 mod suspects;

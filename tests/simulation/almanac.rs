@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use evertask::{
@@ -12,7 +12,6 @@ use evertask::{
         ScheduleChanged, SchedulePage, ScheduleRow, Storage, StoredSchedule,
     },
 };
-use serde_json::Value;
 
 use crate::{
     bugs::Bug,
@@ -79,48 +78,6 @@ impl Truth {
 
     pub(crate) fn stored_schedule(&self, name: &str, key: &str) -> Answer<Option<StoredSchedule>> {
         at_once(self.memory.schedule(name.to_owned(), key.to_owned()))
-    }
-
-    /// What people asked for, or what a node makes of ticks, as somebody stores it who gets it wrong.
-    fn mistake(&self, change: &mut ScheduleChange, asked: Option<Ask>) -> Answer<()> {
-        let Some(old) = self.stored_schedule(&change.name, &change.key)? else { return Ok(()) };
-        if change.to.is_none() && self.has(Bug::RemovedGoesOn) {
-            change.to = Some(old.row);
-            return Ok(());
-        }
-        let was = json(&old.row);
-        let Some(row) = change.to.as_mut() else { return Ok(()) };
-        let mut body = json(row);
-        let tick = |body: &Value| Some(UNIX_EPOCH + Duration::from_micros(body["tick"].as_u64()?));
-        match asked {
-            Some(Ask::SkipNext) if self.has(Bug::SkippedTickIsMade) => {
-                body["tick"] = was["tick"].clone();
-                row.next = tick(&body);
-            }
-            Some(Ask::RunNow) if self.has(Bug::RunNowTakesTheNext) && body["tick"].is_u64() => {
-                body["tick"] = (body["tick"].as_u64().unwrap_or_default() + 5_000_000).into();
-                row.next = tick(&body).filter(|_| body["state"] == "active");
-            }
-            Some(Ask::Store) if self.has(Bug::StoredAgainCountsAnew) => body["runs"] = 0.into(),
-            Some(Ask::Store) if self.has(Bug::StoredAgainResumes) && was["state"] == "paused" => {
-                (body["state"], row.next) = ("active".into(), tick(&body));
-            }
-            _ if self.has(Bug::TicksWhilePaused) && body["state"] == "paused" => {
-                row.next = tick(&body);
-            }
-            None if self.has(Bug::MissedIsMadeTwice) && change.tasks.len() > 1 => {
-                body["tick"] = was["tick"].clone();
-                row.next = tick(&body).filter(|_| body["state"] == "active");
-            }
-            None if self.has(Bug::MissedIsLost) && change.tasks.len() > 1 => {
-                let last = change.tasks.split_off(change.tasks.len() - 1);
-                let lost = std::mem::replace(&mut change.tasks, last).len() as u64;
-                body["runs"] = (body["runs"].as_u64().unwrap_or_default() - lost).into();
-            }
-            _ => return Ok(()),
-        }
-        row.body = Body::json(&body).expect("it was JSON");
-        Ok(())
     }
 
     /// The next tick is as much too late as this one was.

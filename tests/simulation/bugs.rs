@@ -164,6 +164,38 @@ pub(crate) enum Bug {
     MissedIsMadeTwice,
     /// Where several ticks are made up for, only the last is.
     MissedIsLost,
+    /// What is a little late counts as missed.
+    LateIsMissed,
+    /// Where one task is made for all that was missed, it is that of the first tick.
+    MissedOnceIsTheFirst,
+    /// Of what was missed one more is made up for than was said.
+    MissedIsMadeAllTheSame,
+    /// Of those that come up while the task before lives the last one waits and not the first.
+    TheNewestWaits,
+    /// To cancel a task of a series pauses that.
+    CancelTakesTheSeries,
+    /// A task of a series that is revived counts as another run.
+    RevivedIsARun,
+    /// A series that is cancelled is only paused.
+    CancelledIsPaused,
+    /// One that is revived counts on from the runs that it had.
+    RevivedCountsOn,
+    /// Of the ticks that are to be made up for the first is left out.
+    MadeUpWithAGap,
+    /// A tick that is made up for once more is made again.
+    MadeUpTwice,
+    /// Ticks that are made up for count as runs.
+    MadeUpIsARun,
+    /// One end that cannot be stored keeps from it all that come with it.
+    OneSpoilsAll,
+    /// Of an output that cannot be stored nothing is said.
+    LostOutputIsNotTold,
+    /// Nor is anything stored then of what was to be on success.
+    EffectsGoWithTheOutput,
+    /// One tick that cannot be stored keeps from it all that came up with it.
+    OneTickSetsAllAside,
+    /// A process that is stopped goes on.
+    StandsInWordOnly,
 }
 
 impl Bug {
@@ -239,7 +271,7 @@ impl Bug {
         (Self::LeaseStartsAnew, 100),
         (Self::LossForgotten, 50),
         (Self::LossToldAsUnbegun, 50),
-        (Self::NeverOutOfTouch, 300),
+        (Self::NeverOutOfTouch, 50),
         (Self::TicksWhilePaused, 100),
         (Self::SkippedTickIsMade, 100),
         (Self::RemovedGoesOn, 100),
@@ -248,5 +280,21 @@ impl Bug {
         (Self::StoredAgainResumes, 200),
         (Self::MissedIsMadeTwice, 100),
         (Self::MissedIsLost, 100),
+        (Self::LateIsMissed, 50),
+        (Self::MissedOnceIsTheFirst, 50),
+        (Self::MissedIsMadeAllTheSame, 100),
+        (Self::TheNewestWaits, 50),
+        (Self::CancelTakesTheSeries, 50),
+        (Self::RevivedIsARun, 50),
+        (Self::CancelledIsPaused, 50),
+        (Self::RevivedCountsOn, 50),
+        (Self::MadeUpWithAGap, 50),
+        (Self::MadeUpTwice, 200),
+        (Self::MadeUpIsARun, 50),
+        (Self::OneSpoilsAll, 50),
+        (Self::LostOutputIsNotTold, 50),
+        (Self::EffectsGoWithTheOutput, 50),
+        (Self::OneTickSetsAllAside, 50),
+        (Self::StandsInWordOnly, 50),
     ];
 }

@@ -15,6 +15,7 @@ use crate::{
     bells::Ring,
     bugs::Bug,
     judge::Case,
+    ledger::Asked,
     model::By,
     rules::{Broken, Rule},
     seat::Seat,
@@ -27,7 +28,16 @@ impl World {
         at_once(read(&self.truth.memory))
     }
 
-    pub(crate) fn enqueue(&self, seat: &Arc<Seat>, tasks: &[NewTask]) -> Answer<Vec<Enqueued>> {
+    pub(crate) fn enqueue(
+        &self,
+        seat: &Arc<Seat>,
+        tasks: Vec<NewTask>,
+        asked: Option<Asked>,
+    ) -> Answer<Vec<Enqueued>> {
+        let tasks = &self.truth.made_up(tasks, asked)[..];
+        if asked.is_some() {
+            self.refuse_ticks(tasks.iter())?;
+        }
         if self.is_forgotten(tasks) {
             return Err(StorageError::new(StorageErrorKind::Closed, "the history is over"));
         }
@@ -51,7 +61,7 @@ impl World {
                     inner.rings.extend(due_in.map(Ring::Work));
                 }
             }
-            Ok(())
+            asked.map_or(Ok(()), |asked| self.made_up(inner, (tasks, &enqueued), asked))
         });
         if self.truth.has(Bug::StoredAndRefused) && enqueued.len() == 1 {
             return Err(StorageError::new(StorageErrorKind::Full, "there is no room"));
@@ -164,7 +174,12 @@ impl World {
     }
 
     pub(crate) fn settle(&self, seat: &Arc<Seat>, batch: Vec<Settlement>) -> Answer<Vec<Settled>> {
-        batch.into_iter().map(|settlement| self.settle_one(seat, &settlement)).collect()
+        let bad = self.bad_ends(&batch)?;
+        let one = |(settlement, bad): (Settlement, Option<String>)| match bad {
+            Some(why) => Ok(Settled::Unstorable(why)),
+            None => self.settle_one(seat, &settlement),
+        };
+        batch.into_iter().zip(bad).map(one).collect()
     }
 
     fn settle_one(&self, seat: &Arc<Seat>, settlement: &Settlement) -> Answer<Settled> {
@@ -205,13 +220,13 @@ impl World {
             }
             if let Some((task, seized)) = before.filter(|_| changed) {
                 let retries = self.retries(&task);
-                let (closing, stood, cut_off) = {
+                let (closing, cut_off) = {
                     let inside = seat.inside.lock().unwrap();
                     let at = run.and_then(|run| run.end.as_ref()).map(|(at, _)| self.start + *at);
                     let cut_off = inside.was_cut_off(at, self.plan.lease);
-                    (inside.closing.is_some(), !inside.stood.is_empty(), cut_off)
+                    (inside.closing.is_some(), cut_off)
                 };
-                let case = Case { task: &task, run, retries, seized, closing, cut_off, stood };
+                let case = Case { task: &task, run, retries, seized, closing, cut_off };
                 let decided = case.allows(&settlement.verdict);
                 decided.map_err(|how| broken(Rule::DecidedByItsEnd, how))?;
             }
@@ -221,7 +236,11 @@ impl World {
             let completes = changed
                 && info.is_none_or(|it| it.state == TaskState::Completed)
                 && end.is_some_and(|it| it.state == TaskState::Completed);
-            if completes && let Some(end) = end {
+            if changed {
+                self.stored_as_it_can_be(inner, seat, settlement, completes)?;
+            }
+            let refused = settlement.output_error.is_some();
+            if completes && let Some(end) = end.filter(|_| !refused) {
                 let output = end.output.as_ref().and_then(|it| it.read::<u64>().ok());
                 if output != Some(settlement.lease) {
                     let how = format!("{output:?} is not of the run of lease {}", settlement.lease);
@@ -255,7 +274,7 @@ impl World {
                 tale.cancelled = true;
             }
             inner.rings.push(Ring::Orders);
-            Ok(())
+            self.series_stand(inner)
         });
         Ok(cancel)
     }
@@ -265,7 +284,8 @@ impl World {
         self.with(|inner| {
             let task = inner.model.n(id);
             inner.history.say(self.now(), Some(seat.place), task, format!("revive: {revived:?}"));
-            self.see(inner, Some(seat), id, By::Revive).map(drop)
+            self.see(inner, Some(seat), id, By::Revive)?;
+            self.series_stand(inner)
         });
         Ok(revived)
     }

@@ -24,7 +24,7 @@ use evertask::{
 pub(crate) const STOPPED_WITHIN: Duration = Duration::from_millis(1_600);
 
 /// And one that did not ask to be told: a few steps.
-const DROPPED_WITHIN: Duration = Duration::from_millis(600);
+pub(crate) const DROPPED_WITHIN: Duration = Duration::from_millis(600);
 
 impl World {
     /// Holds what a task is now against what it was; tells the nodes that there may be work. `true` if anything has changed.
@@ -171,6 +171,7 @@ impl World {
             self.nothing_lies(inner)?;
             self.nothing_is_held_in_vain(inner)?;
             self.no_two_at_once(inner)?;
+            self.series_stand(inner)?;
             inner.model.overlaps()
         });
     }

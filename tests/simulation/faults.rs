@@ -5,7 +5,10 @@ use std::time::Duration;
 use evertask::StorageErrorKind;
 use fastrand::Rng;
 
-use crate::plan::{HOUR, PEACE, Release, ms, weighted};
+use crate::{
+    plan::{HOUR, PEACE, Release, ms, weighted},
+    unstorable::Part,
+};
 
 /// Something that goes wrong.
 #[derive(Debug, Clone)]
@@ -66,6 +69,13 @@ pub(crate) enum Fault {
         call: Call,
         nth: u32,
         harm: Harm,
+    },
+    /// A part of the ends of this task cannot be stored, or the tasks of this series; the storage says which of many it is, or refuses
+    /// them all.
+    Unstorable {
+        number: u32,
+        part: Part,
+        says_which: bool,
     },
 }
 
@@ -173,7 +183,7 @@ impl Fault {
             | Self::Outage { at, .. }
             | Self::Sleep { at, .. }
             | Self::Jump { at, .. } => Some(*at),
-            Self::Call { .. } => None,
+            Self::Call { .. } | Self::Unstorable { .. } => None,
         }
     }
 }

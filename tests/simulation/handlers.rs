@@ -112,9 +112,7 @@ impl Release {
 
 pub(crate) async fn act(number: u32, seat: &Arc<Seat>, ctx: &Context) -> Whatever {
     let Some(world) = seat.world.upgrade() else { return Err("the history is over".into()) };
-    let called = world.now();
-    seat.pass().await;
-    let (mut run, act) = Run::begin(&world, seat, number, ctx.id(), called);
+    let (mut run, act) = Run::begin(&world, seat, number, ctx.id());
     if world.truth.has(Bug::GraceForAll) {
         let _not_yet = ctx.is_cancelled();
     }
@@ -123,11 +121,11 @@ pub(crate) async fn act(number: u32, seat: &Arc<Seat>, ctx: &Context) -> Whateve
     }
     match act {
         Act::Return(works) => {
-            work(seat, works).await;
+            work(works).await;
             Ok(run.end(End::Returned))
         }
         Act::Fail(works) => {
-            work(seat, works).await;
+            work(works).await;
             run.end(End::Failed);
             Err("planned".into())
         }
@@ -159,8 +157,7 @@ pub(crate) async fn act(number: u32, seat: &Arc<Seat>, ctx: &Context) -> Whateve
         }
         Act::Listen(at_most, then) => {
             let _told = tokio::time::timeout(at_most, ctx.cancelled()).await;
-            seat.pass().await;
-            work(seat, then).await;
+            work(then).await;
             Ok(run.end(End::Returned))
         }
         Act::Kill => {
@@ -172,10 +169,9 @@ pub(crate) async fn act(number: u32, seat: &Arc<Seat>, ctx: &Context) -> Whateve
 }
 
 /// Some work, with a few awaits in it.
-async fn work(seat: &Seat, works: Duration) {
+async fn work(works: Duration) {
     for _ in 0..3 {
         sleep(works / 3).await;
-        seat.pass().await;
     }
 }
 

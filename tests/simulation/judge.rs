@@ -21,8 +21,6 @@ pub(crate) struct Case<'a> {
     pub(crate) closing: bool,
     /// No sign of life of it had arrived for its lease, so it stopped what others might run by then.
     pub(crate) cut_off: bool,
-    /// It has stood still, so that a timeout may have passed before the handler did anything.
-    pub(crate) stood: bool,
 }
 
 impl Case<'_> {
@@ -36,7 +34,6 @@ impl Case<'_> {
                 Verdict::Fail if self.seized => true,
                 Verdict::Cancel { .. } => self.task.cancel_asked,
                 Verdict::Interrupt => self.closing || self.cut_off,
-                Verdict::Retry { .. } | Verdict::Fail => self.stood && *verdict == self.failed(),
                 _ => false,
             };
             return if told { Ok(()) } else { Err(format!("{verdict:?}, and it never began")) };
@@ -50,13 +47,13 @@ impl Case<'_> {
             End::Snoozed(after) => Verdict::Snooze { after },
             End::GaveUp => Verdict::Cancel { reason: "planned".to_owned() },
             End::Dropped => {
-                let timed_out = run.limit.is_some_and(|limit| at >= run.called + limit);
+                let timed_out = run.limit.is_some_and(|limit| at >= run.begin + limit);
                 let told = match verdict {
                     Verdict::Cancel { .. } => self.task.cancel_asked,
                     Verdict::Interrupt => self.closing || self.cut_off,
                     _ => timed_out && *verdict == self.failed(),
                 };
-                let ran = at.saturating_sub(run.called);
+                let ran = at.saturating_sub(run.begin);
                 let what = || format!("{verdict:?}, and it was dropped after {ran:?}");
                 return if told { Ok(()) } else { Err(what()) };
             }

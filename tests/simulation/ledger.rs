@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use evertask::storage::{NewTask, ScheduleRow};
 use serde_json::Value;
 
-use crate::{almanac::json, rules::Rule};
+use crate::{almanac::json, looks::Basis, rules::Rule, turns::Turn};
 
 /// What people ask of a stored schedule. Whatever is stored of it otherwise, a node decides by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,15 +16,19 @@ pub(crate) enum Ask {
     SkipNext,
     RunNow,
     Remove,
+    Cancel,
+    Revive,
+    /// From so long ago on, for so long.
+    Backfill(Duration, Duration),
 }
+
+/// What whoever calls the storage was asked for, and when that was by the storage's clock.
+pub(crate) type Asked = (Ask, SystemTime);
 
 tokio::task_local! {
-    /// What whoever calls the storage here was asked for.
-    pub(crate) static ASKED: Ask;
+    pub(crate) static ASKED: Asked;
 }
 
-/// A tick within this time is not missed, only late.
-const ON_TIME: Duration = Duration::from_secs(60);
 /// So many ticks that make no task are counted in one go.
 const COUNTED: u64 = 100;
 
@@ -33,13 +37,13 @@ const COUNTED: u64 = 100;
 pub(crate) struct Line {
     pub(crate) state: String,
     pub(crate) rule: String,
-    tick: Option<SystemTime>,
-    held: Option<SystemTime>,
+    pub(crate) tick: Option<SystemTime>,
+    pub(crate) held: Option<SystemTime>,
     pub(crate) runs: u64,
-    skipped: u64,
-    max_runs: Option<u64>,
-    missed: Value,
-    overlap: String,
+    pub(crate) skipped: u64,
+    pub(crate) max_runs: Option<u64>,
+    pub(crate) missed: Value,
+    pub(crate) overlap: String,
 }
 
 type Held = Result<(), (Rule, String)>;
@@ -50,7 +54,8 @@ impl Line {
         let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
         let instant = |value: &Value| Some(UNIX_EPOCH + Duration::from_micros(value.as_u64()?));
         Self {
-            state: text("state"),
+            // What is set aside says why.
+            state: body["state"].as_str().unwrap_or("broken").to_owned(),
             rule: text("rule"),
             tick: instant(&body["tick"]),
             held: instant(&body["held"]["tick"]),
@@ -67,42 +72,38 @@ impl Line {
     }
 
     /// How far its ticks lie apart, if they are whole seconds apart.
-    fn every(&self) -> Option<Duration> {
+    pub(crate) fn every(&self) -> Option<Duration> {
         let rest = self.rule.strip_prefix("v1 every ").or(self.rule.strip_prefix("v1 cron */"))?;
         let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
         Some(Duration::from_secs(digits.parse().ok()?))
     }
-
-    /// How long after its time a tick still makes a task as if it were in time.
-    fn window(&self) -> Duration {
-        let all = &self.missed["all"]["secs"];
-        ON_TIME.max(Duration::from_secs(all.as_u64().unwrap_or_default()))
-    }
 }
 
-fn lies_on(tick: SystemTime, grid: SystemTime, every: Duration) -> bool {
-    let apart = tick.duration_since(grid).unwrap_or_else(|before| before.duration());
-    apart.as_micros().is_multiple_of(every.as_micros())
+/// Ticks that lie evenly are counted from the beginning of all time.
+pub(crate) fn lies_on(tick: SystemTime, every: Duration) -> bool {
+    let since = tick.duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_micros().is_multiple_of(every.as_micros())
 }
 
-/// Whether a change is one that whoever stored it may make. `clock` is when it was stored.
+/// Whether a change is one that whoever stored it may make. `clock` is when it was stored; a node goes by what it has seen.
 pub(crate) fn may_become(
     old: Option<&Line>,
     new: Option<&Line>,
     tasks: &[NewTask],
-    asked: Option<Ask>,
-    clock: SystemTime,
+    asked: Option<Asked>,
+    (clock, basis): (SystemTime, &Basis),
 ) -> Held {
     let (Some(old), Some(new)) = (old, new) else {
+        let asked = asked.map(|(asked, _)| asked);
         let born = old.is_none() && asked == Some(Ask::Store) && new.is_some_and(|it| it.runs == 0);
         let removed = new.is_none() && asked == Some(Ask::Remove);
         let fine = (born || removed) && tasks.is_empty();
         return if fine { Ok(()) } else { wrong(Rule::SeriesAsAsked, old, new, asked) };
     };
     match asked {
-        None => ticked(old, new, tasks, clock),
+        None => ticked(old, new, tasks, clock).and_then(|()| as_it_came(old, new, tasks, basis)),
         Some(asked) if as_asked(old, new, tasks, asked, clock) => Ok(()),
-        Some(asked) => wrong(Rule::SeriesAsAsked, Some(old), Some(new), Some(asked)),
+        Some((asked, _)) => wrong(Rule::SeriesAsAsked, Some(old), Some(new), Some(asked)),
     }
 }
 
@@ -111,8 +112,17 @@ fn wrong(rule: Rule, old: Option<&Line>, new: Option<&Line>, asked: Option<Ask>)
 }
 
 /// What people ask for, and nothing else.
-fn as_asked(old: &Line, new: &Line, tasks: &[NewTask], asked: Ask, clock: SystemTime) -> bool {
+fn as_asked(
+    old: &Line,
+    new: &Line,
+    tasks: &[NewTask],
+    (asked, at): Asked,
+    clock: SystemTime,
+) -> bool {
     let ended = |line: &Line| line.is("ended") && line.tick.is_none();
+    if asked == Ask::Revive {
+        return tasks.is_empty() && (new == old || revived(old, new, at));
+    }
     let runs = old.runs + u64::from(asked == Ask::RunNow);
     if new.runs != runs || tasks.len() as u64 != runs - old.runs {
         return false;
@@ -139,12 +149,27 @@ fn as_asked(old: &Line, new: &Line, tasks: &[NewTask], asked: Ask, clock: System
         }
         // Runs and place stay.
         Ask::Store => {
-            let state = if old.is("paused") { "paused" } else { "active" };
+            let state = if old.is("paused") || old.is("cancelled") { &old.state } else { "active" };
             let place = new.rule != old.rule || new.tick == old.tick || old.tick.is_none();
             new.is(state) && place || ended(new) || new.tick.is_none()
         }
-        Ask::Remove => false,
+        // It stays where it is, and nothing waits any more.
+        Ask::Cancel => {
+            let stays = (&new.rule, new.tick, new.skipped) == (&old.rule, old.tick, old.skipped);
+            stays && new.is("cancelled") && new.held.is_none()
+        }
+        // The first is no change of what is stored, nor are tasks that are made up.
+        Ask::Remove | Ask::Revive | Ask::Backfill(..) => false,
     }
+}
+
+/// One that was over begins anew, with its next instant. `at` is when that was asked for.
+fn revived(old: &Line, new: &Line, at: SystemTime) -> bool {
+    let over = old.is("ended") || old.is("cancelled");
+    let anew = new.is("active") && (new.runs, new.skipped, new.held) == (0, 0, None);
+    let from_now_on = new.tick.is_some_and(|tick| tick > at);
+    let on_its_grid = new.tick.zip(new.every()).is_none_or(|(tick, every)| lies_on(tick, every));
+    over && anew && from_now_on && on_its_grid && new.rule == old.rule
 }
 
 /// What a node makes of a series that has come up: each of its ticks makes a task, waits, or is counted as left out.
@@ -164,10 +189,10 @@ fn ticked(old: &Line, new: &Line, tasks: &[NewTask], clock: SystemTime) -> Held 
     if new.runs != old.runs + tasks.len() as u64 || new.max_runs.is_some_and(|max| new.runs > max) {
         return wrong(Rule::RunsAreCounted, "runs are not what was made");
     }
-    let (Some(every), Some(tick)) = (old.every(), old.tick.or(old.held)) else { return Ok(()) };
+    let Some(every) = old.every() else { return Ok(()) };
     let own = |at: SystemTime| {
         let came = Some(at) == old.held || old.tick.is_some_and(|tick| at >= tick);
-        came && at <= clock && lies_on(at, tick, every)
+        came && at <= clock && lies_on(at, every)
     };
     let made: Vec<SystemTime> = tasks.iter().filter_map(|task| task.tick).collect();
     if !made.iter().chain(&new.held).all(|at| own(*at)) || !made.is_sorted_by(|one, two| one < two)
@@ -175,7 +200,7 @@ fn ticked(old: &Line, new: &Line, tasks: &[NewTask], clock: SystemTime) -> Held 
         return wrong(Rule::TickInTime, "it makes what are none of its ticks");
     }
     let Some((from, to)) = old.tick.zip(new.tick) else { return Ok(()) };
-    if to < from || !lies_on(to, from, every) {
+    if to < from || !lies_on(to, every) {
         return wrong(Rule::TickInTime, "what comes next is none of its ticks");
     }
     let between = |from: SystemTime, to: SystemTime| {
@@ -191,17 +216,32 @@ fn ticked(old: &Line, new: &Line, tasks: &[NewTask], clock: SystemTime) -> Held 
         let why = format!("{came} ticks came up, and {seen_to} were seen to");
         return wrong(Rule::NoTickIsLost, &why);
     }
-    // None is left out for being late that was not, unless it is for the sake of another task.
-    let late = clock.checked_sub(old.window()).unwrap_or(clock);
-    let missed = if late > from { between(from, late.min(to)) + 1 } else { 0 };
-    let may_leave_out = match missed {
-        0 => 0,
-        // One task is made for all of them.
-        _ if old.missed == "once" => passed.saturating_sub(1),
-        missed => missed.min(passed),
-    };
-    if old.overlap == "allow" && came <= COUNTED && left_out > may_leave_out {
-        return wrong(Rule::MissedAsSaid, "it leaves out what is not late");
-    }
     Ok(())
+}
+
+/// Which of the ticks make tasks, which waits, and how many are left out, is as was said: for what is missed, and for those that come
+/// up while the task before lives.
+fn as_it_came(old: &Line, new: &Line, tasks: &[NewTask], basis: &Basis) -> Held {
+    let place = |line: &Line| (line.tick, line.held, line.skipped);
+    // Not a tick: what attributes declare is noted.
+    let noted = tasks.is_empty() && place(old) == place(new) && old.state == new.state;
+    if noted || !old.is("active") || new.rule != old.rule || old.every().is_none() {
+        return Ok(());
+    }
+    let turn = Turn {
+        made: tasks.iter().filter_map(|task| task.tick).collect(),
+        held: new.held,
+        tick: new.tick,
+        skipped: new.skipped,
+        ended: new.is("ended"),
+    };
+    let mut all = basis.clocks.iter().flat_map(|now| basis.lives.iter().map(move |it| (*it, *now)));
+    match all.any(|(lives, now)| old.turn(lives, now).as_ref() == Some(&turn)) {
+        true => Ok(()),
+        false => {
+            let last = basis.clocks.last().zip(basis.lives.last());
+            let wanted = last.and_then(|(now, lives)| old.turn(*lives, *now));
+            Err((Rule::MissedAsSaid, format!("from {old:?} to {turn:?}; {wanted:?} it was to be")))
+        }
+    }
 }

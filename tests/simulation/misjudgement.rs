@@ -9,6 +9,9 @@ use crate::{bugs::Bug, handlers, truth::Truth};
 impl Truth {
     pub(crate) fn misjudged(&self, mut settlement: Settlement) -> Settlement {
         let Some(task) = self.task(settlement.id) else { return settlement };
+        if settlement.output_error.is_some() && self.has(Bug::EffectsGoWithTheOutput) {
+            settlement.effects.clear();
+        }
         let error = settlement.attempt.as_ref().and_then(|attempt| attempt.error.as_deref());
         let wrong = match settlement.verdict {
             Verdict::Fail if self.has(Bug::NeverIsRetried) && error == Some(handlers::FOR_GOOD) => {

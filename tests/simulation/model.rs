@@ -82,8 +82,6 @@ pub(crate) struct RunSeen {
     pub(crate) place: usize,
     /// Which of all lives of all nodes.
     pub(crate) seat: usize,
-    /// Its handler was called; what it does it began to do later if its process stood still.
-    pub(crate) called: Duration,
     pub(crate) begin: Duration,
     /// How long it may take, and until when that is, however long its process stood still meanwhile.
     pub(crate) limit: Option<Duration>,

@@ -1,6 +1,6 @@
 //! What comes of a history in which nothing goes wrong, foretold from its plan alone.
 
-use evertask::TaskState;
+use evertask::{Overlap, TaskState};
 
 use crate::{
     handlers,
@@ -9,6 +9,9 @@ use crate::{
     rules::{Broken, Rule},
     world::{Inner, World},
 };
+
+/// How many tries a task has after the first if nothing is said about that.
+const RETRIES: u32 = 10;
 
 /// What becomes of a task.
 #[derive(Debug, PartialEq)]
@@ -47,12 +50,12 @@ impl Plan {
     }
 
     /// What becomes of a task whose runs are not disturbed.
-    fn fate(&self, task: &TaskPlan) -> Fate {
+    fn fate(&self, number: u32, retries: u32) -> Fate {
         let mut tries = 1;
-        let too_long = |time| handlers::limit(task.number).is_some_and(|limit| time >= limit);
+        let too_long = |time| handlers::limit(number).is_some_and(|limit| time >= limit);
         for runs in 1.. {
             let fate = |state| Fate { runs, state, tries };
-            let fails = match self.act(task.number, runs - 1) {
+            let fails = match self.act(number, runs - 1) {
                 Act::Return(works) => too_long(works),
                 Act::Listen(waits, then) => too_long(waits + then),
                 Act::Fail(_) | Act::FailAsking(_) | Act::Panic | Act::Hang => true,
@@ -64,7 +67,7 @@ impl Plan {
             if !fails {
                 return fate(TaskState::Completed);
             }
-            if tries > task.retries {
+            if tries > retries {
                 return fate(TaskState::Failed);
             }
             tries += 1;
@@ -115,15 +118,20 @@ fn one(plan: &Plan, tale: &Tale) -> Result<(), Broken> {
     let number = number(end);
     let runs = tale.begun.values().sum();
     let Some(task) = plan.task(number) else {
-        // Those that others, schedules and declarations make have nothing to do.
+        // Those that others and declarations make have nothing to do, those of schedules do what these say.
         let fate = Fate { runs, state: end.state, tries: end.attempt };
-        let wanted = Fate { runs: 1, state: TaskState::Completed, tries: 1 };
+        let wanted = plan.fate(number, RETRIES);
+        let series = plan.schedules.iter().find(|series| series.number == number);
+        let replaced = series.is_some_and(|series| series.overlap == Overlap::CancelPrevious)
+            && end.state == TaskState::Cancelled
+            && runs <= wanted.runs;
         let how = || format!("{fate:?} of number {number}, {wanted:?} it was to be");
-        return if fate == wanted { Ok(()) } else { Err(broken(Some(tale.n), how())) };
+        return if fate == wanted || replaced { Ok(()) } else { Err(broken(Some(tale.n), how())) };
     };
     // Runs of what it was before it was replaced are those of another number.
     let runs = tale.begun.get(&number).copied().unwrap_or_default();
-    let (fate, wanted) = (Fate { runs, state: end.state, tries: end.attempt }, plan.fate(task));
+    let (fate, wanted) =
+        (Fate { runs, state: end.state, tries: end.attempt }, plan.fate(number, task.retries));
     let expired = end.state == TaskState::Cancelled && task.expires.is_some();
     if fate == wanted || expired && runs <= wanted.runs {
         return Ok(());

@@ -47,7 +47,12 @@ impl World {
     }
 
     fn excused(&self, inner: &Inner, run: &RunSeen, until: Duration, next: Duration) -> bool {
-        let asked = run.listens && until <= next + STOPPED_WITHIN;
-        asked || inner.seats[run.seat].stood_at(self.start + next)
+        let seat = &inner.seats[run.seat];
+        // While its process stands it does not get on with its end.
+        let inside = seat.inside.lock().unwrap();
+        let stood = inside.stood_between(self.start + next, self.start + until);
+        drop(inside);
+        let asked = run.listens && until <= next + STOPPED_WITHIN + stood;
+        asked || seat.stood_at(self.start + next)
     }
 }

@@ -7,7 +7,8 @@ use tokio::time::sleep;
 
 use crate::{
     handlers::{crowd, dispatch, output, probe},
-    plan::{LISTENER, PEACE, PROBE, Release, TaskPlan, Wish},
+    model::Tale,
+    plan::{LISTENER, PEACE, PROBE, Release, TICKS, TaskPlan, Wish},
     rules::{Broken, Rule},
     seat::Seat,
     stage::never_ended,
@@ -48,14 +49,14 @@ pub(crate) async fn ask_for(world: Arc<World>, mut task: TaskPlan) {
     let Ok((seat, runtime)) = asked else { return };
     world.say(Some(&seat), None, || format!("dispatches number {}", task.number));
     let (all, clock) = (task.clone(), world.truth.clock());
-    let dispatched = async {
+    let dispatched = seat.does(async {
         let dispatched = dispatch(seat.release, &runtime, &task, clock).await;
         if all.crowd > 0 {
             // All or none of them, whatever the answer is; it is looked at in the end.
             let _answer = crowd(&runtime, &all).await;
         }
         dispatched
-    };
+    });
     let dispatched = match task.gives_up {
         None => Some(dispatched.await),
         Some(after) => tokio::time::timeout(after, dispatched).await.ok(),
@@ -223,19 +224,29 @@ pub(crate) async fn wish_for(world: Arc<World>, wish: Wish) {
     let id = world.look(|inner| {
         let mut tales = inner.model.tales.iter();
         let is_it = |info: &evertask::TaskInfo| crate::model::number(info) == wish.task;
-        tales.find(|(_, tale)| tale.info.as_ref().is_some_and(is_it)).map(|(id, _)| *id)
+        // Of a series the last one that can be cancelled, or retried.
+        let of_series = wish.task >= TICKS;
+        let fits = |info: &evertask::TaskInfo| !of_series || info.state.is_final() == wish.retry;
+        let fits = |info: &evertask::TaskInfo| is_it(info) && fits(info);
+        let fitting = |tale: &Tale| tale.info.as_ref().is_some_and(fits);
+        let found = match of_series {
+            true => tales.rfind(|(_, tale)| fitting(tale)),
+            false => tales.find(|(_, tale)| fitting(tale)),
+        };
+        found.map(|(id, _)| *id)
     });
     let Some(id) = id else { return };
     let (seat, runtime) = somebody(&world, wish.by, |_| true).await;
     let what = if wish.retry {
-        match runtime.retry(id).await {
+        match seat.does(runtime.retry(id)).await {
             Ok(()) => "done",
             Err(RetryError::Storage(_)) => "the storage failed",
             Err(_) => "refused",
         }
         .to_owned()
     } else {
-        runtime.cancel(id).await.map_or_else(|error| error.to_string(), |done| format!("{done:?}"))
+        let done = seat.does(runtime.cancel(id)).await;
+        done.map_or_else(|error| error.to_string(), |done| format!("{done:?}"))
     };
     drop(runtime);
     seat.pass().await;

@@ -8,6 +8,7 @@ use fastrand::Rng;
 use crate::{
     faults::Fault,
     series::{RulePlan, SchedulePlan, SeriesWish},
+    unstorable::Part,
 };
 
 /// When everything that goes wrong is over.
@@ -179,7 +180,30 @@ impl Plan {
             3 => plan.draw_fold(rng),
             _ => {}
         }
+        plan.draw_more_of_series(rng);
+        plan.draw_unstorable(rng);
         plan
+    }
+
+    /// Of some tasks the storage cannot take a part, nor the tasks of some series.
+    fn draw_unstorable(&mut self, rng: &mut Rng) {
+        let parts = [(3, Part::Output), (3, Part::Effects), (2, Part::Error)];
+        for _ in 0..weighted(rng, &[(2, 0), (1, 1), (1, 3), (1, 8)]) {
+            let task = &self.tasks[rng.usize(0..self.tasks.len())];
+            let (part, says_which) = (weighted(rng, &parts), rng.bool());
+            // Those that came together end together.
+            let (number, part) = match task.crowd() {
+                crowd if crowd.is_empty() => (task.number, part),
+                crowd => (crowd.start, Part::Output),
+            };
+            self.faults.push(Fault::Unstorable { number, part, says_which });
+        }
+        for schedule in &self.schedules {
+            if matches!(schedule.rule, RulePlan::Elapsed { .. }) && rng.u8(0..8) == 0 {
+                let (number, part) = (schedule.number, Part::Ticks);
+                self.faults.push(Fault::Unstorable { number, part, says_which: false });
+            }
+        }
     }
 
     /// Small histories in which nothing goes wrong, with something of everything.
@@ -231,6 +255,7 @@ impl Plan {
             rule: every,
             overlap: Overlap::Skip,
             missed: Missed::Skip,
+            acts: Vec::new(),
         };
         let mut again = plan.clone();
         again.seed = 2;
@@ -273,7 +298,8 @@ impl Plan {
         if number == LISTENER {
             return Act::Listen(Duration::from_secs(300), Duration::ZERO);
         }
-        let acts = self.task(number).map(|task| &task.acts);
+        let series = self.schedules.iter().find(|schedule| schedule.number == number);
+        let acts = self.task(number).map(|task| &task.acts).or(series.map(|series| &series.acts));
         let act = acts.and_then(|acts| acts.get(nth).or(acts.last()));
         act.copied().unwrap_or(Act::Return(Duration::ZERO))
     }

@@ -19,6 +19,7 @@ pub(crate) enum Rule {
     StoredAsDecided,
     GivenAsStored,
     SettledAgain,
+    UnstorableAlone,
     OutputOfItsRun,
     EffectsWithCompletion,
     OnlyTheDeadAreRobbed,
@@ -28,6 +29,8 @@ pub(crate) enum Rule {
     StoredAfterItEnded,
     StopsWhenTold,
     StopsInTime,
+    StandsStill,
+    OutOfTouchNothingRuns,
     CancelWins,
     SpentAsCounted,
     RetriesLimit,
@@ -103,6 +106,10 @@ impl Rule {
                 "§6",
                 "a settlement that is said again is told that it was stored, not refused, unless the task was revived since",
             ),
+            Self::UnstorableAlone => (
+                "12",
+                "what cannot be stored of an end is left out of it, and that is said; a series whose tasks cannot be is set aside; no other suffers",
+            ),
             Self::OutputOfItsRun => {
                 ("3", "a completed task has the output of the run that completed it")
             }
@@ -132,6 +139,14 @@ impl Rule {
                 "a run whose node has heard that it is cancelled or lost ends at once, or within the grace if it asked to be told",
             ),
             Self::StopsInTime => ("5", "no run outlasts its timeout"),
+            Self::StandsStill => (
+                "§6",
+                "in a process that stands still nothing begins or ends, whatever timers run out",
+            ),
+            Self::OutOfTouchNothingRuns => (
+                "3",
+                "once no sign of life of a node has arrived for its lease, what it runs does nothing more, but what asked to be told has its grace",
+            ),
             Self::CancelWins => {
                 ("5", "once a cancel was accepted the task ends as cancelled, or was revived")
             }
@@ -147,12 +162,13 @@ impl Rule {
             Self::SuspectsAlone => ("6", "a node runs one suspect at a time"),
             Self::TickOnce => ("7", "an instant of a schedule makes one task, and that is stored"),
             Self::TickInTime => ("7", "the ticks of a series lie whole intervals apart"),
-            Self::OneOfASeries => {
-                ("7", "a series that is not to overlap makes no task while the one before lives")
-            }
+            Self::OneOfASeries => (
+                "7",
+                "a series that is not to overlap makes no task while the one it made last lives",
+            ),
             Self::SeriesAsAsked => (
                 "7",
-                "to pause, resume, skip, run now, store again or remove a series does that and nothing else to its place and its runs",
+                "to pause, resume, skip, run now, store again, make up for, cancel, revive or remove a series does that and nothing else to its place and its runs; what is done to its tasks does nothing to it",
             ),
             Self::NoTickWhilePaused => {
                 ("7", "a series that is paused or over makes no task by itself")
@@ -167,7 +183,7 @@ impl Rule {
             ),
             Self::MissedAsSaid => (
                 "7",
-                "of ticks that may overlap none is left out that is not late, and of those that are late as many as was said",
+                "which ticks make tasks, which one waits and how many are left out is as was said of missed ones and of overlap",
             ),
             Self::FoldOnce => (
                 "7",

@@ -29,7 +29,6 @@ impl Run {
         seat: &Arc<Seat>,
         number: u32,
         id: TaskId,
-        called: Duration,
     ) -> (Self, Act) {
         let lease = seat.inside.lock().unwrap().leases.get(&id).copied().unwrap_or_default();
         let act = world.with(|inner| {
@@ -46,6 +45,13 @@ impl Run {
             // What was about to begin when the shutdown did may begin.
             if shut || closing.is_some_and(|at| at.elapsed() > Duration::from_millis(500)) {
                 return Err(broken(Rule::ShutDownIsShutDown, "it begins after that".into()));
+            }
+            let nothing_begins =
+                (seat.stands(), seat.inside.lock().unwrap().is_silent(world.plan.lease));
+            match nothing_begins {
+                (true, _) => return Err(broken(Rule::StandsStill, "it begins".into())),
+                (_, true) => return Err(broken(Rule::OutOfTouchNothingRuns, "it begins".into())),
+                _ => {}
             }
             let Some(tale) = inner.model.tales.get_mut(&id) else {
                 return Err(broken(Rule::Acknowledged, "it runs and is not stored".into()));
@@ -68,10 +74,9 @@ impl Run {
             let run = RunSeen {
                 place: seat.place,
                 seat: index,
-                called,
                 begin: world.now(),
                 limit,
-                over: limit.map(|limit| called + limit),
+                over: limit.map(|limit| world.now() + limit),
                 queue,
                 listens: matches!(act, Act::Listen(..)),
                 end: None,
@@ -126,9 +131,20 @@ impl Run {
                 inside.running.remove(&(self.id, self.lease));
                 inside.busy = world.now();
             }
+            let (stands, silent) =
+                (self.seat.stands(), self.seat.inside.lock().unwrap().is_silent(world.plan.lease));
             let _never = world.with(|inner| {
-                if let Some(run) = inner.model.runs.get_mut(&(self.id, self.lease)) {
+                let run = inner.model.runs.get_mut(&(self.id, self.lease));
+                let listens = run.as_ref().is_some_and(|run| run.listens);
+                if let Some(run) = run {
                     run.end = Some((world.now(), end));
+                }
+                let did = end != End::Dropped && !listens && silent;
+                if stands || did {
+                    let rule = if stands { Rule::StandsStill } else { Rule::OutOfTouchNothingRuns };
+                    let how = format!("the run of lease {} ends: {end:?}", self.lease);
+                    let (task, place) = (inner.model.n(self.id), Some(self.seat.place));
+                    return Err(Broken { rule, how, task, place });
                 }
                 let text = format!("run of lease {} ends: {end:?}", self.lease);
                 let task = inner.model.n(self.id);

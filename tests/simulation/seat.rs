@@ -3,19 +3,21 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, Weak},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use evertask::{
     Runtime, TaskId,
+    process::{self, Process},
     storage::{Bell, NodeId},
 };
 use tokio::{
     sync::Notify,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 
-use crate::{plan::Release, world::World};
+use crate::{bugs::Bug, plan::Release, world::World};
 
 /// One life of one process.
 pub(crate) struct Seat {
@@ -27,6 +29,8 @@ pub(crate) struct Seat {
     life: Mutex<Life>,
     /// Wakes in the order in which it was waited for, as a channel that is watched does not.
     changed: Notify,
+    /// What of it was to go on while it stood still.
+    stopped: Mutex<Vec<Waker>>,
     /// Its start is to be given up.
     pub(crate) given_up: Notify,
     pub(crate) inside: Mutex<Inside>,
@@ -106,12 +110,27 @@ impl Inside {
         silent.into_iter().chain(self.given_up).min()
     }
 
+    /// No sign of life has arrived for a lease, and it has not been signed off, so that it could know.
+    pub(crate) fn is_silent(&self, lease: Duration) -> bool {
+        !self.left && self.beat.is_some_and(|beat| beat.elapsed() >= lease)
+    }
+
     /// It was at that time; or ever, if it is not known when.
     pub(crate) fn was_cut_off(&self, at: Option<Instant>, lease: Duration) -> bool {
         let moment = Duration::from_millis(10);
         let now = self.cut_off_since(lease).map(|since| (since, Instant::now()));
         let mut times = self.cut_off.iter().copied().chain(now);
-        times.any(|(from, to)| at.is_none_or(|at| at + moment >= from && at <= to + lease))
+        // Told to stop then, what runs ends when its process moves again.
+        let late = |to, at| at <= to + lease + self.stood_between(to, at);
+        times.any(|(from, to)| at.is_none_or(|at| at + moment >= from && late(to, at)))
+    }
+
+    /// For how long of that time it stood still.
+    pub(crate) fn stood_between(&self, from: Instant, until: Instant) -> Duration {
+        let both = |(began, ended): &(Instant, Instant)| {
+            (*ended).min(until).saturating_duration_since((*began).max(from))
+        };
+        self.stood.iter().map(both).sum()
     }
 }
 
@@ -130,6 +149,7 @@ impl Seat {
             bell: Bell::new(),
             life: Mutex::new(Life::Lives),
             changed: Notify::new(),
+            stopped: Mutex::default(),
             given_up: Notify::new(),
             inside: Mutex::default(),
         })
@@ -157,6 +177,25 @@ impl Seat {
     fn set(&self, life: Life) {
         *self.life.lock().unwrap() = life;
         self.changed.notify_waiters();
+        self.go_on();
+    }
+
+    /// What was to go on looks whether it may.
+    fn go_on(&self) {
+        let stopped = std::mem::take(&mut *self.stopped.lock().unwrap());
+        stopped.into_iter().for_each(Waker::wake);
+    }
+
+    /// What this process does, for as long as it moves.
+    pub(crate) fn does<F: Future + Send>(
+        self: &Arc<Self>,
+        what: F,
+    ) -> impl Future<Output = F::Output> + Send + use<F> {
+        process::of(Arc::clone(self) as Arc<dyn Process>, what)
+    }
+
+    fn goes_on_anyhow(&self) -> bool {
+        self.world.upgrade().is_some_and(|world| world.truth.has(Bug::StandsInWordOnly))
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -197,7 +236,7 @@ impl Seat {
         drop(runtime);
     }
 
-    pub(crate) fn stand(&self, lasts: Duration) {
+    pub(crate) fn stand(self: &Arc<Self>, lasts: Duration) {
         let until = Instant::now() + lasts;
         let longer = match self.life() {
             Life::Lives => true,
@@ -207,6 +246,11 @@ impl Seat {
         if longer {
             self.inside.lock().unwrap().stood.push((Instant::now(), until));
             self.set(Life::Stands(until));
+            let seat = Arc::clone(self);
+            tokio::spawn(async move {
+                sleep_until(until).await;
+                seat.go_on();
+            });
         }
     }
 
@@ -264,6 +308,22 @@ impl Seat {
     pub(crate) fn hears(&self) -> bool {
         let deaf = self.inside.lock().unwrap().deaf.is_some_and(|until| Instant::now() < until);
         !deaf && self.reaches().is_ok()
+    }
+}
+
+impl Process for Seat {
+    fn poll_moves(&self, context: &mut Context<'_>) -> Poll<()> {
+        match self.life() {
+            Life::Lives => Poll::Ready(()),
+            Life::Stands(until) if Instant::now() >= until || self.goes_on_anyhow() => {
+                Poll::Ready(())
+            }
+            Life::Stands(_) => {
+                self.stopped.lock().unwrap().push(context.waker().clone());
+                Poll::Pending
+            }
+            Life::Dead | Life::Over => Poll::Pending,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use fastrand::Rng;
 use crate::{
     faults::Fault,
     ledger::Ask,
-    plan::{Plan, Release, TICKS, TIDE, ms, weighted},
+    plan::{Act, Plan, Release, TICKS, TIDE, Wish, ms, weighted},
     tides,
 };
 
@@ -21,6 +21,8 @@ pub(crate) struct SchedulePlan {
     pub(crate) rule: RulePlan,
     pub(crate) overlap: Overlap,
     pub(crate) missed: Missed,
+    /// What the runs of each of its tasks do, one after the other; the last one is repeated.
+    pub(crate) acts: Vec<Act>,
 }
 
 /// When a schedule comes up.
@@ -52,6 +54,18 @@ fn overlap(rng: &mut Rng) -> Overlap {
     [Skip, Allow, CancelPrevious, QueueOne][rng.usize(0..4)]
 }
 
+/// Most have nothing to do; others take their time, so that the next tick comes up meanwhile, or somebody can cancel them.
+fn acts(rng: &mut Rng) -> Vec<Act> {
+    let works = Act::Return(ms(rng, 500..6_000));
+    let listens = Act::Listen(ms(rng, 500..6_000), ms(rng, 0..1_500));
+    let fails = Act::Fail(ms(rng, 0..500));
+    match weighted(rng, &[(4, None), (3, Some(works)), (2, Some(listens)), (1, Some(fails))]) {
+        None => Vec::new(),
+        Some(Act::Fail(works)) => vec![Act::Fail(works), Act::Return(works)],
+        Some(act) => vec![act],
+    }
+}
+
 impl SchedulePlan {
     /// One in elapsed time.
     pub(crate) fn draw(rng: &mut Rng, number: u32, places: usize) -> Self {
@@ -72,6 +86,7 @@ impl SchedulePlan {
             },
             overlap,
             missed,
+            acts: Vec::new(),
         }
     }
 
@@ -106,9 +121,26 @@ impl Plan {
         }
     }
 
-    /// Whether anybody asks for this of the schedule of this number.
-    pub(crate) fn is_asked(&self, number: u32, what: &[Ask]) -> bool {
-        self.series_wishes.iter().any(|wish| wish.number == number && what.contains(&wish.what))
+    /// Tasks of schedules have something to do, and people cancel and retry them; or they end a schedule, let it begin anew, let it make
+    /// up for what has passed.
+    pub(crate) fn draw_more_of_series(&mut self, rng: &mut Rng) {
+        let elapsed = |rule| matches!(rule, RulePlan::Elapsed { .. });
+        for schedule in self.schedules.iter_mut().filter(|schedule| elapsed(schedule.rule)) {
+            schedule.acts = acts(rng);
+            for _ in 0..weighted(rng, &[(2, 0), (2, 2), (1, 5)]) {
+                let at = schedule.at + ms(rng, 500..14_000);
+                let (by, task) = (rng.usize(0..=self.nodes.len()), schedule.number);
+                self.wishes.push(Wish { at, by, task, retry: rng.bool() });
+            }
+            for _ in 0..weighted(rng, &[(3, 0), (2, 2), (2, 4)]) {
+                let made_up = Ask::Backfill(ms(rng, 0..20_000), ms(rng, 0..12_000));
+                let asks = [(2, Ask::Cancel), (3, Ask::Revive), (2, made_up)];
+                let at = schedule.at + ms(rng, 500..14_000);
+                let (by, what) = (rng.usize(0..=self.nodes.len()), weighted(rng, &asks));
+                let (number, every) = (schedule.number, Duration::ZERO);
+                self.series_wishes.push(SeriesWish { at, by, number, what, every });
+            }
+        }
     }
 
     /// The clocks on the wall go back, and schedules go by them; perhaps it is an hour later of a sudden.
@@ -119,7 +151,8 @@ impl Plan {
             let (at, by) = (ms(rng, 0..12_000), rng.usize(0..=self.nodes.len()));
             let (number, overlap) = (TICKS + number, overlap(rng));
             let missed = Missed::Skip;
-            self.schedules.push(SchedulePlan { at, by, number, rule, overlap, missed });
+            let acts = Vec::new();
+            self.schedules.push(SchedulePlan { at, by, number, rule, overlap, missed, acts });
         }
         if rng.bool() {
             self.faults.push(Fault::Jump { at: ms(rng, 5_000..25_000), by: 3_595_000 });
@@ -132,7 +165,8 @@ impl Plan {
         let (rule, number) = (RulePlan::Declared, TIDE);
         let at = Duration::ZERO;
         let (overlap, missed) = (Overlap::Skip, Missed::Skip);
-        self.schedules.push(SchedulePlan { at, by: 0, number, rule, overlap, missed });
+        let acts = Vec::new();
+        self.schedules.push(SchedulePlan { at, by: 0, number, rule, overlap, missed, acts });
         if rng.bool() {
             let every = Duration::ZERO;
             for (what, at) in

@@ -169,8 +169,8 @@ async fn start_client(world: &Arc<World>) {
         inner.seats.push(Arc::clone(&seat));
     });
     let builder = Runtime::builder().storage(Wire(Arc::clone(&seat))).discover(false);
-    let client =
-        Release::Third.install(builder, &world.plan).client().await.expect("it asks for nothing");
+    let client = seat.does(Release::Third.install(builder, &world.plan).client());
+    let client = client.await.expect("it asks for nothing");
     seat.inside.lock().unwrap().runtime = Some(client);
 }
 
@@ -202,7 +202,7 @@ pub(crate) fn start(world: &Arc<World>, place: usize, release: Release) {
                     false => Retention::default().completed(KEPT),
                 });
             // Whoever supervises the process waits less long for the storage than a start does.
-            let start = timeout(PATIENCE, release.install(builder, &world.plan).start());
+            let start = timeout(PATIENCE, seat.does(release.install(builder, &world.plan).start()));
             let start = tokio::select! {
                 biased;
                 () = seat.given_up.notified() => return,

@@ -78,7 +78,7 @@ pub(crate) async fn go_wrong(world: Arc<World>, fault: Fault) {
                 world.jump(-by);
             }
         }
-        Fault::Call { .. } => {}
+        Fault::Call { .. } | Fault::Unstorable { .. } => {}
     }
 }
 
@@ -125,7 +125,7 @@ pub(crate) async fn shut_down(world: &World, seat: &Arc<Seat>) -> bool {
     let asked = Instant::now();
     seat.inside.lock().unwrap().closing = Some(asked);
     world.say(Some(seat), None, || "is shut down".into());
-    let done = runtime.shutdown().await;
+    let done = seat.does(runtime.shutdown()).await;
     seat.pass().await;
     if seat.is_dead() {
         return false;

@@ -304,6 +304,9 @@ impl Truth {
         if self.has(Bug::EffectsLost) {
             settlement.effects.clear();
         }
+        if self.has(Bug::LostOutputIsNotTold) {
+            settlement.output_error = None;
+        }
         let effects = settlement.effects.clone();
         let settled = at_once(self.memory.settle(vec![settlement]))?;
         let settled = settled.into_iter().next().expect("one answer for one settlement");
@@ -431,11 +434,13 @@ impl Truth {
             at_once(self.memory.settle(vec![Settlement::new(id, task.lease, verdict)]))?;
             return Ok(Cancel::Asked);
         }
+        self.with_its_series(id);
         at_once(self.memory.cancel(id, keep))
     }
 
     pub(crate) fn revive(&self, id: TaskId) -> Answer<Revive> {
         let revived = at_once(self.memory.revive(id))?;
+        self.for_its_series(id);
         let lease = at_once(self.memory.task(id))?.map_or(0, |task| task.lease);
         if self.has(Bug::LeaseStartsAnew) && revived == Revive::Revived {
             self.astray.lock().unwrap().anew.insert(id, lease);

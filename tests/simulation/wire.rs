@@ -125,7 +125,8 @@ impl Storage for Wire {
         self.send(Call::Join, move |world, seat| world.join(seat, node))
     }
     fn enqueue(&self, tasks: Vec<NewTask>) -> Reply<'_, Vec<Enqueued>> {
-        self.send(Call::Enqueue, move |world, seat| world.enqueue(seat, &tasks))
+        let asked = ASKED.try_with(|asked| *asked).ok();
+        self.send(Call::Enqueue, move |world, seat| world.enqueue(seat, tasks, asked))
     }
     fn claim(&self, claim: Claim) -> Reply<'_, Claimed> {
         let reply = self.send(Call::Claim, move |world, seat| world.claim(seat, claim));
@@ -182,7 +183,7 @@ impl Storage for Wire {
     }
     fn change_schedules(&self, changes: Vec<ScheduleChange>) -> Reply<'_, Vec<ScheduleChanged>> {
         let asked = ASKED.try_with(|asked| *asked).ok();
-        self.send(Call::Schedules, move |world, seat| world.change_schedules(seat, &changes, asked))
+        self.send(Call::Schedules, move |world, seat| world.change_schedules(seat, changes, asked))
     }
     fn due_schedules(
         &self,
@@ -190,7 +191,7 @@ impl Storage for Wire {
         format: u32,
         limit: usize,
     ) -> Reply<'_, DueSchedules> {
-        self.send(Call::Read, move |world, _| world.truth.due_schedules(handlers, format, limit))
+        self.send(Call::Read, move |world, seat| world.due_schedules(seat, handlers, format, limit))
     }
     fn leave(&self, node: NodeId) -> Reply<'_, ()> {
         self.send(Call::Leave, move |world, seat| world.leave(seat, node))
@@ -214,7 +215,7 @@ impl Inspect for Wire {
         self.send(Call::Read, |world, _| world.read(Inspect::backlog))
     }
     fn schedule(&self, name: String, key: String) -> Reply<'_, Option<StoredSchedule>> {
-        self.send(Call::Read, move |world, _| world.read(|memory| memory.schedule(name, key)))
+        self.send(Call::Read, move |world, seat| world.schedule(seat, &name, &key))
     }
     fn schedules(&self, page: SchedulePage) -> Reply<'_, Vec<StoredSchedule>> {
         self.send(Call::Read, move |world, _| world.read(|memory| memory.schedules(page)))

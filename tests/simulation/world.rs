@@ -11,7 +11,7 @@ use std::{
 
 use evertask::{
     TaskId,
-    storage::{Clock, NodeId, Reply},
+    storage::{Clock, NodeId, Reply, ScheduleRow},
 };
 use fastrand::Rng;
 use tokio::{sync::Notify, time::Instant};
@@ -19,13 +19,17 @@ use tokio::{sync::Notify, time::Instant};
 use crate::{
     bells::Ring,
     bugs::Bug,
+    check::DROPPED_WITHIN,
     faults::{Call, Fault, Harm},
     history::History,
+    looks::Looks,
+    made_up::MadeUp,
     model::Model,
     plan::Plan,
     rules::Broken,
     seat::Seat,
     truth::Truth,
+    unstorable::Refused,
     wall,
 };
 
@@ -62,6 +66,11 @@ pub(crate) struct Inner {
     pub(crate) peace: bool,
     /// The tasks that instants of schedules have made: by key and instant.
     pub(crate) ticks: BTreeMap<(String, SystemTime), TaskId>,
+    /// What each change has left of the schedules, by name and key.
+    pub(crate) series: BTreeMap<(String, String), ScheduleRow>,
+    pub(crate) looks: Looks,
+    pub(crate) made_up: MadeUp,
+    pub(crate) refused: Refused,
     /// Which release declared what is stored of the handler that declares when it runs.
     pub(crate) tide: Option<usize>,
 }
@@ -101,6 +110,10 @@ impl World {
             counts: BTreeMap::new(),
             peace: false,
             ticks: BTreeMap::new(),
+            series: BTreeMap::new(),
+            looks: Looks::default(),
+            made_up: MadeUp::default(),
+            refused: Refused::default(),
             tide: None,
         };
         let truth = Truth::new(&clock, bug);
@@ -207,7 +220,7 @@ impl World {
     }
 
     /// The process goes on after that time.
-    pub(crate) fn stand(&self, seat: &Seat, lasts: Duration) {
+    pub(crate) fn stand(&self, seat: &Arc<Seat>, lasts: Duration) {
         self.say(Some(seat), None, || format!("stands still for {lasts:?}"));
         seat.stand(lasts);
         seat.disturb(self.now() + lasts);
@@ -217,8 +230,10 @@ impl World {
         drop(inside);
         self.look(|inner| {
             for run in inner.model.runs.values_mut().filter(|run| run.place == seat.place) {
-                run.must_end = run.must_end.map(|at| at + lasts);
-                run.over = run.over.map(|at| at + lasts);
+                // Its timers run out meanwhile, and are seen when it moves again.
+                let moves = self.now() + lasts;
+                run.must_end = run.must_end.map(|at| at.max(moves + DROPPED_WITHIN));
+                run.over = run.over.map(|at| at.max(moves));
             }
         });
     }

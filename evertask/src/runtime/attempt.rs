@@ -3,7 +3,8 @@
 use std::{
     any::Any,
     cell::{Cell, RefCell},
-    future::Future,
+    convert::Infallible,
+    future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, Once},
@@ -25,6 +26,7 @@ use crate::{
         Shared, ambient, hooks,
         own::{self, Left},
         settler::{self, Ending},
+        touch,
     },
     stop::Stop,
     storage::{AttemptRecord, BoxFuture, ClaimedTask, Settlement},
@@ -187,8 +189,15 @@ async fn bounded(
             Some(limit) => timeout(limit, handler.run()).await.map_err(|_| limit),
         }
     };
+    // A process that was stopped for long finds its timers out when it moves again, and others may have its tasks by then: so before
+    // the handler goes on it is asked whether it still may.
+    let in_touch = poll_fn(|_| {
+        touch::stop_if_out_of_touch(shared);
+        Poll::<Infallible>::Pending
+    });
     let stop = tokio::select! {
         biased;
+        never = in_touch => match never {},
         stop = ctx.stop().wait() => stop,
         ended = within_limit => match ended {
             Ok(ran) => return Some(ran),
@@ -227,7 +236,7 @@ impl Caught {
     }
 
     async fn run(&mut self) -> Ran {
-        let caught = std::future::poll_fn(|cx| {
+        let caught = poll_fn(|cx| {
             let Some(handler) = &mut self.handler else { return Poll::Pending };
             self.ctx.set_polled(true);
             let polled = watched(|| handler.as_mut().poll(cx));

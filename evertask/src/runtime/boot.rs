@@ -62,10 +62,9 @@ pub(crate) async fn answered<T>(
 
 /// Runs a background loop and starts it again should it ever panic: it is never silently gone.
 fn keep_running(shared: &Arc<Shared>, name: &'static str, run: Loop) {
-    let shared = Arc::clone(shared);
-    let tokio = shared.tokio.clone();
-    drop(tokio.spawn(async move {
-        while let Err(error) = tokio::spawn(run(Arc::clone(&shared))).await {
+    let owned = Arc::clone(shared);
+    drop(shared.tokio.spawn(async move {
+        while let Err(error) = owned.tokio.spawn(run(Arc::clone(&owned))).await {
             if !error.is_panic() {
                 return;
             }

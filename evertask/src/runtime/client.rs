@@ -120,8 +120,9 @@ impl Shared {
         let cancel = self.storage.cancel(id, keep).await?;
         match cancel {
             Cancel::Asked => {
-                // If it runs here there is no need to wait for the keeper to hear of it.
-                if let Some(task) = self.desk.stop(id, None, Stop::Cancel) {
+                // If it runs here there is no need to wait for the keeper to hear of it. Under the lease it had before: what began since
+                // may have been revived, and is not what was cancelled.
+                if let Some(task) = self.desk.stop(id, Some(task.lease), Stop::Cancel) {
                     super::attempt::cancel_unstarted(self, &task);
                 }
             }

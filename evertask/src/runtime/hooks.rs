@@ -60,11 +60,12 @@ pub(crate) fn without_attempt(
 pub(crate) fn spawn(shared: &Arc<Shared>, which: &'static str, hook: Hook, call: HookCall) {
     let (id, name) = (call.ctx.id(), call.ctx.name().to_owned());
     let running = shared.hooks.enter();
-    let within = Arc::clone(shared);
+    let owned = Arc::clone(shared);
     shared.tokio.spawn(async move {
         let _running = running;
         // A task of its own, so that a panic in it stays there.
-        let handle = tokio::spawn(ambient::within(within, hook(call)));
+        let within = ambient::within(Arc::clone(&owned), hook(call));
+        let handle = owned.tokio.spawn(within);
         let abort = handle.abort_handle();
         match tokio::time::timeout(LIMIT, handle).await {
             Ok(Ok(Ok(()))) => {}

@@ -107,11 +107,11 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 
 /// Stops what others may have, if that is so by now.
 pub(crate) fn stop_if_out_of_touch(shared: &Shared) {
-    if !shared.storage.needs_beats() || shared.desk.is_shut() {
+    if !shared.storage.needs_beats() {
         return;
     }
     let silent = shared.out_of_touch_alone();
-    if silent >= shared.settings.lease {
+    if silent >= shared.settings.lease && !shared.desk.is_shut() {
         stop(shared, silent);
     }
 }
