@@ -1,6 +1,6 @@
 //! What a handler is to the runtime: a payload type that knows its name, its options and how to run.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -10,7 +10,7 @@ use crate::{
     failure::Failure,
     hooks::Hooks,
     policy::{Backoff, Setting},
-    seat::{Seat, seat},
+    seat::{AnySeat, seat},
     tick::{Missed, Overlap},
 };
 
@@ -209,7 +209,7 @@ impl std::fmt::Display for Location {
 pub struct HandlerDef {
     pub(crate) options: HandlerOptions,
     pub(crate) hooks: Hooks,
-    pub(crate) seat: fn() -> Pin<Box<dyn Seat>>,
+    pub(crate) seat: fn() -> AnySeat,
     pub(crate) check: fn(&States) -> Result<(), MissingState>,
 }
 

@@ -33,8 +33,11 @@ pub(crate) trait Seat: Send {
     fn clear(self: Pin<&mut Self>);
 }
 
+/// A seat of whatever handler.
+pub(crate) type AnySeat = Pin<Box<dyn Seat>>;
+
 /// A seat of this handler, with nothing in it.
-pub(crate) fn seat<H: Handler>() -> Pin<Box<dyn Seat>> {
+pub(crate) fn seat<H: Handler>() -> AnySeat {
     Box::pin(Place { call: call::<H>, under_way: None })
 }
 
@@ -143,7 +146,7 @@ mod tests {
         }
     }
 
-    fn poll(seat: &mut Pin<Box<dyn Seat>>, play: &Play) -> Poll<Ran> {
+    fn poll(seat: &mut AnySeat, play: &Play) -> Poll<Ran> {
         seat.as_mut().take(Body::json(play).unwrap(), Context::test());
         seat.as_mut().poll(&mut Waker::from_waker(task::Waker::noop()))
     }

@@ -5,7 +5,7 @@ use std::{pin::Pin, sync::Arc};
 use crate::{
     context::{Context, NewContext},
     registry::Entry,
-    seat::Seat,
+    seat::{AnySeat, Seat},
 };
 
 /// The places of the last attempt.
@@ -13,7 +13,7 @@ use crate::{
 pub(crate) struct Slot {
     ctx: Option<Context>,
     /// With the handler that it is a seat of.
-    seat: Option<(Arc<Entry>, Pin<Box<dyn Seat>>)>,
+    seat: Option<(Arc<Entry>, AnySeat)>,
 }
 
 impl Slot {
