@@ -71,7 +71,7 @@ enum Children {
 }
 
 /// The parts of a context that come from outside.
-struct NewContext {
+pub(crate) struct NewContext {
     id: TaskId,
     attempt: u32,
     name: Arc<str>,
@@ -81,10 +81,37 @@ struct NewContext {
     runtime: Option<Arc<Shared>>,
 }
 
-impl Context {
+impl NewContext {
+    /// Those of an attempt, or of a hook, of a task on this node.
+    pub(crate) fn of(
+        runtime: &Arc<Shared>,
+        id: TaskId,
+        attempt: u32,
+        name: Arc<str>,
+        queue: Arc<str>,
+        tick: Option<SystemTime>,
+    ) -> Self {
+        let (states, runtime) = (Arc::clone(&runtime.states), Some(Arc::clone(runtime)));
+        Self { id, attempt, name, queue, tick, states, runtime }
+    }
+
+    fn test() -> Self {
+        Self {
+            id: TaskId::new(),
+            attempt: 1,
+            name: "test".into(),
+            queue: "default".into(),
+            tick: None,
+            states: Arc::default(),
+            runtime: None,
+        }
+    }
+}
+
+impl Attempt {
     fn new(new: NewContext) -> Self {
         let NewContext { id, attempt, name, queue, tick, states, runtime } = new;
-        Self(Arc::new(Attempt {
+        Self {
             id,
             attempt,
             name,
@@ -98,34 +125,27 @@ impl Context {
             children: Mutex::default(),
             effects: Mutex::default(),
             transaction: Mutex::default(),
-        }))
+        }
+    }
+}
+
+impl Context {
+    pub(crate) fn new(new: NewContext) -> Self {
+        Self(Arc::new(Attempt::new(new)))
     }
 
-    /// The context of an attempt, or of a hook, of a task on this node.
-    pub(crate) fn of(
-        runtime: &Arc<Shared>,
-        id: TaskId,
-        attempt: u32,
-        name: Arc<str>,
-        queue: Arc<str>,
-        tick: Option<SystemTime>,
-    ) -> Self {
-        let (states, runtime) = (Arc::clone(&runtime.states), Some(Arc::clone(runtime)));
-        Self::new(NewContext { id, attempt, name, queue, tick, states, runtime })
+    /// Becomes another context, in the place of this one unless somebody has kept that.
+    pub(crate) fn renew(&mut self, new: NewContext) {
+        match Arc::get_mut(&mut self.0) {
+            Some(place) => *place = Attempt::new(new),
+            None => *self = Self::new(new),
+        }
     }
 
     /// A context for calling a handler as the plain fn it is: first attempt of a task named `test`, never cancelled.
     #[must_use]
     pub fn test() -> Self {
-        Self::new(NewContext {
-            id: TaskId::new(),
-            attempt: 1,
-            name: "test".into(),
-            queue: "default".into(),
-            tick: None,
-            states: Arc::default(),
-            runtime: None,
-        })
+        Self::new(NewContext::test())
     }
 
     /// The task.
@@ -291,5 +311,37 @@ impl Context {
         if let Children::Some(mut children) = children {
             children.shutdown().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stop::Stop;
+
+    #[tokio::test]
+    async fn a_context_takes_the_place_of_one_that_nobody_has_kept_and_nothing_else_of_it() {
+        let mut ctx = Context::test();
+        let (place, id) = (Arc::as_ptr(&ctx.0), ctx.id());
+        ctx.stop().give(Stop::Cancel);
+        ctx.end_children().await;
+        assert!(ctx.is_cancelled());
+        ctx.renew(NewContext::test());
+        assert_eq!(Arc::as_ptr(&ctx.0), place);
+        assert_ne!(ctx.id(), id);
+        assert!(!ctx.has_asked() && !ctx.is_cancelled());
+        let (done, told) = tokio::sync::oneshot::channel();
+        ctx.spawn(async { done.send(()).unwrap() });
+        told.await.unwrap();
+    }
+
+    #[test]
+    fn a_context_that_was_kept_stays_that_of_its_attempt() {
+        let mut ctx = Context::test();
+        let (kept, id) = (ctx.clone(), ctx.id());
+        ctx.renew(NewContext::test());
+        ctx.stop().give(Stop::Cancel);
+        assert_eq!(kept.id(), id);
+        assert!(ctx.id() != id && !kept.is_cancelled());
     }
 }

@@ -5,17 +5,13 @@ use std::{future::Future, time::Duration};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    body::Body,
-    bounds::OUTPUT_MAX,
     context::Context,
     extract::{MissingState, States},
     failure::Failure,
     hooks::Hooks,
     policy::{Backoff, Setting},
-    storage::BoxFuture,
-    task::AttemptEnd,
+    seat::{AnySeat, seat},
     tick::{Missed, Overlap},
-    verdict::Outcome,
 };
 
 /// A handler: the payload of its tasks, and how to run them.
@@ -213,7 +209,7 @@ impl std::fmt::Display for Location {
 pub struct HandlerDef {
     pub(crate) options: HandlerOptions,
     pub(crate) hooks: Hooks,
-    pub(crate) run: fn(Body, Context) -> BoxFuture<'static, Ran>,
+    pub(crate) seat: fn() -> AnySeat,
     pub(crate) check: fn(&States) -> Result<(), MissingState>,
 }
 
@@ -221,7 +217,7 @@ impl HandlerDef {
     /// The definition of this handler.
     #[must_use]
     pub const fn of<H: Handler>() -> Self {
-        Self { options: H::OPTIONS, hooks: H::HOOKS, run: run::<H>, check: H::check }
+        Self { options: H::OPTIONS, hooks: H::HOOKS, seat: seat::<H>, check: H::check }
     }
 
     /// What its attribute says.
@@ -229,39 +225,4 @@ impl HandlerDef {
     pub fn options(&self) -> &HandlerOptions {
         &self.options
     }
-}
-
-/// What one call of a handler came to.
-#[derive(Debug)]
-pub(crate) struct Ran {
-    pub(crate) outcome: Outcome,
-    pub(crate) output: Option<Body>,
-    pub(crate) output_error: Option<String>,
-}
-
-fn run<H: Handler>(payload: Body, ctx: Context) -> BoxFuture<'static, Ran> {
-    Box::pin(async move {
-        let nothing = |outcome| Ran { outcome, output: None, output_error: None };
-        let payload: H = match payload.read() {
-            Ok(payload) => payload,
-            Err(error) => {
-                let message = format!("the stored payload cannot be read: {error}");
-                return nothing(Outcome::Unreadable(Failure::new(AttemptEnd::Unreadable, message)));
-            }
-        };
-        match payload.call(ctx).await {
-            Err(failure) => nothing(Outcome::Failed(failure)),
-            Ok(output) => {
-                // The work is done: an output that cannot be kept must not make it be done again.
-                let (output, output_error) = match Body::json(&output) {
-                    Ok(body) if body.len() > OUTPUT_MAX => {
-                        (None, Some(format!("{} bytes; at most {OUTPUT_MAX} fit", body.len())))
-                    }
-                    Ok(body) => (Some(body), None),
-                    Err(error) => (None, Some(error.to_string())),
-                };
-                Ran { outcome: Outcome::Completed, output, output_error }
-            }
-        }
-    })
 }

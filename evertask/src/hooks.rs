@@ -35,6 +35,12 @@ impl Hooks {
     pub const NONE: Self =
         Self { started: None, completed: None, retry: None, failed: None, cancelled: None };
 
+    /// True if any of them follows the end of an attempt.
+    pub(crate) fn follow_an_end(&self) -> bool {
+        let Self { started: _, completed, retry, failed, cancelled } = self;
+        [completed, retry, failed, cancelled].into_iter().any(Option::is_some)
+    }
+
     /// With this hook for the start of an attempt.
     #[must_use]
     pub const fn started(mut self, hook: Hook) -> Self {

@@ -121,6 +121,7 @@ mod recurring;
 mod registry;
 mod runtime;
 pub mod schedule;
+mod seat;
 mod signature;
 mod stop;
 pub mod storage;

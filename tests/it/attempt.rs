@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -345,6 +345,51 @@ async fn a_queue_runs_as_many_at_once_as_it_was_told() {
     }
     assert_eq!(MOST.load(Ordering::SeqCst), 3);
     assert_eq!(start.elapsed().as_secs(), 10, "and no fewer");
+}
+
+type Kept = Arc<Mutex<Vec<Context>>>;
+
+#[evertask::handler]
+async fn plus_one(n: u32, kept: State<Kept>, ctx: Context) -> u32 {
+    if n.is_multiple_of(5) {
+        kept.lock().unwrap().push(ctx);
+    }
+    n + 1
+}
+
+#[evertask::handler(retries = 0)]
+async fn plus_two(n: u32) -> u32 {
+    assert_ne!(n % 70, 0, "this one panics");
+    n + 2
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ran_in_a_slot_before_is_nothing_to_the_next_task() {
+    let builder = Runtime::builder().storage(Memory::new()).discover(false);
+    let kept = Kept::default();
+    let builder = builder.handler::<plus_one>().handler::<plus_two>().state(Arc::clone(&kept));
+    let _runtime = builder.concurrency(1).start().await.unwrap();
+    let (mut ones, mut twos) = (Vec::new(), Vec::new());
+    for n in 0..300 {
+        if n % 3 == 0 {
+            ones.push((n, plus_one::dispatch(n).await.unwrap()));
+        } else {
+            twos.push((n, plus_two::dispatch(n).await.unwrap()));
+        }
+    }
+    for (n, task) in &ones {
+        assert_eq!(task.output().await.unwrap(), n + 1);
+    }
+    for (n, task) in &twos {
+        match task.output().await {
+            Ok(sum) => assert_eq!(sum, n + 2),
+            Err(error) => assert!(n % 70 == 0, "{n}: {error}"),
+        }
+    }
+    let ids = |contexts: &[Context]| contexts.iter().map(Context::id).collect::<Vec<_>>();
+    let keeping: Vec<_> =
+        ones.iter().filter(|(n, _)| n.is_multiple_of(5)).map(|(_, task)| task.id()).collect();
+    assert_eq!(ids(&kept.lock().unwrap()), keeping);
 }
 
 #[evertask::handler(backoff = "fixed(1s)")]

@@ -4,7 +4,7 @@ use std::{
     any::Any,
     cell::{Cell, RefCell},
     convert::Infallible,
-    future::{Future, poll_fn},
+    future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, Once},
@@ -16,20 +16,21 @@ use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
 use crate::{
-    context::Context,
+    context::{Context, NewContext},
     event::{Event, EventKind},
     failure::Failure,
-    handler::Ran,
     hooks::HookCall,
     registry::Entry,
     runtime::{
         Shared, ambient, hooks,
         own::{self, Left},
         settler::{self, Ending},
+        slot::Slot,
         touch,
     },
+    seat::{Ran, Seat},
     stop::Stop,
-    storage::{AttemptRecord, BoxFuture, ClaimedTask, Settlement},
+    storage::{AttemptRecord, ClaimedTask, Settlement},
     task::AttemptEnd,
     verdict::{History, Outcome, attempt_end, judge},
 };
@@ -38,22 +39,23 @@ use crate::{
 pub(crate) fn spawn(shared: &Arc<Shared>, task: ClaimedTask) {
     let owned = Arc::clone(shared);
     shared.tokio.spawn(async move {
+        let mut slot = Slot::default();
         let mut next = Some(task);
         while let Some(task) = next {
-            next = one(&owned, task).await;
+            next = one(&owned, &mut slot, task).await;
         }
     });
 }
 
 /// Runs one task to its end and hands the end to the settler; returns the task that has its slot next.
-async fn one(shared: &Arc<Shared>, task: ClaimedTask) -> Option<ClaimedTask> {
+async fn one(shared: &Arc<Shared>, slot: &mut Slot, task: ClaimedTask) -> Option<ClaimedTask> {
     let Some(entry) = shared.registry.get(&task.name) else {
         // Only names we know are asked for, so this cannot be ours to judge.
         let next = shared.desk.ended(&task, None);
         give_back(shared, &task);
         return next;
     };
-    let ctx = context(shared, &task);
+    let ctx = slot.context(new_context(shared, &task));
     shared.desk.begun(&task, &ctx);
     let event = |kind| {
         Event::new(task.id, Arc::clone(&task.name), Arc::clone(&task.queue), task.attempt, kind)
@@ -65,11 +67,12 @@ async fn one(shared: &Arc<Shared>, task: ClaimedTask) -> Option<ClaimedTask> {
     }
 
     let began = Instant::now();
-    let handler = (entry.def.run)(task.payload.clone(), ctx.clone());
+    let mut seat = slot.seat(entry);
+    seat.as_mut().take(task.payload.clone(), ctx.clone());
     let limit = shared.settings.timeout(entry, &task);
     let span =
         tracing::info_span!("task", id = %task.id, name = &*task.name, attempt = task.attempt);
-    let bounded = bounded(shared, &ctx, handler, limit);
+    let bounded = bounded(shared, &ctx, seat, limit);
     let ran = ambient::within(Arc::clone(shared), bounded).instrument(span).await;
     // What the handler spawned through its context ends with it, before the end is told.
     ctx.end_children().await;
@@ -105,16 +108,19 @@ pub(crate) fn cancel_unstarted(shared: &Arc<Shared>, task: &ClaimedTask) {
     let mut settlement = Settlement::new(task.id, task.lease, verdict);
     settlement.keep = shared.keep(&task.name, &task.queue);
     let mut ending = Ending::of(settlement, task);
-    ending.hooks = shared
-        .registry
-        .get(&task.name)
-        .map(|entry| (Arc::clone(entry), context(shared, task), task.payload.clone()));
+    ending.hooks =
+        shared.registry.get(&task.name).filter(|entry| entry.def.hooks.follow_an_end()).map(
+            |entry| {
+                let ctx = Context::new(new_context(shared, task));
+                (Arc::clone(entry), ctx, task.payload.clone())
+            },
+        );
     shared.settler.push(ending);
 }
 
-fn context(shared: &Arc<Shared>, task: &ClaimedTask) -> Context {
+fn new_context(shared: &Arc<Shared>, task: &ClaimedTask) -> NewContext {
     let (name, queue) = (Arc::clone(&task.name), Arc::clone(&task.queue));
-    Context::of(shared, task.id, task.attempt, name, queue, task.tick)
+    NewContext::of(shared, task.id, task.attempt, name, queue, task.tick)
 }
 
 pub(crate) fn cancelled() -> Outcome {
@@ -170,7 +176,9 @@ pub(crate) fn ending(
     settlement.effects = ctx.take_effects();
     let mut ending = Ending::of(settlement, task);
     ending.failure = failure;
-    ending.hooks = Some((Arc::clone(entry), ctx.clone(), task.payload.clone()));
+    if entry.def.hooks.follow_an_end() {
+        ending.hooks = Some((Arc::clone(entry), ctx.clone(), task.payload.clone()));
+    }
     ending
 }
 
@@ -178,11 +186,11 @@ pub(crate) fn ending(
 async fn bounded(
     shared: &Shared,
     ctx: &Context,
-    handler: BoxFuture<'static, Ran>,
+    seat: Pin<&mut dyn Seat>,
     limit: Option<Duration>,
 ) -> Option<Ran> {
     let nothing = |outcome| Ran { outcome, output: None, output_error: None };
-    let mut handler = Caught::new(handler, ctx.clone());
+    let mut handler = Caught::new(seat, ctx);
     let within_limit = async {
         match limit {
             None => Ok(handler.run().await),
@@ -223,49 +231,47 @@ async fn bounded(
     }
 }
 
-/// A handler's future, in which a panic is an outcome.
-struct Caught {
-    handler: Option<Pin<Box<dyn Future<Output = Ran> + Send>>>,
-    ctx: Context,
+/// A call of a handler, in which a panic is an outcome. It leaves its seat with this.
+struct Caught<'a> {
+    seat: Pin<&'a mut dyn Seat>,
+    ctx: &'a Context,
 }
 
-impl Caught {
-    fn new(handler: BoxFuture<'static, Ran>, ctx: Context) -> Self {
+impl<'a> Caught<'a> {
+    fn new(seat: Pin<&'a mut dyn Seat>, ctx: &'a Context) -> Self {
         note_panics();
-        Self { handler: Some(handler), ctx }
+        Self { seat, ctx }
     }
 
     async fn run(&mut self) -> Ran {
         let caught = poll_fn(|cx| {
-            let Some(handler) = &mut self.handler else { return Poll::Pending };
             self.ctx.set_polled(true);
-            let polled = watched(|| handler.as_mut().poll(cx));
+            let polled = watched(|| self.seat.as_mut().poll(cx));
             self.ctx.set_polled(false);
             match polled {
                 Ok(poll) => poll.map(Ok),
                 Err(panic) => Poll::Ready(Err(panic)),
             }
         });
-        match caught.await {
-            Ok(ran) => {
-                self.drop_now();
-                ran
-            }
-            Err(message) => {
-                self.drop_now();
-                let failure = Failure::new(AttemptEnd::Panicked, message);
-                Ran { outcome: Outcome::Failed(failure), output: None, output_error: None }
-            }
-        }
+        let caught = caught.await;
+        self.drop_now();
+        caught.unwrap_or_else(|message| {
+            let failure = Failure::new(AttemptEnd::Panicked, message);
+            Ran { outcome: Outcome::Failed(failure), output: None, output_error: None }
+        })
     }
 
     /// Drops the future. A panic in there has nobody to tell but the log: the outcome is known by now.
     fn drop_now(&mut self) {
-        if let Some(handler) = self.handler.take()
-            && let Err(panic) = watched(|| drop(handler))
-        {
+        if let Err(panic) = watched(|| self.seat.as_mut().clear()) {
             tracing::warn!(panic, "a handler's future panicked while it was dropped");
         }
+    }
+}
+
+impl Drop for Caught<'_> {
+    fn drop(&mut self) {
+        self.drop_now();
     }
 }
 

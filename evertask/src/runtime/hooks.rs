@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    context::Context,
+    context::{Context, NewContext},
     event::EventKind,
     failure::Failure,
     hooks::{Hook, HookCall, Hooks},
@@ -45,7 +45,8 @@ pub(crate) fn without_attempt(
     shared.tokio.spawn(async move {
         let _running = running;
         if let Ok(Some(stored)) = owned.storage.task(id).await {
-            let ctx = Context::of(&owned, id, attempt, name, queue, stored.tick);
+            let new = NewContext::of(&owned, id, attempt, name, queue, stored.tick);
+            let ctx = Context::new(new);
             spawn(
                 &owned,
                 which,

@@ -49,6 +49,7 @@ mod schedules;
 pub(crate) mod settings;
 mod settler;
 mod shutdown;
+mod slot;
 mod ticker;
 mod touch;
 mod url;

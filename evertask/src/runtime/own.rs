@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     context::Context,
     failure::Failure,
-    handler::Ran,
     registry::Entry,
     runtime::{
         Shared,
         attempt::{cancelled, ending},
         settler::Ending,
     },
+    seat::Ran,
     storage::{ClaimedTask, Completion},
     task::AttemptEnd,
     tx::OwnTransaction,
