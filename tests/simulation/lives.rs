@@ -71,8 +71,10 @@ impl World {
             let mut inside = seat.inside.lock().unwrap();
             let (first, last) = inside.looked.unwrap_or((now, now));
             inside.looked = Some((first, now));
-            // Of the time between two looks no more than a quarter of a lease counts, but for what answers are on their way.
-            let counts = self.plan.lease / 4 + Duration::from_secs(1);
+            // Of the time between two answers no more than a quarter of a lease counts, but for what they are on their way.
+            let heard = inside.heard.take().filter(|at| *at > last).unwrap_or(last);
+            let counts = [heard - last, now - heard].map(|it| it.min(self.plan.lease / 4));
+            let counts = counts[0] + counts[1] + Duration::from_secs(1);
             let beyond = (now - last).saturating_sub(counts);
             inside.unseen.push((now, beyond));
             (first, inside.unseen.clone())

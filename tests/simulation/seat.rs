@@ -89,6 +89,8 @@ pub(crate) struct Inside {
     pub(crate) cut_off: Vec<(Instant, Instant)>,
     /// When it first and last saw what the others do, and the times between in which it did not look: when each ended, how long.
     pub(crate) looked: Option<(Instant, Instant)>,
+    /// When it heard what it saw last.
+    pub(crate) heard: Option<Instant>,
     pub(crate) unseen: Vec<(Instant, Duration)>,
     /// Nodes it may take for dead by what it was told last.
     pub(crate) dead: BTreeSet<NodeId>,

@@ -14,7 +14,10 @@ use evertask::{
         StoredSchedule, TaskFilter,
     },
 };
-use tokio::{sync::oneshot, time::sleep};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep},
+};
 
 use crate::{
     bugs::Bug,
@@ -167,7 +170,12 @@ impl Storage for Wire {
         })
     }
     fn peers(&self, node: NodeId) -> Reply<'_, Vec<Peer>> {
-        self.send(Call::Peers, move |world, seat| world.peers(seat, node))
+        let reply = self.send(Call::Peers, move |world, seat| world.peers(seat, node));
+        Box::pin(async move {
+            let peers = reply.await?;
+            self.0.inside.lock().unwrap().heard = Some(Instant::now());
+            Ok(peers)
+        })
     }
     fn seize(&self, from: Peer, by: NodeId, limit: usize) -> Reply<'_, Vec<Lost>> {
         self.send(Call::Seize, move |world, seat| world.seize(seat, from, by, limit))
