@@ -91,23 +91,23 @@ pub(super) async fn run(
     let next = || Instant::now() + jittered(every.mul_f64(1.25));
     let mut look_at = next();
     loop {
-        // What is stored while the ear falls asleep is seen by a look that comes after that, and by no other.
-        let looks = tokio::select! {
-            () = site.ear.heard() => LOOKS,
+        let woken = tokio::select! {
+            () = site.ear.heard() => true,
             () = sleep_until(look_at) => {
                 // Who waits for the end of a task looks at that one; nobody waiting costs nothing.
                 site.bell.ended_elsewhere();
                 look_at = next();
-                1
+                false
             }
             _closed = open.changed() => return,
         };
-        for _ in 0..looks {
+        // What is stored while the ear falls asleep is seen by a look that comes after that, and by no other.
+        for _ in 0..if woken { LOOKS } else { 1 } {
             let nodes = heart.all();
             if nodes.is_empty() {
                 break;
             }
-            match line.run(&Look(nodes)).await {
+            match line.run(&Look { nodes, woken }).await {
                 Ok(seen) => {
                     seen.ring(&site);
                     if seen.asleep {
@@ -119,7 +119,9 @@ pub(super) async fn run(
                     break;
                 }
             }
-            sleep(FALLS_ASLEEP).await;
+            if woken {
+                sleep(FALLS_ASLEEP).await;
+            }
         }
     }
 }
@@ -150,7 +152,12 @@ impl Seen {
     }
 }
 
-struct Look(Vec<NodeId>);
+struct Look {
+    /// Whom it is for.
+    nodes: Vec<NodeId>,
+    /// The ear was woken, and is to sleep again.
+    woken: bool,
+}
 
 impl Transition<Site> for Look {
     type Answer = Seen;
@@ -162,9 +169,11 @@ impl Transition<Site> for Look {
         let lanes: Vec<LaneId> = lanes.into_iter().collect();
         let handlers: Vec<String> = handlers.into_iter().collect();
         let mut script = site.at_now();
-        let ear = String::from_utf8_lossy(&ear::statement(site)).into_owned();
-        let asleep = script.add(ASLEEP, &[&site.ear.session(), &ear]);
-        let orders = script.add(ORDERS, &[&List(&self.0)]);
+        let asleep = self.woken.then(|| {
+            let ear = String::from_utf8_lossy(&ear::statement(site)).into_owned();
+            script.add(ASLEEP, &[&site.ear.session(), &ear])
+        });
+        let orders = script.add(ORDERS, &[&List(&self.nodes)]);
         let new = script.add(lane::NEW, &[&site.lanes().last()]);
         let due = script.add(DUE, &[&List(&lanes)]);
         let come_up = script.add(COME_UP, &[&List(&handlers), &format]);
@@ -173,7 +182,7 @@ impl Transition<Site> for Look {
         // A lane that nobody here has heard of was made for a task; the next claim knows whether it is one for us.
         site.lanes().learn(answers.rows(new)?)?;
         Ok(Seen {
-            asleep: any(asleep)?,
+            asleep: asleep.map(any).transpose()?.unwrap_or(false),
             orders: any(orders)?,
             work: any(new)? || any(due)?,
             schedules: any(come_up)?,
