@@ -229,7 +229,7 @@ impl Bug {
         (Self::FoldStopsRepetition, 50),
         (Self::OldReleaseUndoes, 50),
         (Self::StaleBeats, 50),
-        (Self::LivingAreRobbed, 300),
+        (Self::LivingAreRobbed, 600),
         (Self::DeadAreNotSeen, 50),
         (Self::PruneTakesTheLiving, 200),
         (Self::RetrySpendsNothing, 50),
