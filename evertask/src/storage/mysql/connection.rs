@@ -37,7 +37,7 @@ fn session(purpose: Purpose) -> &'static str {
                     wait_timeout = 604800, lock_wait_timeout = 20, innodb_lock_wait_timeout = 5
                     /*M!, max_statement_time = 20, idle_transaction_timeout = 1, in_predicate_conversion_threshold = 0 */;
                 SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
-                SELECT @@max_allowed_packet"
+                SELECT @@max_allowed_packet, CONNECTION_ID()"
             }
             Purpose::Read => {
                 "SET NAMES utf8mb4;
@@ -45,7 +45,7 @@ fn session(purpose: Purpose) -> &'static str {
                     wait_timeout = 604800, lock_wait_timeout = 20
                     /*M!, max_statement_time = 20, idle_transaction_timeout = 60 */;
                 SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;
-                SELECT @@max_allowed_packet"
+                SELECT @@max_allowed_packet, CONNECTION_ID()"
             }
         }
 }
@@ -74,16 +74,18 @@ pub(super) struct Connection {
     conn: Conn,
     /// The longest text that the server takes.
     longest: usize,
+    /// The server calls it by the number that was said when they met; a proxy has numbers of its own.
+    direct: bool,
 }
 
 impl Connection {
     pub(super) async fn open(settings: &Settings, purpose: Purpose) -> Result<Self, Fault> {
         let conn = Conn::new(settings.opts.clone()).await?;
-        let mut this = Self { conn, longest: 1 << 20 };
+        let mut this = Self { conn, longest: 1 << 20, direct: false };
         let answers = this.send(session(purpose).as_bytes(), 4).await?;
-        let longest = answers.last().and_then(|answer| answer.rows.first());
-        if let Some(row) = longest {
+        if let Some(row) = answers.last().and_then(|answer| answer.rows.first()) {
             this.longest = usize::try_from(unsigned(row, 0)?).unwrap_or(usize::MAX);
+            this.direct = unsigned(row, 1)? == u64::from(this.id());
         }
         Ok(this)
     }
@@ -117,8 +119,8 @@ impl Connection {
     }
 
     /// Sends one statement that comes back when it does.
-    pub(super) async fn ask(&mut self, statement: &[u8]) -> Result<Answer, Fault> {
-        Ok(self.send(statement, 1).await?.pop().unwrap_or_default())
+    pub(super) async fn ask(&mut self, statement: &str) -> Result<Answer, Fault> {
+        Ok(self.send(statement.as_bytes(), 1).await?.pop().unwrap_or_default())
     }
 
     /// Its number, as the server said when they met.
@@ -126,11 +128,15 @@ impl Connection {
         self.conn.id()
     }
 
-    /// False if it was a proxy that said so.
-    pub(super) async fn is_direct(&mut self) -> Result<bool, Fault> {
-        let answer = self.ask(b"SELECT CONNECTION_ID()").await?;
-        let number = answer.rows.first().map(|row| unsigned(row, 0)).transpose()?;
-        Ok(number == Some(self.id().into()))
+    /// False behind a proxy: then the number is somebody else's at the server.
+    pub(super) fn is_direct(&self) -> bool {
+        self.direct
+    }
+
+    /// As if there were a proxy.
+    #[cfg(test)]
+    pub(super) fn behind_a_proxy(self) -> Self {
+        Self { direct: false, ..self }
     }
 
     async fn send(&mut self, text: &[u8], count: usize) -> Result<Vec<Answer>, Fault> {

@@ -26,9 +26,12 @@ const NOBODY: Duration = Duration::from_millis(10);
 /// The same where one could not look.
 const TROUBLE: Duration = Duration::from_secs(1);
 
-/// Those who sleep at these tables, but for our own. By a proxy's numbers one would end what somebody else does.
+/// How long an answer may take: nothing that is asked here takes any time, and whoever closes waits for it.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Those who sleep at these tables, but for our own.
 const SLEEPERS: &str = "SELECT id FROM information_schema.processlist
-    WHERE info = ? AND db <=> DATABASE() AND id <> ? AND CONNECTION_ID() = ?";
+    WHERE info = ? AND db <=> DATABASE() AND id <> ?";
 
 const WAKE: &str = "KILL QUERY ?";
 
@@ -54,6 +57,7 @@ impl Crier {
 /// Goes on until `open` is closed, and tells what is left then.
 pub(super) async fn run(site: Arc<Site>, mut open: watch::Receiver<()>) {
     let mut line = Line::new(Arc::clone(&site), Purpose::Read);
+    line.hasten(LIMIT);
     let mut closed = false;
     loop {
         if !closed {
@@ -86,7 +90,7 @@ pub(super) async fn run(site: Arc<Site>, mut open: watch::Receiver<()>) {
     }
 }
 
-struct Wake;
+pub(super) struct Wake;
 
 impl Transition<Site> for Wake {
     /// How many were woken.
@@ -95,10 +99,12 @@ impl Transition<Site> for Wake {
     const DOING: &'static str = "cannot wake other processes";
 
     async fn run(&self, site: &Site, conn: &mut Connection) -> Result<usize, Fault> {
-        let (ear, own) = (site.ear.session(), conn.id());
+        if !conn.is_direct() {
+            // A proxy may take the number for one of its own, and end what somebody else does.
+            return Ok(0);
+        }
         let mut script = site.script();
-        let statement = String::from_utf8_lossy(&ear::statement(site)).into_owned();
-        let sleepers = script.add(SLEEPERS, &[&statement, &ear, &own]);
+        let sleepers = script.add(SLEEPERS, &[&ear::statement(site), &site.ear.session()]);
         let answers = conn.run(script).await?;
         let mut woken = 0;
         for row in answers.rows(sleepers)? {

@@ -34,7 +34,7 @@ const SLEEP: &str = "SELECT SLEEP(30), ? AS evertask_ear";
 /// One that is woken by nobody is answered by then.
 const LIMIT: Duration = Duration::from_secs(40);
 /// No other statement may take as long.
-const PATIENCE: &[u8] = b"SET SESSION autocommit = 1 /*M!, max_statement_time = 0 */";
+const PATIENCE: &str = "SET SESSION autocommit = 1 /*M!, max_statement_time = 0 */";
 /// The longest it may take until a session is there.
 const OPEN: Duration = Duration::from_secs(10);
 /// The waits between two tries, doubling.
@@ -87,17 +87,23 @@ impl Ear {
         self.heard.notified().await;
     }
 
-    /// Waits until somebody here wants more than there was.
+    /// Nobody here wants more than there was.
+    pub(super) fn is_idle(&self) -> bool {
+        self.wanting().is_empty()
+    }
+
+    /// Waits until somebody does.
     async fn wanted(&self) {
-        while self.wanting().is_empty() {
+        while self.is_idle() {
             self.changed.notified().await;
         }
     }
 }
 
 /// The statement by which the ears of those are known who use these tables.
-pub(super) fn statement(site: &Site) -> Vec<u8> {
-    site.settings.prefix.fill(SLEEP, &[&site.settings.prefix.text])
+pub(super) fn statement(site: &Site) -> String {
+    let prefix = &site.settings.prefix;
+    String::from_utf8_lossy(&prefix.fill(SLEEP, &[&prefix.text])).into_owned()
 }
 
 /// Listens until `open` is closed.
@@ -106,12 +112,11 @@ pub(super) async fn run(site: Arc<Site>, mut open: watch::Receiver<()>) {
     while open.has_changed().is_ok() {
         let listens = async {
             site.ear.wanted().await;
-            let (mut conn, direct) =
-                timeout(OPEN, connect(&site)).await.unwrap_or(Err(Fault::Silence(OPEN)))?;
-            if !direct {
-                // A proxy gives numbers of its own, and who woke by those would hit somebody else.
+            let conn = timeout(OPEN, connect(&site)).await.unwrap_or(Err(Fault::Silence(OPEN)))?;
+            let Some(mut conn) = Some(conn).filter(Connection::is_direct) else {
+                // Nobody could wake it.
                 return std::future::pending().await;
-            }
+            };
             wait = FIRST;
             site.ear.session.store(conn.id(), Ordering::Relaxed);
             listen(&site, &mut conn).await
@@ -131,12 +136,11 @@ pub(super) async fn run(site: Arc<Site>, mut open: watch::Receiver<()>) {
     }
 }
 
-/// A session, and whether it is the server's own.
-async fn connect(site: &Site) -> Result<(Connection, bool), Fault> {
+/// A session that may sleep.
+async fn connect(site: &Site) -> Result<Connection, Fault> {
     let mut conn = Connection::open(&site.settings, Purpose::Read).await?;
     conn.ask(PATIENCE).await?;
-    let direct = conn.is_direct().await?;
-    Ok((conn, direct))
+    Ok(conn)
 }
 
 async fn listen(site: &Site, conn: &mut Connection) -> Result<(), Fault> {
@@ -150,5 +154,27 @@ async fn listen(site: &Site, conn: &mut Connection) -> Result<(), Fault> {
             Err(fault) if error::said(&fault) == Some(INTERRUPTED) => {}
             slept => drop(slept?),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn somebody_wants_more_who_left_nothing_and_was_not_told_since() {
+        let (ear, [one, other]) = (Ear::default(), [NodeId::now_v7(), NodeId::now_v7()]);
+        assert!(ear.is_idle());
+        ear.claimed(one, false);
+        ear.claimed(other, true);
+        assert!(!ear.is_idle());
+        ear.claimed(one, true);
+        assert!(ear.is_idle());
+        ear.claimed(one, false);
+        ear.is_told();
+        assert!(ear.is_idle());
+        ear.claimed(one, false);
+        ear.leaves(one);
+        assert!(ear.is_idle());
     }
 }

@@ -72,8 +72,7 @@ impl Watch {
 }
 
 /// Whether our ear sleeps.
-pub(super) const ASLEEP: &str =
-    "SELECT 1 FROM information_schema.processlist WHERE id = ? AND info = ?";
+const ASLEEP: &str = "SELECT 1 FROM information_schema.processlist WHERE id = ? AND info = ?";
 
 /// How soon to look again while the ear does not sleep yet, and how often.
 const FALLS_ASLEEP: Duration = Duration::from_millis(1);
@@ -128,9 +127,9 @@ pub(super) async fn run(
 
 /// What there is for somebody here.
 #[derive(Debug, PartialEq, Eq)]
-struct Seen {
+pub(super) struct Seen {
     /// Whatever was stored since ends the sleep of our ear.
-    asleep: bool,
+    pub(super) asleep: bool,
     orders: bool,
     work: bool,
     schedules: bool,
@@ -152,11 +151,11 @@ impl Seen {
     }
 }
 
-struct Look {
+pub(super) struct Look {
     /// Whom it is for.
-    nodes: Vec<NodeId>,
+    pub(super) nodes: Vec<NodeId>,
     /// The ear was woken, and is to sleep again.
-    woken: bool,
+    pub(super) woken: bool,
 }
 
 impl Transition<Site> for Look {
@@ -169,10 +168,8 @@ impl Transition<Site> for Look {
         let lanes: Vec<LaneId> = lanes.into_iter().collect();
         let handlers: Vec<String> = handlers.into_iter().collect();
         let mut script = site.at_now();
-        let asleep = self.woken.then(|| {
-            let ear = String::from_utf8_lossy(&ear::statement(site)).into_owned();
-            script.add(ASLEEP, &[&site.ear.session(), &ear])
-        });
+        let ear = site.ear.session();
+        let asleep = self.woken.then(|| script.add(ASLEEP, &[&ear, &ear::statement(site)]));
         let orders = script.add(ORDERS, &[&List(&self.nodes)]);
         let new = script.add(lane::NEW, &[&site.lanes().last()]);
         let due = script.add(DUE, &[&List(&lanes)]);

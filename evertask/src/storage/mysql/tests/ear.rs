@@ -1,32 +1,21 @@
 //! Processes that sleep and wake each other.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use tokio::{sync::watch, time::timeout};
 
-use super::{Connection, fresh, run, session, task};
+use super::{Connection, run, session, task, two};
 use crate::{
     policy::Keep,
     storage::{
-        Cancel, Claim, Claimed, Known, MySql, NewTask, Node, Storage,
-        mysql::{ear, row::number},
+        Cancel, Claim, Claimed, MySql, Node, Storage,
+        mysql::{crier::Wake, ear, look::Look, row::number},
+        server::Transition,
     },
 };
 
 /// Longer than any test: whoever hears of something before was woken.
 const NEVER: Duration = Duration::from_secs(60);
-
-/// Two processes on the same tables that do not look, of which the first one has a node.
-async fn two() -> Option<(MySql, MySql, Node)> {
-    let (options, url) = fresh()?;
-    let options = options.look_every(NEVER);
-    let here = options.clone().connect(&url).await.unwrap();
-    let there = options.connect(&url).await.unwrap();
-    let handlers: Arc<[Known]> = [Known { name: "mail".into(), version: 1 }].into();
-    let node = Node::new(handlers, vec!["default".to_owned()]);
-    here.join(node.clone()).await.unwrap();
-    Some((here, there, node))
-}
 
 async fn claim(mysql: &MySql, node: &Node, id: u64, slots: usize) -> Claimed {
     let claim = Claim::new(id, node.id, node.handlers.clone(), slots).queue("default", slots, 0);
@@ -40,24 +29,32 @@ async fn hear<T>(bell: &mut watch::Receiver<T>) {
 
 /// The sessions that sleep for these tables.
 async fn asleep(mysql: &MySql, conn: &mut Connection) -> Vec<u64> {
-    let text = String::from_utf8(ear::statement(&mysql.0.site)).unwrap();
+    let text = ear::statement(&mysql.0.site);
     let sql = "SELECT id FROM information_schema.processlist WHERE info = ?";
     let answer = run(mysql, conn, sql, &[&text]).await;
     answer.rows.iter().map(|row| number(row, 0).unwrap()).collect()
 }
 
-async fn fall_asleep(mysql: &MySql, conn: &mut Connection) -> u64 {
-    loop {
-        if let [one] = asleep(mysql, conn).await[..] {
-            return one;
+/// Waits until this many sleep, and gives the first.
+async fn sleepers(mysql: &MySql, conn: &mut Connection, many: usize) -> Option<u64> {
+    let wait = async {
+        loop {
+            let asleep = asleep(mysql, conn).await;
+            if asleep.len() == many {
+                return asleep.first().copied();
+            }
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    };
+    timeout(NEVER / 3, wait).await.expect("it never became so")
+}
+
+async fn fall_asleep(mysql: &MySql, conn: &mut Connection) -> u64 {
+    sleepers(mysql, conn, 1).await.unwrap()
 }
 
 #[tokio::test]
 async fn who_has_room_is_woken_by_what_another_process_does() {
-    let Some((here, there, node)) = two().await else { return };
+    let Some((here, there, node)) = two(NEVER).await else { return };
     let mut conn = session(&there).await;
     let mut work = here.bell().listen_work();
     let mut orders = here.bell().listen_orders();
@@ -80,7 +77,7 @@ async fn who_has_room_is_woken_by_what_another_process_does() {
 
 #[tokio::test]
 async fn an_ear_whose_session_is_ended_sleeps_again() {
-    let Some((here, there, node)) = two().await else { return };
+    let Some((here, there, node)) = two(NEVER).await else { return };
     let mut conn = session(&there).await;
     claim(&here, &node, 1, 1).await;
     let first = fall_asleep(&here, &mut conn).await;
@@ -93,28 +90,31 @@ async fn an_ear_whose_session_is_ended_sleeps_again() {
 }
 
 #[tokio::test]
-async fn who_has_no_room_does_not_listen() {
-    let Some((here, there, node)) = two().await else { return };
+async fn who_was_told_or_left_something_does_not_listen() {
+    let Some((here, there, node)) = two(NEVER).await else { return };
     let mut conn = session(&there).await;
+    let ear = &here.0.site.ear;
+    let mut work = here.bell().listen_work();
     claim(&here, &node, 1, 1).await;
     fall_asleep(&here, &mut conn).await;
+    assert!(!ear.is_idle());
+    work.mark_unchanged();
     there.enqueue(vec![task(), task()]).await.unwrap();
-    while claim(&here, &node, 2, 1).await.tasks.is_empty() {}
-    // Whoever still sleeps is woken by this, and does not lie down again.
-    there.enqueue(vec![task()]).await.unwrap();
-    while !asleep(&here, &mut conn).await.is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    hear(&mut work).await;
+    assert!(ear.is_idle(), "it was told");
+    assert_eq!(claim(&here, &node, 2, 1).await.tasks.len(), 1);
+    assert!(ear.is_idle(), "it left one");
+    sleepers(&here, &mut conn, 0).await;
 }
 
 #[tokio::test]
 async fn nobody_elses_sleep_is_ended() {
-    let Some((here, there, node)) = two().await else { return };
+    let Some((here, there, node)) = two(NEVER).await else { return };
     let mut conn = session(&there).await;
     let mut other = session(&here).await;
     let sleep = tokio::spawn(async move {
         other
-            .ask(b"SELECT SLEEP(600), 'another_' AS evertask_ear")
+            .ask("SELECT SLEEP(600), 'another_' AS evertask_ear")
             .await
             .map(|answer| number::<u64>(&answer.rows[0], 0).unwrap())
     });
@@ -123,9 +123,37 @@ async fn nobody_elses_sleep_is_ended() {
         fall_asleep(&here, &mut conn).await;
         let mut work = here.bell().listen_work();
         work.mark_unchanged();
-        there.enqueue(vec![NewTask { ..task() }]).await.unwrap();
+        there.enqueue(vec![task()]).await.unwrap();
         hear(&mut work).await;
     }
     assert!(!sleep.is_finished());
     sleep.abort();
+}
+
+#[tokio::test]
+async fn behind_a_proxy_nobody_is_woken() {
+    let Some((here, there, node)) = two(NEVER).await else { return };
+    let mut conn = session(&there).await;
+    claim(&here, &node, 1, 1).await;
+    let before = fall_asleep(&here, &mut conn).await;
+    let mut behind = session(&there).await.behind_a_proxy();
+    assert_eq!(Wake.run(&there.0.site, &mut behind).await.unwrap(), 0);
+    assert_eq!(asleep(&here, &mut conn).await, [before]);
+    assert_eq!(Wake.run(&there.0.site, &mut conn).await.unwrap(), 1);
+}
+
+/// What is stored before that may be seen by no look, and after it wakes.
+#[tokio::test]
+async fn a_look_tells_whether_the_ear_sleeps_by_then() {
+    let Some((here, there, node)) = two(NEVER).await else { return };
+    let mut conn = session(&there).await;
+    let look = async |woken: bool, conn: &mut Connection| {
+        let look = Look { nodes: vec![node.id], woken };
+        look.run(&here.0.site, conn).await.unwrap().asleep
+    };
+    assert!(!look(true, &mut conn).await);
+    claim(&here, &node, 1, 1).await;
+    fall_asleep(&here, &mut conn).await;
+    assert!(look(true, &mut conn).await);
+    assert!(!look(false, &mut conn).await, "nobody asked");
 }

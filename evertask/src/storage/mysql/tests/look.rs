@@ -1,23 +1,12 @@
 //! What is seen of others, by looking.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use super::{fresh, run, session, task};
+use super::{run, session, task, two};
 use crate::{
     policy::Keep,
-    storage::{Cancel, Claim, Known, MySql, NewTask, Node, Storage},
+    storage::{Cancel, Claim, MySql, NewTask, Node, Storage},
 };
-
-/// Two processes on the same tables, of which the first one looks often and has a node.
-async fn two() -> Option<(MySql, MySql, Node)> {
-    let (options, url) = fresh()?;
-    let here = options.clone().look_every(Duration::from_millis(20)).connect(&url).await.unwrap();
-    let there = options.connect(&url).await.unwrap();
-    let handlers: Arc<[Known]> = [Known { name: "mail".into(), version: 1 }].into();
-    let node = Node::new(handlers, vec!["default".to_owned()]);
-    here.join(node.clone()).await.unwrap();
-    Some((here, there, node))
-}
 
 /// Takes one ahead: a node that has no slot is not woken by others.
 async fn claim(mysql: &MySql, node: &Node, id: u64) -> usize {
@@ -27,7 +16,7 @@ async fn claim(mysql: &MySql, node: &Node, id: u64) -> usize {
 
 #[tokio::test]
 async fn what_another_process_does_is_heard_of_by_a_look() {
-    let Some((here, there, node)) = two().await else { return };
+    let Some((here, there, node)) = two(Duration::from_millis(20)).await else { return };
     let mut work = here.bell().listen_work();
     let mut orders = here.bell().listen_orders();
     work.mark_unchanged();
@@ -51,7 +40,7 @@ async fn what_another_process_does_is_heard_of_by_a_look() {
 
 #[tokio::test]
 async fn a_schedule_that_has_come_up_is_heard_of_by_a_look() {
-    let Some((here, there, node)) = two().await else { return };
+    let Some((here, there, node)) = two(Duration::from_millis(20)).await else { return };
     let mut conn = session(&there).await;
     here.due_schedules(node.handlers.clone(), 1, 10).await.unwrap();
     let mut schedules = here.bell().listen_schedules();
@@ -72,7 +61,7 @@ async fn a_schedule_that_has_come_up_is_heard_of_by_a_look() {
 
 #[tokio::test]
 async fn what_concerns_nobody_here_wakes_nobody() {
-    let Some((here, there, node)) = two().await else { return };
+    let Some((here, there, node)) = two(Duration::from_millis(20)).await else { return };
     assert_eq!(claim(&here, &node, 1).await, 0);
     // Its lane is new, which is reason enough to look, once.
     let other = || NewTask { name: "other".into(), ..task() };

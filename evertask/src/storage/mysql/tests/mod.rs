@@ -1,9 +1,11 @@
 //! What is only this storage's own, seen from inside.
 
+use std::{sync::Arc, time::Duration};
+
 use super::{MySql, MySqlOptions, connection::Connection, literal::Literal, script::Script};
 use crate::{
     body::Body,
-    storage::{NewTask, server::Purpose},
+    storage::{Known, NewTask, Node, Storage, server::Purpose},
 };
 
 mod collisions;
@@ -27,6 +29,18 @@ fn fresh() -> Option<(MySqlOptions, String)> {
 
 fn task() -> NewTask {
     NewTask::new("mail", Body::json(&()).unwrap())
+}
+
+/// Two processes on the same tables that look so often, of which the first one has a node.
+async fn two(look_every: Duration) -> Option<(MySql, MySql, Node)> {
+    let (options, url) = fresh()?;
+    let options = options.look_every(look_every);
+    let here = options.clone().connect(&url).await.unwrap();
+    let there = options.connect(&url).await.unwrap();
+    let handlers: Arc<[Known]> = [Known { name: "mail".into(), version: 1 }].into();
+    let node = Node::new(handlers, vec!["default".to_owned()]);
+    here.join(node.clone()).await.unwrap();
+    Some((here, there, node))
 }
 
 /// A session as transitions have it.
