@@ -79,7 +79,7 @@ impl Table {
         for id in expired {
             claimed.expired.extend(self.rows.get(&id).map(Row::ended));
             self.end(id, now, TaskState::Cancelled, claim.keep_expired, |row| {
-                row.error = Some(rules::EXPIRED.to_owned());
+                row.rare.place().error = Some(rules::EXPIRED.to_owned());
             });
         }
         for (n, id) in taken.into_iter().enumerate() {

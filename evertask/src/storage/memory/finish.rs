@@ -16,12 +16,12 @@ impl Table {
         match row.state {
             TaskState::Pending => {
                 self.end(id, now, TaskState::Cancelled, keep, |row| {
-                    row.error = Some(rules::CANCELLED.to_owned());
+                    row.rare.place().error = Some(rules::CANCELLED.to_owned());
                 });
                 Cancel::Done
             }
             TaskState::Running => {
-                row.cancel_asked = true;
+                row.rare.place().cancel_asked = true;
                 self.rings.orders = true;
                 Cancel::Asked
             }
@@ -38,7 +38,7 @@ impl Table {
                 Revive::Hastened
             }
             TaskState::Completed | TaskState::Failed | TaskState::Cancelled => {
-                let key = row.key.as_ref();
+                let key = row.rare.key.as_ref();
                 if let Some(holder) = key.and_then(|key| self.index.holder(&row.name, key)) {
                     return Revive::KeyTaken(holder);
                 }
@@ -63,7 +63,7 @@ impl Table {
         for id in expired {
             pruned.expired.extend(self.rows.get(&id).map(Row::ended));
             self.end(id, now, TaskState::Cancelled, rules::KEEP_EXPIRED, |row| {
-                row.error = Some(rules::EXPIRED.to_owned());
+                row.rare.place().error = Some(rules::EXPIRED.to_owned());
             });
         }
         let firsts = [self.index.prunes.first(), self.index.expiries.first()];

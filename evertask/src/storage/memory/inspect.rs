@@ -89,14 +89,15 @@ impl Table {
 fn matches(row: &Row, filter: &TaskFilter) -> bool {
     let TaskFilter { name, queue, state, tag, key_prefix, created_from, created_to, fingerprint } =
         filter;
-    let key_begins =
-        |prefix: &String| row.key.as_deref().is_some_and(|key| key.starts_with(prefix.as_str()));
+    let key_begins = |prefix: &String| {
+        row.rare.key.as_deref().is_some_and(|key| key.starts_with(prefix.as_str()))
+    };
     let failed_so =
-        |print: u64| row.attempts.iter().any(|attempt| attempt.fingerprint == Some(print));
+        |print: u64| row.rare.attempts.iter().any(|attempt| attempt.fingerprint == Some(print));
     name.as_deref().is_none_or(|name| *row.name == *name)
         && queue.as_deref().is_none_or(|queue| *row.queue == *queue)
         && state.is_none_or(|state| row.state == state)
-        && tag.as_ref().is_none_or(|(key, value)| row.tags.get(key) == Some(value))
+        && tag.as_ref().is_none_or(|(key, value)| row.rare.tags.get(key) == Some(value))
         && key_prefix.as_ref().is_none_or(key_begins)
         && created_from.is_none_or(|from| row.created >= to_micros(from))
         && created_to.is_none_or(|to| row.created < to_micros(to))

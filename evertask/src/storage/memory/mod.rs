@@ -8,6 +8,7 @@ mod finish;
 mod inspect;
 mod lanes;
 mod node;
+mod rare;
 mod row;
 mod schedules;
 mod settle;

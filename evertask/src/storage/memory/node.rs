@@ -45,7 +45,7 @@ impl Table {
         }
         let row = |(claim, id): &(u64, TaskId)| {
             let row = self.rows.get(id)?;
-            Some(Held { id: *id, lease: row.lease, claim: *claim, cancel: row.cancel_asked })
+            Some(Held { id: *id, lease: row.lease, claim: *claim, cancel: row.rare.cancel_asked })
         };
         self.index.held.get(&beat.node).into_iter().flatten().filter_map(row).collect()
     }

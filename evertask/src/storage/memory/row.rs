@@ -1,11 +1,8 @@
 //! One task as memory holds it.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use super::rare::{Rare, Rarely};
 use crate::{
     body::Body,
     bounds::ATTEMPTS_KEPT,
@@ -21,8 +18,6 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) id: TaskId,
-    /// The id of the dispatch that was stored last: another one than `id` once the task was replaced.
-    pub(super) request: TaskId,
     pub(super) name: Arc<str>,
     pub(super) version: u32,
     pub(super) queue: Arc<str>,
@@ -34,21 +29,12 @@ pub(super) struct Row {
     pub(super) due: i64,
     pub(super) started: Option<i64>,
     pub(super) finished: Option<i64>,
-    pub(super) expires: Option<i64>,
     pub(super) prune_at: Option<i64>,
     pub(super) payload: Body,
     pub(super) output: Option<Body>,
-    pub(super) output_error: Option<String>,
-    pub(super) error: Option<String>,
-    pub(super) key: Option<Arc<str>>,
-    pub(super) tags: BTreeMap<String, String>,
-    pub(super) retries: Option<u32>,
-    pub(super) timeout: Option<Option<Duration>>,
-    pub(super) tick: Option<i64>,
     /// Who holds it, exactly while it runs.
     pub(super) hold: Option<Hold>,
-    pub(super) cancel_asked: bool,
-    pub(super) attempts: VecDeque<AttemptInfo>,
+    pub(super) rare: Rarely,
 }
 
 /// In whose hands a running task is.
@@ -65,7 +51,6 @@ impl Row {
     pub(super) fn new(task: NewTask, now: i64) -> Self {
         Self {
             id: task.id,
-            request: task.id,
             name: task.name,
             version: task.version,
             queue: task.queue,
@@ -77,29 +62,31 @@ impl Row {
             due: rules::due_at(task.due, now),
             started: None,
             finished: None,
-            expires: task.expires.map(|time| rules::after(now, time)),
             prune_at: None,
             payload: task.payload,
             output: None,
-            output_error: None,
-            error: None,
-            key: task.key.map(Into::into),
-            tags: task.tags,
-            retries: task.retries,
-            timeout: task.timeout,
-            tick: task.tick.map(to_micros),
             hold: None,
-            cancel_asked: false,
-            attempts: VecDeque::new(),
+            rare: Rarely::of(Rare {
+                key: task.key.map(Into::into),
+                tags: task.tags,
+                retries: task.retries,
+                timeout: task.timeout,
+                tick: task.tick.map(to_micros),
+                expires: task.expires.map(|time| rules::after(now, time)),
+                ..Rare::nothing()
+            }),
         }
     }
 
     /// Pending → pending, as the new task says; what it went through stays, but counts no more.
     pub(super) fn replace(&mut self, task: NewTask, now: i64) {
         let (id, created, lease) = (self.id, self.created, self.lease);
-        let started = self.started;
-        let attempts = std::mem::take(&mut self.attempts);
-        *self = Self { id, created, lease, started, attempts, ..Self::new(task, now) };
+        let (started, request) = (self.started, task.id);
+        let attempts = self.rare.there().map(|rare| std::mem::take(&mut rare.attempts));
+        *self = Self { id, created, lease, started, ..Self::new(task, now) };
+        let rare = self.rare.place();
+        rare.request = Some(request).filter(|request| *request != id);
+        rare.attempts = attempts.unwrap_or_default();
     }
 
     /// Final → pending, as if it had never run; the lease keeps growing.
@@ -108,11 +95,11 @@ impl Row {
         self.due = now;
         self.counters = Counters::default();
         self.finished = None;
-        self.expires = None;
         self.prune_at = None;
         self.output = None;
-        self.output_error = None;
-        self.error = None;
+        if let Some(rare) = self.rare.there() {
+            (rare.expires, rare.error, rare.output_error) = (None, None, None);
+        }
     }
 
     /// Pending → running, under a new lease.
@@ -129,18 +116,22 @@ impl Row {
     pub(super) fn release(&mut self, state: TaskState) {
         self.state = state;
         self.hold = None;
-        self.cancel_asked = false;
+        if let Some(rare) = self.rare.there() {
+            rare.cancel_asked = false;
+        }
     }
 
     /// Adds to what is remembered of its attempts.
     pub(super) fn write_down(&mut self, attempt: &AttemptRecord, ran: Duration, now: i64) {
         let attempt = rules::storable_attempt(attempt);
-        if self.attempts.len() == ATTEMPTS_KEPT {
-            self.attempts.pop_front();
+        let (lease, number) = (self.lease, self.attempt());
+        let attempts = &mut self.rare.place().attempts;
+        if attempts.len() == ATTEMPTS_KEPT {
+            attempts.pop_front();
         }
-        self.attempts.push_back(AttemptInfo {
-            lease: self.lease,
-            attempt: self.attempt(),
+        attempts.push_back(AttemptInfo {
+            lease,
+            attempt: number,
             node: attempt.node,
             binary: attempt.binary.as_ref().into(),
             started: from_micros(rules::before(now, ran)),
@@ -153,11 +144,11 @@ impl Row {
 
     /// How the attempt under this lease ended, if that is written down.
     pub(super) fn written(&self, lease: u64) -> Option<AttemptEnd> {
-        self.attempts.iter().find(|attempt| attempt.lease == lease).map(|attempt| attempt.end)
+        self.rare.attempts.iter().find(|attempt| attempt.lease == lease).map(|attempt| attempt.end)
     }
 
     pub(super) fn expired(&self, now: i64) -> bool {
-        self.state == TaskState::Pending && self.expires.is_some_and(|expires| expires <= now)
+        self.state == TaskState::Pending && self.rare.expires.is_some_and(|expires| expires <= now)
     }
 
     /// Tries spent, plus one while it runs.
@@ -184,9 +175,9 @@ impl Row {
             priority: self.priority,
             attempt: self.attempt(),
             payload: self.payload.clone(),
-            retries: self.retries,
-            timeout: self.timeout,
-            tick: self.tick.map(from_micros),
+            retries: self.rare.retries,
+            timeout: self.rare.timeout,
+            tick: self.rare.tick.map(from_micros),
             waited: rules::between(self.due, now),
             begun: self.hold.is_some_and(|hold| hold.begun),
             unreadable: self.counters.unreadable,
@@ -227,21 +218,35 @@ impl Row {
             due: from_micros(self.due),
             started: self.started.map(from_micros),
             finished: self.finished.map(from_micros),
-            expires: self.expires.map(from_micros),
+            expires: self.rare.expires.map(from_micros),
             payload: self.payload.clone(),
             output: self.output.clone(),
-            output_error: self.output_error.clone(),
-            error: self.error.clone(),
-            key: self.key.as_deref().map(str::to_owned),
-            tags: self.tags.clone(),
-            tick: self.tick.map(from_micros),
+            output_error: self.rare.output_error.clone(),
+            error: self.rare.error.clone(),
+            key: self.rare.key.as_deref().map(str::to_owned),
+            tags: self.rare.tags.clone(),
+            tick: self.rare.tick.map(from_micros),
             node: self.hold.map(|hold| hold.node),
-            cancel_asked: self.cancel_asked,
+            cancel_asked: self.rare.cancel_asked,
             losses: self.counters.losses,
             attempts: match with_attempts {
-                true => self.attempts.iter().cloned().collect(),
+                true => self.rare.attempts.iter().cloned().collect(),
                 false => Vec::new(),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_that_has_nothing_rare_is_small() {
+        let size = size_of::<Row>();
+        assert!(
+            size <= 256,
+            "{size} bytes, and its node in the tree has room for up to eleven of it"
+        );
     }
 }

@@ -30,7 +30,7 @@ impl Table {
             }
             return Settled::Applied(state);
         }
-        let to = Transition::of(&settlement, row.cancel_asked, row.counters);
+        let to = Transition::of(&settlement, row.rare.cancel_asked, row.counters);
         let completes = to.state == TaskState::Completed;
         if let (true, Err(why)) = (completes, rules::check_effects(&settlement.effects)) {
             return Settled::Unstorable(why);
@@ -63,10 +63,15 @@ impl Table {
             row.due = to.delay.map_or(row.due, |delay| rules::after(now, delay));
             if completes {
                 row.output = settlement.output.clone();
-                row.output_error = settlement.output_error.as_deref().map(rules::storable_error);
-                row.error = None;
+                let output_error = settlement.output_error.as_deref().map(rules::storable_error);
+                if output_error.is_some() {
+                    row.rare.place().output_error = output_error;
+                }
+                if let Some(rare) = row.rare.there() {
+                    rare.error = None;
+                }
             } else if to.error.is_some() {
-                row.error.clone_from(&to.error);
+                row.rare.place().error.clone_from(&to.error);
             }
         };
         if to.state.is_final() {

@@ -96,16 +96,16 @@ impl Rings {
 
 impl Index {
     fn note(&mut self, row: &Row) {
-        if row.request != row.id {
-            self.requests.insert(row.request, row.id);
+        if let Some(request) = row.rare.request {
+            self.requests.insert(request, row.id);
         }
-        if let (false, Some(key)) = (row.state.is_final(), &row.key) {
+        if let (false, Some(key)) = (row.state.is_final(), &row.rare.key) {
             self.keys.insert((row.name.clone(), key.clone()), row.id);
         }
         match row.state {
             TaskState::Pending => {
                 self.lanes.insert(row);
-                self.expiries.extend(row.expires.map(|at| (at, row.id)));
+                self.expiries.extend(row.rare.expires.map(|at| (at, row.id)));
             }
             TaskState::Running => {
                 if let Some(hold) = row.hold {
@@ -119,16 +119,16 @@ impl Index {
     }
 
     fn forget(&mut self, row: &Row) {
-        if row.request != row.id {
-            self.requests.remove(&row.request);
+        if let Some(request) = row.rare.request {
+            self.requests.remove(&request);
         }
-        if let (false, Some(key)) = (row.state.is_final(), &row.key) {
+        if let (false, Some(key)) = (row.state.is_final(), &row.rare.key) {
             self.keys.remove(&(row.name.clone(), key.clone()));
         }
         match row.state {
             TaskState::Pending => {
                 self.lanes.remove(row);
-                if let Some(at) = row.expires {
+                if let Some(at) = row.rare.expires {
                     self.expiries.remove(&(at, row.id));
                 }
             }
