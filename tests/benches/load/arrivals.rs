@@ -10,6 +10,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use crate::{
     Outcome, Scale,
     floor::Floor,
+    rate::Capacity,
     subject::{Fresh, Subject},
     table::{Table, percentile},
     work::{Welcome, now, ran, until_ran, waited, welcome},
@@ -26,25 +27,34 @@ pub(crate) struct Point {
     pub(crate) waited: [f64; 3],
 }
 
-/// At 10, 50 and 80 % of what it can do, beside the floor at the same load.
+/// At 10, 25, 50 and 80 % of what it can do, beside the floor at the same rate; and at half beside the floor at half of what that one
+/// can do, too, since where it is quicker by far it has nothing to do at the same.
 pub(crate) async fn curves(
     scale: &Scale,
     subject: &Subject,
-    capacity: f64,
+    capacity: Capacity,
     table: &mut Table,
 ) -> Outcome<Vec<Point>> {
     let mut points = Vec::new();
-    for percent in [10, 50, 80] {
-        let rate = capacity * f64::from(percent) / 100.0;
+    for percent in [10, 25, 50, 80] {
+        let rate = capacity.run * f64::from(percent) / 100.0;
         let (mut runs, mut floors) = (Vec::new(), Vec::new());
         for repetition in 0..scale.repetitions as u64 {
             runs.push(run(scale, &subject.fresh()?, rate, repetition).await?);
             floors.push(floor(scale, subject, rate, repetition).await?);
         }
-        let point = |floor, waited| Point { storage: subject.name(), floor, rate, waited };
-        let (run, floor) = (point(false, middle(&runs)), point(true, middle(&floors)));
-        table.latency(percent, "", &run, &floor);
-        points.extend([run, floor]);
+        let point = |floor, rate, waited| Point { storage: subject.name(), floor, rate, waited };
+        let (run, same) = (point(false, rate, middle(&runs)), point(true, rate, middle(&floors)));
+        table.latency(percent, "", &run, &same);
+        if percent == 50 {
+            let (rate, mut floors) = (capacity.floor / 2.0, Vec::new());
+            for repetition in 0..scale.repetitions as u64 {
+                floors.push(floor(scale, subject, rate, repetition).await?);
+            }
+            let beside = format!(", beside the floor at {rate:.0}/s, half of its own load");
+            table.latency(percent, &beside, &run, &point(true, rate, middle(&floors)));
+        }
+        points.extend([run, same]);
     }
     Ok(points)
 }
@@ -65,16 +75,22 @@ pub(crate) async fn run(
 ) -> Outcome<[f64; 3]> {
     let node = storage.builder().await?.start().await?;
     let (before, mut arrivals) = (ran(), arrive(rate, scale.time, seed));
-    let mut arrived = 0;
-    while let Some(task) = arrivals.recv().await {
-        arrived += 1;
-        let node = node.clone();
-        tokio::spawn(async move {
-            if let Err(error) = welcome::dispatch(task).on(&node).await {
-                eprintln!("not stored: {error}");
-            }
-        });
-    }
+    let dispatches = node.clone();
+    // On the executor, as a program's own requests are, and not on a thread that is in the way of its workers.
+    let arrive = tokio::spawn(async move {
+        let mut arrived = 0;
+        while let Some(task) = arrivals.recv().await {
+            arrived += 1;
+            let node = dispatches.clone();
+            tokio::spawn(async move {
+                if let Err(error) = welcome::dispatch(task).on(&node).await {
+                    eprintln!("not stored: {error}");
+                }
+            });
+        }
+        arrived
+    });
+    let arrived = arrive.await?;
     let started = tokio::time::timeout(Duration::from_secs(60), until_ran(before + arrived)).await;
     node.shutdown().await?;
     started.map_err(|_| "not all that arrived have run")?;

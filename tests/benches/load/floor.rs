@@ -70,8 +70,7 @@ impl<'s> Floor<'s> {
             Self::Tokio => {
                 let (sender, receiver) = mpsc::unbounded_channel();
                 let runs = tokio::spawn(spawn_all(receiver));
-                pass_on(arrivals, &sender).await?;
-                drop(sender);
+                tokio::spawn(pass_on(arrivals, sender)).await??;
                 runs.await?
             }
             Self::Sqlite(floor, directory) => {
@@ -87,7 +86,7 @@ impl<'s> Floor<'s> {
 
 async fn pass_on(
     mut arrivals: UnboundedReceiver<Welcome>,
-    to: &UnboundedSender<Vec<u8>>,
+    to: UnboundedSender<Vec<u8>>,
 ) -> Outcome {
     while let Some(task) = arrivals.recv().await {
         to.send(serde_json::to_vec(&task)?)?;

@@ -49,6 +49,14 @@ struct Scale {
     real: bool,
 }
 
+impl Scale {
+    /// In memory a run of as many as on a disk would be over before all is warm.
+    fn tasks_of(&self, subject: &Subject) -> usize {
+        let many = if matches!(subject, Subject::Memory) { 10 } else { 1 };
+        self.tasks * many
+    }
+}
+
 fn main() -> Outcome {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let real = arguments.iter().any(|argument| argument == "--bench");
@@ -82,7 +90,7 @@ fn main() -> Outcome {
         let both = executor.block_on(rate::rates(&scale, &subject, &mut table))?;
         curves.extend(executor.block_on(arrivals::curves(&scale, &subject, both, &mut table))?);
         executor.block_on(rate::idle(&scale, &subject, (&subject.fresh()?, ""), &mut table))?;
-        executor.block_on(crowd::beside(&scale, &subject, both, &mut table))?;
+        executor.block_on(crowd::beside(&scale, &subject, both.run, &mut table))?;
     }
     println!("{}", machine::describe(&scale.place)?);
     println!("{table}");

@@ -37,8 +37,19 @@ pub(crate) struct Run {
     pub(crate) statements: Option<f64>,
 }
 
-/// The rates of one storage beside its floor; the one of 64 who dispatch while it runs is its capacity.
-pub(crate) async fn rates(scale: &Scale, subject: &Subject, table: &mut Table) -> Outcome<f64> {
+/// How many tasks a second 64 can dispatch while they are run.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Capacity {
+    pub(crate) run: f64,
+    pub(crate) floor: f64,
+}
+
+/// The rates of one storage beside its floor.
+pub(crate) async fn rates(
+    scale: &Scale,
+    subject: &Subject,
+    table: &mut Table,
+) -> Outcome<Capacity> {
     let cases = [
         ("enqueue ×1", What::Store(1)),
         ("enqueue ×64", What::Store(64)),
@@ -46,9 +57,10 @@ pub(crate) async fn rates(scale: &Scale, subject: &Subject, table: &mut Table) -
         ("drain", What::Drain),
         ("both, ×64", What::Both(64)),
     ];
-    let mut capacity = 0.0;
+    let mut capacity = Capacity::default();
+    let all = scale.tasks_of(subject);
     for (name, what) in cases {
-        let tasks = if what == What::Store(1) { scale.tasks / 20 } else { scale.tasks };
+        let tasks = if what == What::Store(1) { all / 20 } else { all };
         let (mut runs, mut floors, mut asked) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..scale.repetitions {
             let run = run(subject, what, tasks).await?;

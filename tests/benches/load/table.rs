@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use crate::arrivals::Point;
+use crate::{arrivals::Point, rate::Capacity};
 
 /// Rows of measurements, printed as Markdown.
 #[derive(Debug, Default)]
 pub(crate) struct Table(Vec<[String; 6]>);
 
 impl Table {
-    /// Tasks per second, beside the floor's; returns the median.
+    /// Tasks per second, beside the floor's; returns the medians.
     pub(crate) fn rate(
         &mut self,
         storage: &str,
@@ -17,7 +17,7 @@ impl Table {
         mut runs: Vec<f64>,
         mut floors: Vec<f64>,
         statements: Option<f64>,
-    ) -> f64 {
+    ) -> Capacity {
         let (run, floor) = (percentile(&mut runs, 50), percentile(&mut floors, 50));
         let ratio = format!("{:.2}", run / floor);
         self.row(
@@ -26,7 +26,7 @@ impl Table {
             [format!("{run:.0}/s"), format!("{floor:.0}/s"), ratio],
             statements,
         );
-        run
+        Capacity { run, floor }
     }
 
     pub(crate) fn latency(&mut self, percent: i32, beside: &str, run: &Point, floor: &Point) {
