@@ -14,7 +14,10 @@ use crate::{
     wire::{Weather, Wire},
 };
 
-on_every_server!(who_alone_is_cut_off_has_stopped_when_another_begins);
+on_every_server!(
+    who_alone_is_cut_off_has_stopped_when_another_begins,
+    who_alone_is_hung_up_on_has_stopped_when_another_begins
+);
 
 /// When runs began and ended, by the number of the node.
 type Runs = Arc<Mutex<Vec<(usize, Instant, Option<Instant>)>>>;
@@ -57,6 +60,15 @@ async fn heeds(place: State<Place>, ctx: Context) {
 }
 
 async fn who_alone_is_cut_off_has_stopped_when_another_begins(server: Arc<impl Server>) {
+    alone(server, Weather::Silent).await;
+}
+
+/// All that it tries fails at once, also to announce itself anew: that it tries is no sign of life.
+async fn who_alone_is_hung_up_on_has_stopped_when_another_begins(server: Arc<impl Server>) {
+    alone(server, Weather::HangingUp).await;
+}
+
+async fn alone(server: Arc<impl Server>, weather: Weather) {
     let wire = Wire::to(server.target());
     let runs = Runs::default();
     let node = async |node: usize, url: String| {
@@ -71,7 +83,10 @@ async fn who_alone_is_cut_off_has_stopped_when_another_begins(server: Arc<impl S
     let other = heeds::dispatch().on(&client).await.unwrap();
     until("both run", async || runs.lock().unwrap().len() == 2).await;
     let second = node(2, server.url()).await;
-    wire.set(Weather::Silent);
+    wire.set(weather);
+    if weather == Weather::HangingUp {
+        wire.cut();
+    }
     until("both run again", async || {
         runs.lock().unwrap().iter().filter(|run| run.0 == 2).count() == 2
     })

@@ -30,6 +30,8 @@ pub(crate) enum Weather {
     Silent,
     /// There is nobody to connect to.
     Refusing,
+    /// Who connects is hung up on, as by a proxy that has lost its server.
+    HangingUp,
 }
 
 /// A port of this machine that leads to the server, in whatever weather.
@@ -141,6 +143,9 @@ fn listen(port: u16, listener: TcpListener, state: &Arc<State>) {
         if let Some(listener) = &listener {
             listener.set_nonblocking(true).unwrap();
             while let Ok((client, _)) = listener.accept() {
+                if state.sky().weather == Weather::HangingUp {
+                    continue;
+                }
                 // Where the server does not answer the client meets a closed door as well.
                 let _refused = open(client, state);
             }

@@ -8,7 +8,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
@@ -197,8 +197,11 @@ impl Storage for MySql {
 
     fn join(&self, node: Node) -> Reply<'_, ()> {
         Box::pin(async move {
+            let (id, sent) = (node.id, Instant::now());
             self.0.heart.join(&node);
-            self.lines()?.between.run(node::Join(node)).await
+            self.lines()?.between.run(node::Join(node)).await?;
+            self.0.heart.beaten(&[id], sent);
+            Ok(())
         })
     }
 

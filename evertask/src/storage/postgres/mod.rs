@@ -7,7 +7,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
@@ -206,8 +206,11 @@ impl Storage for Postgres {
 
     fn join(&self, node: Node) -> Reply<'_, ()> {
         Box::pin(async move {
+            let (id, sent) = (node.id, Instant::now());
             self.0.heart.join(&node);
-            self.lines()?.between.run(node::Join(node)).await
+            self.lines()?.between.run(node::Join(node)).await?;
+            self.0.heart.beaten(&[id], sent);
+            Ok(())
         })
     }
 

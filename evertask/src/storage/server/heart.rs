@@ -40,23 +40,25 @@ pub(crate) struct Heart {
 struct Life {
     /// When its runtime renewed last.
     renewed: Instant,
-    /// When the last sign of life was sent that has arrived.
-    beaten: Instant,
+    /// When the last sign of life was sent that has arrived; none has since it signed off.
+    beaten: Option<Instant>,
     lease: Duration,
     stall_limit: Duration,
 }
 
 impl Heart {
+    /// This node is about to announce itself. That is no sign of life before it has arrived, of which [`beaten`](Self::beaten) tells.
     pub(crate) fn join(&self, node: &Node) {
         let Node { lease, stall_limit, .. } = *node;
-        let now = Instant::now();
-        self.nodes().insert(node.id, Life { renewed: now, beaten: now, lease, stall_limit });
+        let mut nodes = self.nodes();
+        let beaten = nodes.get(&node.id).and_then(|life| life.beaten);
+        nodes.insert(node.id, Life { renewed: Instant::now(), beaten, lease, stall_limit });
         self.joined.notify_one();
     }
 
     /// How long ago the last sign of life of this node was sent that has arrived.
     pub(crate) fn since_beat(&self, node: NodeId) -> Option<Duration> {
-        self.nodes().get(&node).map(|life| life.beaten.elapsed())
+        self.nodes().get(&node).and_then(|life| life.beaten).map(|at| at.elapsed())
     }
 
     /// How long ago the server last said that it is there for nobody.
@@ -69,11 +71,11 @@ impl Heart {
     }
 
     /// Signs of life of these nodes have arrived that were sent then.
-    fn beaten(&self, nodes: &[NodeId], sent: Instant) {
+    pub(crate) fn beaten(&self, nodes: &[NodeId], sent: Instant) {
         let mut all = self.nodes();
         for node in nodes {
             if let Some(life) = all.get_mut(node) {
-                life.beaten = life.beaten.max(sent);
+                life.beaten = life.beaten.max(Some(sent));
             }
         }
     }
@@ -161,5 +163,27 @@ pub(crate) async fn beat<S: Server, B: Transition<S, Answer = Vec<NodeId>>>(
             }
             Err(fault) => tracing::debug!(error = %fault, "nor did this one"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_only_wants_to_announce_itself_has_given_no_sign_of_life() {
+        let heart = Heart::default();
+        let node = Node::new([].into(), Vec::new());
+        heart.join(&node);
+        assert_eq!(heart.since_beat(node.id), None);
+        let sent = Instant::now();
+        heart.beaten(&[node.id], sent);
+        let before = heart.nodes()[&node.id].beaten;
+        assert_eq!(before, Some(sent));
+        heart.join(&node);
+        assert_eq!(heart.nodes()[&node.id].beaten, before, "nor one that is known already");
+        heart.leave(node.id);
+        heart.join(&node);
+        assert_eq!(heart.since_beat(node.id), None);
     }
 }
