@@ -19,6 +19,10 @@ use crate::{
 /// How long to sleep at most while nothing is known to become due: against all that a hint can miss.
 const SAFETY: Duration = Duration::from_secs(120);
 
+/// How long to wait at first and at most where something is due that somebody else has locked at this moment: another node that
+/// claims it, or a caller whose transaction replaces it and may last.
+const IN_VAIN: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
+
 /// How long a node lives before it runs a suspect.
 const PROOF: Duration = Duration::from_secs(1);
 
@@ -37,6 +41,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut looked = Instant::now();
     let mut safety = looked + jittered(SAFETY);
     let mut held_up = false;
+    let mut in_vain = IN_VAIN.0;
     loop {
         if shared.hooks.count() > HOOKS_MAX {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -93,7 +98,25 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                         let next = claimed.next_due.map(|due| soon(Instant::now(), due));
                         look_at = before.into_iter().chain(next).min();
                     }
+                    let nothing = claimed.tasks.is_empty() && claimed.expired.is_empty();
+                    let locked = nothing && claimed.more && !claim.suspect;
                     take(&shared, &claim, shuts, claimed);
+                    if !locked {
+                        in_vain = IN_VAIN.0;
+                        continue;
+                    }
+                    drop(until_taken);
+                    tokio::select! {
+                        biased;
+                        () = shared.draining.wait() => return,
+                        rung = work.changed() => {
+                            if rung.is_err() {
+                                return;
+                            }
+                        }
+                        () = tokio::time::sleep(in_vain) => {}
+                    }
+                    in_vain = (in_vain * 2).min(IN_VAIN.1);
                 }
                 Err(error) => {
                     shared.trouble(&shared.calls.claim, &error);
