@@ -13,7 +13,8 @@ use evertask::{
     Cancel, Context, Dispatched, EventKind, Keep, Retention, Runtime, State, StorageErrorKind,
     TaskId, TaskState,
     storage::{
-        Inspect, KeepBy, Memory, NodeId, Page, Reply, Settled, Settlement, Storage, TaskFilter,
+        Claim, Inspect, KeepBy, Known, Memory, Node, NodeId, Page, Reply, Settled, Settlement,
+        Storage, TaskFilter,
     },
     verdict::Verdict,
 };
@@ -276,6 +277,38 @@ async fn an_end_that_cannot_be_stored_holds_up_no_other() {
     assert_eq!(log.len(), 11, "and ran once");
 }
 
+/// A caller's transaction that replaces a task has it locked, and may last; so has another node that claims it at this moment.
+#[tokio::test(start_paused = true)]
+async fn what_is_due_and_locked_is_not_asked_for_again_and_again_at_once() {
+    let (storage, log) = (Faulty::when(|_, _| None), Log::default());
+    let runtime = node(&storage, &log).await;
+    storage.locked.store(true, Ordering::SeqCst);
+    let task = step::dispatch("locked", false).on(&runtime).await.unwrap();
+    let before = storage.calls.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let asked = storage.calls.load(Ordering::SeqCst) - before;
+    assert!((90..130).contains(&asked), "asked {asked} times in ten seconds");
+    storage.locked.store(false, Ordering::SeqCst);
+    let output = tokio::time::timeout(Duration::from_millis(150), task.output()).await;
+    assert_eq!(output.expect("it is looked for often enough").unwrap(), "locked");
+}
+
+/// A trigger of somebody's may refuse an end for as long as it stands there.
+#[tokio::test(start_paused = true)]
+async fn an_end_that_can_be_made_no_lighter_is_tried_again_and_not_at_once() {
+    let (storage, log) = (Faulty::taking_no_end(), Log::default());
+    let runtime = node(&storage, &log).await;
+    let task = step::dispatch("bad", false).on(&runtime).await.unwrap();
+    crate::until(async || log.len() == 1).await;
+    let asked = storage.calls.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let asked = storage.calls.load(Ordering::SeqCst) - asked;
+    // Some tries to bring its parts, then one each 2.5 to 5 s, and twice as many renewals at most.
+    assert!((10..100).contains(&asked), "asked {asked} times in a minute");
+    assert_eq!(log.len(), 1, "and ran once");
+    assert_eq!(storage.task(task.id()).await.unwrap().unwrap().state, TaskState::Running);
+}
+
 /// Somebody tries it again while the answer to a cancel is on its way: that is about the run that is over.
 #[tokio::test(start_paused = true)]
 async fn a_cancel_that_is_answered_late_stops_no_later_run() {
@@ -413,6 +446,48 @@ async fn a_seizure_whose_answer_is_lost_is_taken_up() {
     let ends: Vec<_> = info.attempts.iter().map(|attempt| attempt.end).collect();
     assert!(ends.contains(&evertask::AttemptEnd::Lost), "{info:?}");
     drop((first, second));
+}
+
+/// What is to become of one of them is refused, by a trigger of somebody's, say: the others are judged, and so is who dies later.
+#[tokio::test(start_paused = true)]
+async fn a_loss_that_cannot_be_stored_holds_up_no_other() {
+    let bad = Arc::new(std::sync::Mutex::new(None));
+    let guilty = Arc::clone(&bad);
+    let refuse = move |name: &str, about: &[TaskId]| {
+        let bad = *guilty.lock().unwrap();
+        let now = name == "settle" && bad.is_some_and(|bad| about.contains(&bad));
+        now.then_some(Fault::Refuses(StorageErrorKind::Other))
+    };
+    let (storage, log) = (Faulty::when(refuse), Log::default());
+    let client = Runtime::builder().storage(storage.inner.clone()).discover(false);
+    let client = client.handler::<step>().client().await.unwrap();
+    // Held by a node that dies.
+    let die_with = async |many: usize| {
+        let tasks = (0..many).map(|n| step::new(format!("{n}"), false));
+        let tasks = evertask::dispatch_all(tasks).on(&client).await.unwrap();
+        let known: Arc<[Known]> = [Known { name: "step".into(), version: 1 }].into();
+        let node = Node::new(known.clone(), vec!["default".into()]);
+        storage.inner.join(node.clone()).await.unwrap();
+        let claim = Claim::new(1, node.id, known, many).queue("default", many, 0);
+        assert_eq!(storage.inner.claim(claim).await.unwrap().tasks.len(), many);
+        storage.inner.leave(node.id).await.unwrap();
+        tasks.iter().map(|task| task.id()).collect::<Vec<_>>()
+    };
+    let first = die_with(5).await;
+    *bad.lock().unwrap() = Some(first[2]);
+    let _runtime = node(&storage, &log).await;
+    crate::until(async || log.len() == 4).await;
+    let before = storage.calls.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let asked = storage.calls.load(Ordering::SeqCst) - before;
+    assert!(asked < 200, "asked {asked} times in a minute");
+    *bad.lock().unwrap() = None;
+    crate::until(async || log.len() == 5).await;
+    *bad.lock().unwrap() = Some(first[2]);
+    die_with(2).await;
+    crate::until(async || log.len() == 7).await;
+    let info = storage.task(first[2]).await.unwrap().unwrap();
+    assert_eq!((info.state, info.attempts.len()), (TaskState::Completed, 1), "lost once: {info:?}");
 }
 
 /// A node that keeps no completed tasks, and all that it tells of them until it is shut down.

@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -53,6 +53,10 @@ pub(crate) struct Faulty {
     pub(crate) beats: bool,
     /// Rung by nobody, instead of that of the storage: all that it tells is lost.
     deaf: Option<Arc<Bell>>,
+    /// Says of each end that it cannot be stored, as it is or otherwise.
+    takes_no_end: bool,
+    /// Somebody else has locked what is due: a claim brings nothing, and there is more.
+    pub(crate) locked: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Faulty {
@@ -74,7 +78,20 @@ impl Faulty {
         when: impl Fn(&str, &[TaskId]) -> Option<Fault> + Send + Sync + 'static,
     ) -> Self {
         let (inner, when) = (Memory::new(), Arc::new(when));
-        Self { inner, calls: Arc::default(), when, beats: true, deaf: None }
+        Self {
+            inner,
+            calls: Arc::default(),
+            when,
+            beats: true,
+            deaf: None,
+            takes_no_end: false,
+            locked: Arc::default(),
+        }
+    }
+
+    /// One that will store no end, whatever is left out of it.
+    pub(crate) fn taking_no_end() -> Self {
+        Self { takes_no_end: true, ..Self::when(|_, _| None) }
     }
 
     /// A node on the storage, and the storage itself, of which it hears nothing.
@@ -131,10 +148,20 @@ impl Storage for Faulty {
         self.meddle("enqueue", &about, Box::pin(async move { self.inner.enqueue(tasks).await }))
     }
     fn claim(&self, claim: Claim) -> Reply<'_, Claimed> {
+        if self.locked.load(Ordering::SeqCst) {
+            let mut answer = Claimed::default();
+            answer.more = true;
+            return self.meddle("claim", &[], Box::pin(async { Ok(answer) }));
+        }
         self.meddle("claim", &[], Box::pin(async move { self.inner.claim(claim).await }))
     }
     fn settle(&self, batch: Vec<Settlement>) -> Reply<'_, Vec<Settled>> {
         let about: Vec<_> = batch.iter().map(|settlement| settlement.id).collect();
+        if self.takes_no_end {
+            let no = about.iter().map(|_| Settled::Unstorable("there is a trigger".to_owned()));
+            let answer = Ok(no.collect());
+            return self.meddle("settle", &about, Box::pin(async { answer }));
+        }
         self.meddle("settle", &about, Box::pin(async move { self.inner.settle(batch).await }))
     }
     fn renew(&self, beat: Beat) -> Reply<'_, Vec<Held>> {

@@ -110,7 +110,7 @@ async fn renew(shared: &Arc<Shared>, begun: Vec<(TaskId, u64)>) -> Result<bool, 
     };
     shared.touch.renewed(sent);
     shared.desk.mark(&begun);
-    let (mut understood, mut seized) = (true, false);
+    let (mut understood, mut seized, mut taken_up) = (true, false, Ok(true));
     for Held { id, lease, claim, cancel } in &held {
         if !shared.desk.holds(*id, *lease) {
             if *claim > answered {
@@ -125,7 +125,7 @@ async fn renew(shared: &Arc<Shared>, begun: Vec<(TaskId, u64)>) -> Result<bool, 
         }
     }
     if seized {
-        understood &= rescue::take_up(shared).await;
+        taken_up = rescue::take_up(shared).await;
     }
     let held: HashSet<_> = held.into_iter().map(|held| (held.id, held.lease)).collect();
     for (id, lease) in before {
@@ -134,7 +134,7 @@ async fn renew(shared: &Arc<Shared>, begun: Vec<(TaskId, u64)>) -> Result<bool, 
             let _none = shared.desk.stop(id, Some(lease), Stop::Lost);
         }
     }
-    Ok(understood)
+    taken_up.map(|all| all && understood)
 }
 
 /// Storage believes we hold it and we do not: the reply that would have told us was lost.

@@ -8,8 +8,10 @@ use crate::{
     chance::jittered,
     event::EventKind,
     failure::Failure,
-    runtime::{Shared, patience::Patience, watch::Watch},
-    storage::{AttemptRecord, Ended, Life, Lost, Peer, Settled, Settlement, StorageError},
+    runtime::{Shared, patience::Patience, settler, watch::Watch},
+    storage::{
+        AttemptRecord, Ended, Life, Lost, Peer, Settled, Settlement, StorageError, StorageErrorKind,
+    },
     task::{AttemptEnd, TaskState},
     verdict::{History, Outcome, judge},
 };
@@ -43,7 +45,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             () = sleep_until(look_at) => {}
         }
         if !known && shared.is_in_touch() {
-            known = take_up(&shared).await;
+            known = take_up(&shared).await == Ok(true);
         }
         look_at = if look_after_peers(&shared, &mut watch, &mut known).await {
             // As soon as one may be dead. If that is now, what it holds is locked: by another rescuer, who may have been stopped.
@@ -93,66 +95,110 @@ async fn rescue(shared: &Arc<Shared>, dead: Peer) -> Result<(), StorageError> {
             return Ok(());
         }
         tracing::warn!(node = %dead.node, tasks = lost.len(), "a node died; its tasks are pending again");
-        settle(shared, lost).await;
+        // Who leaves meanwhile leaves it to others.
+        let Ok(_judged) = settle(shared, lost, Some(Patience::new())).await else { return Ok(()) };
     }
 }
 
 /// Judges what this node has taken over and does not know of: an answer was lost that would have told of it. False if there may
-/// be more.
-pub(crate) async fn take_up(shared: &Arc<Shared>) -> bool {
+/// be more, an error if it has to be tried again.
+pub(crate) async fn take_up(shared: &Arc<Shared>) -> Result<bool, ()> {
     // What is being judged at this moment is known.
-    let Ok(_until_judged) = shared.rescuing.try_lock() else { return false };
+    let Ok(_until_judged) = shared.rescuing.try_lock() else { return Err(()) };
     let own = Peer::new(shared.node.id, Life::Alive);
     match shared.calls.peers.make(shared.storage.seize(own, own.node, SEIZE_MAX)).await {
         Ok(lost) => {
             let all = lost.len() < SEIZE_MAX;
-            settle(shared, lost).await;
-            all
+            // The keeper has others to look after than these, so it waits for no storage.
+            let judged = settle(shared, lost, None).await?;
+            Ok(all || judged == 0)
         }
         Err(error) => {
             shared.trouble(&shared.calls.peers, &error);
-            false
+            Err(())
         }
     }
 }
 
-/// Judges what was taken over, and tells of it. It is this node's by now and nobody else will, so it is said until it is heard;
-/// unless the node leaves, for then somebody takes it over in turn.
-async fn settle(shared: &Arc<Shared>, lost: Vec<Lost>) {
-    let settlements: Vec<_> = lost.iter().map(|lost| judge_lost(shared, lost)).collect();
-    let (mut patience, mut before) = (Patience::new(), false);
-    let settled: Vec<Settled> = loop {
-        match shared.calls.peers.make(shared.storage.settle(settlements.clone())).await {
-            Ok(settled) if before => break settled.into_iter().map(Settled::sent_before).collect(),
-            Ok(settled) => break settled,
-            Err(error) => shared.trouble(&shared.calls.peers, &error),
+/// Judges what was taken over, and tells of it; returns of how many. It is this node's by now and nobody else will, so it is said
+/// until it is heard; unless the node leaves, for then somebody takes it over in turn. Without patience it is said once.
+///
+/// What the storage refuses however it is said stays with this node, and holds up no other: its renewals come back to it.
+async fn settle(
+    shared: &Arc<Shared>,
+    lost: Vec<Lost>,
+    mut patience: Option<Patience>,
+) -> Result<usize, ()> {
+    let (mut waiting, mut judged) = (vec![(lost, false)], 0);
+    while let Some((mut some, sent_before)) = waiting.pop() {
+        if some.is_empty() {
+            continue;
         }
-        before = true;
+        let settlements = some.iter().map(|lost| judge_lost(shared, lost)).collect();
+        let error = match shared.calls.peers.make(shared.storage.settle(settlements)).await {
+            Ok(settled) => {
+                let settled = settled.into_iter();
+                for (lost, settled) in some.into_iter().zip(settled) {
+                    let settled = if sent_before { settled.sent_before() } else { settled };
+                    judged += usize::from(tell(shared, lost, settled));
+                }
+                continue;
+            }
+            Err(error) => error,
+        };
+        shared.trouble(&shared.calls.peers, &error);
+        let sent_before = sent_before || error.kind() != StorageErrorKind::Rejected;
+        if settler::guilty_inside(&error) {
+            // One of them is to blame: halves, until it stands alone.
+            if some.len() == 1 {
+                stays_here(&some[0], &error.to_string());
+            } else {
+                let half = some.split_off(some.len() / 2);
+                waiting.extend([(half, sent_before), (some, sent_before)]);
+            }
+            continue;
+        }
+        waiting.push((some, sent_before));
+        let Some(patience) = &mut patience else { return Err(()) };
         tokio::select! {
             biased;
-            () = shared.left.wait() => return,
+            () = shared.left.wait() => return Err(()),
             () = tokio::time::sleep(patience.wait()) => {}
         }
-    };
-    for (lost, settled) in lost.into_iter().zip(settled) {
-        let why = what_happened(&lost);
-        let kind = match settled {
-            Settled::Applied(TaskState::Failed) => {
-                tracing::error!(
-                    id = %lost.id, name = &*lost.name, queue = &*lost.queue, losses = lost.lost_alone + 1,
-                    "failed for good: node after node died while this task ran and nothing else did; retry it once \
-                     its handler is mended"
-                );
-                EventKind::Failed
-            }
-            Settled::Applied(TaskState::Cancelled) => EventKind::Cancelled,
-            Settled::Applied(_) => EventKind::Rescued,
-            Settled::Gone(_) | Settled::Refused | Settled::Unstorable(_) => continue,
-        };
-        let ended =
-            Ended { id: lost.id, name: lost.name, queue: lost.queue, attempt: lost.attempt };
-        shared.tell_ended(ended, kind, &why);
     }
+    Ok(judged)
+}
+
+fn stays_here(lost: &Lost, fault: &str) {
+    tracing::error!(
+        id = %lost.id, name = &*lost.name, fault,
+        "what is to become of a task whose node died cannot be stored; it stays with this node, which will try it again"
+    );
+}
+
+/// Tells what has become of one; true if something has.
+fn tell(shared: &Arc<Shared>, lost: Lost, settled: Settled) -> bool {
+    let why = what_happened(&lost);
+    let kind = match settled {
+        Settled::Applied(TaskState::Failed) => {
+            tracing::error!(
+                id = %lost.id, name = &*lost.name, queue = &*lost.queue, losses = lost.lost_alone + 1,
+                "failed for good: node after node died while this task ran and nothing else did; retry it once \
+                 its handler is mended"
+            );
+            EventKind::Failed
+        }
+        Settled::Applied(TaskState::Cancelled) => EventKind::Cancelled,
+        Settled::Applied(_) => EventKind::Rescued,
+        Settled::Unstorable(fault) => {
+            stays_here(&lost, &fault);
+            return false;
+        }
+        Settled::Gone(_) | Settled::Refused => return true,
+    };
+    let ended = Ended { id: lost.id, name: lost.name, queue: lost.queue, attempt: lost.attempt };
+    shared.tell_ended(ended, kind, &why);
+    true
 }
 
 fn judge_lost(shared: &Shared, lost: &Lost) -> Settlement {

@@ -28,6 +28,9 @@ const _: () = assert!(BATCH <= BATCH_MAX);
 /// How many bytes go in one write, unless a single settlement has more.
 const BYTES: usize = 8 << 20;
 
+/// How often an end may be refused until it is no longer sent with others.
+const REFUSED_WITH_OTHERS: u32 = 2;
+
 /// An attempt's end on its way into storage, with what is to be told afterwards.
 #[derive(Debug)]
 pub(crate) struct Ending {
@@ -44,6 +47,8 @@ pub(crate) struct Ending {
     patience: Patience,
     /// The settlement was sent before, and nobody knows whether it was stored.
     unanswered: bool,
+    /// How often it was refused by itself.
+    refused: u32,
 }
 
 impl Ending {
@@ -60,6 +65,7 @@ impl Ending {
             hooks: None,
             patience,
             unanswered: false,
+            refused: 0,
         }
     }
 
@@ -108,10 +114,13 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             biased;
             // The sender lives as long as we do, so there is always at least one.
             _at_least_one = receiver.recv_many(&mut endings, BATCH) => {}
-            () = shared.left.wait() => return,
+            () = shared.left.wait() => break,
         }
         settle(&shared, std::mem::take(&mut endings), &mut stored).await;
     }
+    // What comes now has nobody to store it, and may hold the runtime by its context.
+    receiver.close();
+    while receiver.try_recv().is_ok() {}
 }
 
 /// Endings that have been stored, and are told of while the next ones are on their way.
@@ -167,16 +176,27 @@ async fn settle(shared: &Arc<Shared>, endings: Vec<Ending>, stored: &mut Option<
                 waiting.push(batch);
                 if !guilty {
                     shared.trouble(&shared.calls.settle, &error);
-                    tokio::time::sleep(patience.wait()).await;
+                    tokio::select! {
+                        biased;
+                        // Others have it from now on.
+                        () = shared.left.wait() => return,
+                        () = tokio::time::sleep(patience.wait()) => {}
+                    }
                 }
             }
         }
     }
 }
 
-/// Endings in their order as they go in one write each, the first of these last.
-fn loads(mut endings: Vec<Ending>) -> Vec<Vec<Ending>> {
-    let mut loads = Vec::new();
+/// Endings in their order as they go in one write each, the first of these last. What was refused again and again goes by itself,
+/// behind the others: it would have their write refused as well, and each of them said anew.
+fn loads(endings: Vec<Ending>) -> Vec<Vec<Ending>> {
+    let (refused, mut endings): (Vec<_>, Vec<_>) =
+        endings.into_iter().partition(|ending| ending.refused > REFUSED_WITH_OTHERS);
+    let mut loads: Vec<_> = refused.into_iter().map(|ending| vec![ending]).collect();
+    if endings.is_empty() {
+        return loads;
+    }
     let mut bytes = 0;
     for at in (0..endings.len()).rev() {
         let more = endings[at].bytes();
@@ -196,6 +216,12 @@ fn again_later(shared: &Arc<Shared>, mut ending: Ending, error: &StorageError) {
     if error.kind() == StorageErrorKind::Rejected {
         lighten(&mut ending.settlement, &error.to_string());
     }
+    later(shared, ending);
+}
+
+/// Longer each time, for as long as it takes: the lease is kept meanwhile.
+fn later(shared: &Arc<Shared>, mut ending: Ending) {
+    ending.refused += 1;
     let wait = ending.patience.wait();
     let owned = Arc::clone(shared);
     shared.tokio.spawn(async move {
@@ -205,24 +231,30 @@ fn again_later(shared: &Arc<Shared>, mut ending: Ending, error: &StorageError) {
 }
 
 /// True if the error may be about what was to be stored and not about the storage.
-fn guilty_inside(error: &StorageError) -> bool {
+pub(crate) fn guilty_inside(error: &StorageError) -> bool {
     matches!(error.kind(), StorageErrorKind::Rejected | StorageErrorKind::Other)
 }
 
-/// Takes out what may be the reason why it cannot be stored. The side effects have happened: the verdict has to stand.
-fn lighten(settlement: &mut Settlement, why: &str) {
+/// Takes out what may be the reason why it cannot be stored. The side effects have happened: the verdict has to stand. False if there
+/// is nothing left that could be.
+fn lighten(settlement: &mut Settlement, why: &str) -> bool {
+    const NO_TEXT: &str = "(the error text could not be stored)";
+    let text = settlement.attempt.as_mut().and_then(|attempt| attempt.error.as_mut());
     if settlement.output.take().is_some() {
         settlement.output_error = Some(why.to_owned());
     } else if !settlement.effects.is_empty() {
         settlement.effects.clear();
         settlement.output_error =
             Some(format!("a task to be stored on success was refused: {why}"));
-    } else if let Some(attempt) = &mut settlement.attempt {
-        attempt.error = Some("(the error text could not be stored)".to_owned());
+    } else if let Some(text) = text.filter(|text| *text != NO_TEXT) {
+        NO_TEXT.clone_into(text);
+    } else {
+        return false;
     }
+    true
 }
 
-/// Tells what was stored; returns what could not be stored as it was, made lighter.
+/// Tells what was stored; returns what could not be stored as it was, made lighter. What cannot be any lighter is tried again by and by.
 fn tell(shared: &Arc<Shared>, batch: Vec<Ending>, settled: Vec<Settled>) -> Vec<Ending> {
     let mut again = Vec::new();
     let mut gone = Vec::with_capacity(batch.len());
@@ -253,8 +285,11 @@ fn tell(shared: &Arc<Shared>, batch: Vec<Ending>, settled: Vec<Settled>) -> Vec<
             }
             Settled::Unstorable(why) => {
                 tracing::error!(id = %ending.settlement.id, name = &*ending.name, why, "an outcome cannot be stored as it is");
-                lighten(&mut ending.settlement, &why);
-                again.push(ending);
+                if lighten(&mut ending.settlement, &why) {
+                    again.push(ending);
+                } else {
+                    later(shared, ending);
+                }
             }
         }
     }
