@@ -77,6 +77,8 @@ pub(super) async fn run(site: Arc<Site>, mut open: watch::Receiver<()>) {
             Ok(_) => GATHER,
             Err(fault) => {
                 tracing::debug!(error = %fault, "nobody is woken at {} for now", site.settings.place);
+                // Some may sleep on.
+                site.crier.tell();
                 TROUBLE
             }
         };
