@@ -190,6 +190,20 @@ impl Context {
     ///
     /// A handler that has asked gets [`grace`](crate::Builder::grace) (1 s) to tidy up and return; all others are dropped at
     /// their next await without notice.
+    ///
+    /// ```
+    /// use evertask::Context;
+    ///
+    /// #[evertask::handler]
+    /// async fn export(ctx: Context) {
+    ///     tokio::select! {
+    ///         () = write_all() => {}
+    ///         () = ctx.cancelled() => remove_what_is_half_written().await,
+    ///     }
+    /// }
+    /// # async fn write_all() {}
+    /// # async fn remove_what_is_half_written() {}
+    /// ```
     pub async fn cancelled(&self) {
         self.0.asked.store(true, Ordering::Relaxed);
         self.0.stop.wait().await;
@@ -239,7 +253,7 @@ impl Context {
         let mut effects = self.0.effects.lock().unwrap_or_else(PoisonError::into_inner);
         if effects.len() >= EFFECTS_MAX {
             let given = effects.len() + 1;
-            return Err(DispatchError::BatchTooLarge { given, max: EFFECTS_MAX });
+            return Err(DispatchError::TooManyOnSuccess { given, max: EFFECTS_MAX });
         }
         effects.push(Effect::Enqueue(Box::new(task)));
         Ok(id)

@@ -162,8 +162,9 @@ macro_rules! common_options {
 /// A task that is about to be stored. Awaiting it stores it; once that returns `Ok`, the task is as durable as a commit of
 /// the database.
 ///
-/// It may be repeated: transient errors of the storage are retried for [`dispatch_timeout`](crate::Builder::dispatch_timeout)
-/// with the same id, so a reply that was lost does not make two tasks.
+/// It repeats itself: transient errors of the storage are retried for [`dispatch_timeout`](crate::Builder::dispatch_timeout)
+/// with the same id, so a reply that was lost does not make two tasks. A second dispatch is a second task, unless both have a
+/// [`key`](Self::key).
 #[must_use = "a dispatch does nothing until it is awaited"]
 #[derive(Debug)]
 pub struct Dispatch<T> {
@@ -346,7 +347,8 @@ impl Options {
             let (name, len) = (options.name.to_owned(), body.len());
             return Err(DispatchError::PayloadTooLarge { name, len, max });
         }
-        if cfg!(debug_assertions) || !entry.proven.load(Ordering::Relaxed) {
+        let proven = entry.proven.load(Ordering::Relaxed);
+        if cfg!(debug_assertions) || !proven || may_be_less_than_it_was(&body) {
             prove::<T>(options.name, &body)?;
             entry.proven.store(true, Ordering::Relaxed);
         }
@@ -371,6 +373,11 @@ impl Options {
     }
 }
 
+/// What JSON has no words for, a number that is not finite, it writes as `null`; so what has one is read back each time.
+fn may_be_less_than_it_was(body: &Body) -> bool {
+    body.as_str().is_some_and(|json| json != "null" && json.contains("null"))
+}
+
 /// Reads a payload back as the handler will, and writes it once more: what differs would be lost on the way.
 fn prove<T: Handler>(name: &str, body: &Body) -> Result<(), DispatchError> {
     let lost = |why: String| DispatchError::NoRoundTrip { name: name.to_owned(), why };
@@ -388,4 +395,20 @@ fn prove<T: Handler>(name: &str, body: &Body) -> Result<(), DispatchError> {
     let (was, is) = (body.as_str().unwrap_or_default(), again.as_str().unwrap_or_default());
     let clip = |text: &str| text.chars().take(200).collect::<String>();
     Err(lost(format!("it was `{}` and would come back as `{}`", clip(was), clip(is))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_json_has_no_words_for_is_read_back_each_time() {
+        fn read_back(value: impl serde::Serialize) -> bool {
+            may_be_less_than_it_was(&Body::json(&value).unwrap())
+        }
+        assert!(read_back([("rate", f64::NAN)]));
+        assert!(read_back((1, f64::INFINITY)));
+        assert!(!read_back(("rate", 0.5)));
+        assert!(!read_back(()));
+    }
 }

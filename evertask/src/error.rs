@@ -159,6 +159,16 @@ pub enum DispatchError {
         /// The bound.
         max: usize,
     },
+    /// An attempt has too many tasks that are to be stored on its success.
+    #[error(
+        "{given} tasks on the success of one attempt; at most {max} fit; dispatch one that dispatches the others"
+    )]
+    TooManyOnSuccess {
+        /// So many.
+        given: usize,
+        /// The bound.
+        max: usize,
+    },
     /// A stream of tasks could not be stored to its end.
     #[error("{stored} tasks of the stream were stored, then: {source}")]
     Stream {
@@ -209,13 +219,14 @@ pub enum DispatchError {
     /// The storage refused; nothing was stored.
     #[error("nothing was stored: {0}")]
     Storage(#[source] StorageError),
-    /// The storage did not answer in time; whether the task is stored is not known. Dispatching again with the same key, or
-    /// looking for the id, tells.
+    /// The storage did not answer in time; whether the task is stored is not known. A task without a key is stored exactly if its
+    /// id is found, now or a little later. Dispatching again makes a new task: it is harmless only under the key of the first, and
+    /// only as long as that one has not ended.
     #[error(
         "the storage did not answer within {waited:?}; whether task {id} was stored is not known: {last}"
     )]
     Unknown {
-        /// The id the task has if it was stored.
+        /// The id the task has if it was stored; of a batch, that of its first one.
         id: TaskId,
         /// How long it was tried.
         waited: Duration,
@@ -241,6 +252,9 @@ pub enum ScheduleFault {
         "schedule {0:?} is over; revive it, or store it again with `.revive()`, to let it begin anew"
     )]
     Over(String),
+    /// It is paused, so it has no next tick that could be left out.
+    #[error("schedule {0:?} is paused, so it has no next tick to leave out; resume it first")]
+    Paused(String),
     /// Its rule has no instant before its end any more.
     #[error("schedule {0:?} has no more instants; store it again with another rule or end")]
     NoMore(String),

@@ -39,8 +39,8 @@
 //!
 //! [`.within(&mut tx)`](Dispatch::within) stores it in a transaction of yours.
 //!
-//! When a dispatch returns `Ok`, the task is as durable as a commit of the storage. A dispatch is safe to repeat: transient
-//! errors are retried under the same id.
+//! When a dispatch returns `Ok`, the task is as durable as a commit of the storage. It repeats itself: transient errors are
+//! retried under the same id. A second call of yours is a second task.
 //!
 //! # Running
 //!
@@ -76,7 +76,8 @@
 //! # Testing
 //!
 //! A handler is a plain async fn: call it with `State::from(value)` and [`Context::test()`](Context::test). Against the real
-//! engine, use [`storage::Memory`] under `#[tokio::test(start_paused = true)]`: delays and backoffs then take no time.
+//! engine, use [`storage::Memory`] under `#[tokio::test(start_paused = true)]` (`tokio`'s feature `test-util`): delays and
+//! backoffs then take no time.
 //!
 //! Documentation tests of edition 2024 are compiled into one program: two that have a handler of the same name then say so at
 //! start. Mark those that start a runtime ` ```standalone_crate `.
@@ -86,9 +87,9 @@
 //! - `sqlite` (default): [`storage::Sqlite`].
 //! - `postgres`: `storage::Postgres`, for many processes and machines on one database.
 //! - `postgres-tls`: the same over TLS, as `sslmode` and `sslrootcert` of its url say.
-//! - `mysql`: `storage::MySql`, the same on MariaDB or MySQL.
+//! - `mysql`: `storage::MySql`, the same on MariaDB (MySQL 8 is untested).
 //! - `mysql-tls`: the same over TLS, as `ssl-mode` and `ssl-ca` of its url say.
-//! - `sqlx`: with `postgres` or `mysql`, dispatches [within](Dispatch::within) transactions of `sqlx`; with `postgres`, [`Tx`].
+//! - `sqlx` (Rust 1.94): with `postgres` or `mysql`, dispatches [within](Dispatch::within) transactions of `sqlx`; with `postgres`, [`Tx`].
 //! - `conformance`: `storage::conformance`, the laws for those who write a storage.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

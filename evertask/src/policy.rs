@@ -157,7 +157,7 @@ fn unit_hash(task: TaskId, attempt: u32) -> f64 {
 /// How long a task is kept after it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
-    /// Until someone deletes it.
+    /// For ever. Nothing deletes such a task, so the storage grows with each.
     Forever,
     /// This long, counted from its end by the storage's clock.
     For(Duration),
@@ -189,7 +189,7 @@ impl Default for Retention {
 }
 
 impl Retention {
-    /// Keeps every ended task until someone deletes it.
+    /// Keeps every ended task for ever. Nothing deletes them, so the storage grows: say a long time if you are not sure.
     #[must_use]
     pub fn forever() -> Self {
         Self { completed: Keep::Forever, cancelled: Keep::Forever, failed: Keep::Forever }

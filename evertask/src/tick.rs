@@ -46,8 +46,8 @@ pub enum Missed {
 }
 
 /// What becomes of a tick while the task of the one before is not done. A task that waits for its retry is not done either: with
-/// ten retries over hours, as they are by default, a task that fails holds up the ticks of an hour. Give the handler of a
-/// schedule fewer `retries`, or none, where the next tick is as good as a retry.
+/// ten retries over up to 17 minutes, as they are by default, a task that fails holds up the ticks of a quarter of an hour. Give
+/// the handler of a schedule fewer `retries`, or none, where the next tick is as good as a retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -311,6 +311,21 @@ async fn what_follows_on_success_is_stored_with_the_completion_only() {
     assert_eq!(log.taken(), ["chain", "chain", "after attempt 2"]);
 }
 
+#[evertask::handler]
+async fn has_many_children(ctx: Context) -> Result<(), String> {
+    let child = || ctx.dispatch_on_success(next_one::dispatch("child"));
+    (0..=1_000).try_for_each(|_| child().map(drop)).map_err(|error| error.to_string())
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_too_many_to_dispatch_on_success_is_told_what_to_do() {
+    let builder = Runtime::builder().storage(Memory::new()).discover(false).state(Log::default());
+    let builder = builder.handler::<has_many_children>().handler::<next_one>();
+    let _runtime = builder.start().await.unwrap();
+    let error = failed(&has_many_children::dispatch().retries(0).await.unwrap()).await;
+    assert!(error.starts_with("1001 tasks on the success of one attempt"), "{error}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_ended_task_is_kept_as_long_as_its_handlers_retention_says() {
     let builder = Runtime::builder().storage(Memory::new()).discover(false).state(Log::default());

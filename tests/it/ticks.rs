@@ -187,6 +187,10 @@ async fn what_was_cancelled_or_is_over_begins_anew_only_when_that_is_asked_for()
     assert!(refused.to_string().contains("revive"), "{refused}");
     let refused = node.schedules().skip_next("mark", "k").await.unwrap_err();
     assert!(matches!(refused, ScheduleFault::Over(_)), "{refused}");
+    mark::dispatch("m").every(MINUTE).key("still").on(&node).await.unwrap();
+    node.schedules().pause("mark", "still").await.unwrap();
+    let refused = node.schedules().skip_next("mark", "still").await.unwrap_err();
+    assert!(refused.to_string().contains("resume it first"), "{refused}");
     log.clear();
     tokio::time::sleep(HOUR).await;
     assert_eq!(log.len(), 0);

@@ -183,7 +183,9 @@ impl Builder {
         self
     }
 
-    /// How long a shutdown waits for running attempts before it stops them. Default: 20 s.
+    /// How long a shutdown waits for running attempts before it stops them. Default: 20 s. It may take up to 16 s longer where
+    /// handlers do not follow or the storage does not answer, so leave a process that much before it is killed (with Kubernetes,
+    /// `terminationGracePeriodSeconds: 40`).
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.settings.shutdown_timeout = timeout.min(DELAY_MAX);
         self

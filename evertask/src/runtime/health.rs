@@ -22,7 +22,9 @@ const FAILING: Duration = Duration::from_secs(10);
 pub struct Health {
     /// The node.
     pub node: NodeId,
-    /// Everything works: no loop has been failing for more than 10 s, nor have dispatches, and the executor moves.
+    /// Everything works: the storage answered just now, no loop has been failing for more than 10 s, nor have dispatches, and the
+    /// executor moves. The storage is waited for for up to 5 s. This is for a page that people look at, or for readiness: what asks
+    /// whether a process is to be started anew looks at [`stalled`](Self::stalled), or a database that is away restarts them all.
     pub ok: bool,
     /// How many attempts run.
     pub running: usize,

@@ -264,6 +264,19 @@ impl Runtime {
 
     /// Tasks that match, newest first, without their attempts.
     ///
+    /// ```
+    /// # async fn look(runtime: evertask::Runtime) -> Result<(), evertask::StorageError> {
+    /// use evertask::{Page, TaskFilter, TaskState};
+    ///
+    /// let mut failed = TaskFilter::default();
+    /// failed.state = Some(TaskState::Failed);
+    /// for task in runtime.tasks(failed, Page::default()).await? {
+    ///     println!("{} {}: {:?}", task.id, task.name, task.error);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// The storage could not be read.
     pub async fn tasks(

@@ -239,12 +239,14 @@ impl Schedules<'_> {
     /// Leaves its next tick out.
     ///
     /// # Errors
-    /// It is not stored, has no next tick or cannot be read, or the storage refused.
+    /// It is not stored, is paused, has no next tick or cannot be read, or the storage refused.
     pub async fn skip_next(&self, name: &str, key: &str) -> Result<ScheduleInfo, ScheduleFault> {
         self.change(name, key, |record, _| {
             goes_on(record, key)?;
-            let active = record.state == ScheduleState::Active;
-            let Some(tick) = record.tick.filter(|_| active) else {
+            if record.state == ScheduleState::Paused {
+                return Err(ScheduleFault::Paused(key.to_owned()));
+            }
+            let Some(tick) = record.tick else {
                 return Err(ScheduleFault::Over(key.to_owned()));
             };
             let schedule = readable(record, name, key)?;

@@ -1,16 +1,13 @@
 //! What it costs that much else is stored: nothing, if it is right.
 
-use std::fs;
-
 use mysql_async::prelude::Queryable;
 use rusqlite::Connection;
 
 use crate::{
     Outcome, Scale,
     arrivals::{self, Point},
-    machine,
     rate::{self, What, middle},
-    sql,
+    size, sql,
     subject::{Fresh, Subject},
     table::Table,
     work::{Welcome, welcome},
@@ -32,7 +29,6 @@ pub(crate) async fn beside(
         let storages = [subject.fresh()?, subject.fresh()?];
         let [_empty, full] = &storages;
         fill(full, crowd, scale.crowd).await?;
-        forget_peak();
         // What the first stores is what the second drains.
         let cases = [
             ("enqueue ×64", What::Store(64)),
@@ -65,16 +61,10 @@ pub(crate) async fn beside(
             waited: arrivals::middle(&runs),
         });
         table.latency(50, &beside, &crowded, &alone);
-        let most = machine::memory("VmHWM:");
-        table.number(subject.name(), &format!("most memory{beside}"), most, "MiB");
         rate::idle(scale, subject, (full, &beside), table).await?;
+        size::measure(scale, subject, (full, &beside), table).await?;
     }
     Ok(())
-}
-
-/// From here on, the most memory that was in use is counted anew, where the system can do so.
-fn forget_peak() {
-    let _unsupported = fs::write("/proc/self/clear_refs", "5");
 }
 
 /// State, instant at which they are due, when they ended, and when they are to be deleted, as SQL for the `n`th.

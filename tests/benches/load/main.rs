@@ -18,6 +18,7 @@ mod floor;
 mod machine;
 mod plot;
 mod rate;
+mod size;
 mod sql;
 #[path = "../../../evertask/benches/throughput/floor.rs"]
 mod sqlite;
@@ -60,6 +61,12 @@ impl Scale {
 fn main() -> Outcome {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let real = arguments.iter().any(|argument| argument == "--bench");
+    if let [first, rest @ ..] = &arguments[..]
+        && first == size::NODE
+    {
+        let executor = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        return executor.block_on(size::live(rest));
+    }
     let names: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let wanted =
         |name: &str| names.is_empty() || names.iter().any(|wanted| name.contains(&**wanted));
@@ -90,6 +97,7 @@ fn main() -> Outcome {
         let both = executor.block_on(rate::rates(&scale, &subject, &mut table))?;
         curves.extend(executor.block_on(arrivals::curves(&scale, &subject, both, &mut table))?);
         executor.block_on(rate::idle(&scale, &subject, (&subject.fresh()?, ""), &mut table))?;
+        executor.block_on(size::measure(&scale, &subject, (&subject.fresh()?, ""), &mut table))?;
         executor.block_on(crowd::beside(&scale, &subject, both.run, &mut table))?;
     }
     println!("{}", machine::describe(&scale.place)?);

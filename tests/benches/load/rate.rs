@@ -199,7 +199,6 @@ pub(crate) async fn idle(
         let sent = (after.statements - before.statements).saturating_sub(asking);
         say("statements", sent as f64 / time.as_secs_f64() * 60.0, "a minute");
     }
-    say("memory", machine::resident(), "MiB");
     node.shutdown().await?;
     Ok(())
 }

@@ -7,6 +7,7 @@ use evertask::{
     storage::{Memory, MySql, Postgres, Sqlite},
 };
 use evertask_servers::{Cluster, Mariadb};
+use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -30,10 +31,11 @@ impl Subject {
         let postgres = || evertask_servers::own_postgres_on(place).map(Self::Postgres);
         let mariadb = || evertask_servers::roomy_mariadb_on(place).map(Self::Mariadb);
         let mut all = Vec::new();
-        all.extend(wanted("memory").then_some(Self::Memory));
         all.extend(wanted("sqlite").then(file).flatten());
         all.extend((real && wanted("postgres")).then(postgres).flatten());
         all.extend((real && wanted("mariadb")).then(mariadb).flatten());
+        // Last, as what it held the allocator may keep, and for the others is asked how much memory they take.
+        all.extend(wanted("memory").then_some(Self::Memory));
         all
     }
 
@@ -53,6 +55,29 @@ impl Subject {
             Self::Sqlite(place) => Fresh::Sqlite(tempfile::tempdir_in(place)?, OnceCell::new()),
             Self::Postgres(server) => Fresh::Postgres(server, evertask_servers::schema()),
             Self::Mariadb(server) => Fresh::Mariadb(server, evertask_servers::schema()),
+        })
+    }
+}
+
+/// Where a storage is, as one process tells it another.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Place {
+    File(PathBuf),
+    Postgres(String, String),
+    Mariadb(String, String),
+}
+
+impl Place {
+    pub(crate) async fn builder(&self) -> Outcome<Builder> {
+        let builder = Runtime::builder();
+        Ok(match self {
+            Self::File(path) => builder.storage(Sqlite::open(path).await?),
+            Self::Postgres(url, schema) => {
+                builder.storage(Postgres::options().schema(schema).connect(url).await?)
+            }
+            Self::Mariadb(url, prefix) => {
+                builder.storage(MySql::options().prefix(prefix).connect(url).await?)
+            }
         })
     }
 }
@@ -90,12 +115,20 @@ impl Fresh<'_> {
                 let open = || Sqlite::open(directory.path().join("tasks.db"));
                 builder.storage(storage.get_or_try_init(open).await?.clone())
             }
-            Self::Postgres(server, schema) => {
-                builder.storage(Postgres::options().schema(schema).connect(server.url()).await?)
-            }
-            Self::Mariadb(server, prefix) => {
-                builder.storage(MySql::options().prefix(prefix).connect(server.url()).await?)
-            }
+            Self::Postgres(..) | Self::Mariadb(..) => match self.place() {
+                Some(place) => place.builder().await?,
+                None => builder,
+            },
         })
+    }
+
+    /// Where it is, for other processes; where others can have it.
+    pub(crate) fn place(&self) -> Option<Place> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Sqlite(directory, _) => Some(Place::File(directory.path().join("tasks.db"))),
+            Self::Postgres(server, schema) => Some(Place::Postgres(server.url(), schema.clone())),
+            Self::Mariadb(server, prefix) => Some(Place::Mariadb(server.url(), prefix.clone())),
+        }
     }
 }
