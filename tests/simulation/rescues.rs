@@ -27,9 +27,11 @@ impl World {
             };
             let Some(holder) = inner.seats.get(holding.by) else { continue };
             let told = match holder.gone_at() {
-                // A claim that was long on its way may bring it something when it is dead already.
+                // A claim that was long on its way may bring it something when it is dead already, and a renewal that was says that
+                // it lives.
                 Some(gone) => {
-                    let since = holding.since.max(gone - self.start);
+                    let lived = holder.beat_at().map_or(gone, |beat| beat.max(gone));
+                    let since = holding.since.max(lived - self.start);
                     self.taken_from_the_dead(inner, holder, since)
                 }
                 None => self.seen_to(inner, holder, (tale, holding), (*id, lease)),

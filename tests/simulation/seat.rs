@@ -219,6 +219,11 @@ impl Seat {
         self.set(Life::Dead);
     }
 
+    /// When its last sign of life arrived.
+    pub(crate) fn beat_at(&self) -> Option<Instant> {
+        self.inside.lock().unwrap().beat
+    }
+
     /// Since when it is no more.
     pub(crate) fn gone_at(&self) -> Option<Instant> {
         self.inside.lock().unwrap().gone

@@ -10,6 +10,7 @@ use crate::{
     stop::Stop,
     storage::{Beat, Held, Settled, Settlement},
     task::TaskId,
+    verdict::Verdict,
 };
 
 /// How often a busy node looks after what it holds.
@@ -110,7 +111,7 @@ async fn renew(shared: &Arc<Shared>, begun: Vec<(TaskId, u64)>) -> Result<bool, 
     };
     shared.touch.renewed(sent);
     shared.desk.mark(&begun);
-    let (mut understood, mut seized, mut taken_up) = (true, false, Ok(true));
+    let (mut understood, mut seized, mut strays) = (true, false, Vec::new());
     for Held { id, lease, claim, cancel } in &held {
         if !shared.desk.holds(*id, *lease) {
             if *claim > answered {
@@ -118,14 +119,11 @@ async fn renew(shared: &Arc<Shared>, begun: Vec<(TaskId, u64)>) -> Result<bool, 
             } else if *claim == 0 {
                 seized = true;
             } else {
-                give_back_stray(shared, *id, *lease).await;
+                strays.push((*id, *lease));
             }
         } else if *cancel && let Some(task) = shared.desk.stop(*id, Some(*lease), Stop::Cancel) {
             attempt::cancel_unstarted(shared, &task);
         }
-    }
-    if seized {
-        taken_up = rescue::take_up(shared).await;
     }
     let held: HashSet<_> = held.into_iter().map(|held| (held.id, held.lease)).collect();
     for (id, lease) in before {
@@ -134,15 +132,29 @@ async fn renew(shared: &Arc<Shared>, begun: Vec<(TaskId, u64)>) -> Result<bool, 
             let _none = shared.desk.stop(id, Some(lease), Stop::Lost);
         }
     }
-    taken_up.map(|all| all && understood)
+    // What is to be stored may take its time, so it comes last: what runs here and is to stop has been told by now.
+    if !strays.is_empty() {
+        give_back(shared, &strays).await;
+    }
+    let taken_up = if seized { rescue::take_up(shared).await? } else { true };
+    Ok(taken_up && understood)
 }
 
-/// Storage believes we hold it and we do not: the reply that would have told us was lost.
-async fn give_back_stray(shared: &Shared, id: TaskId, lease: u64) {
-    let release = Settlement::new(id, lease, crate::verdict::Verdict::Release);
-    match shared.calls.settle.make(shared.storage.settle(vec![release])).await {
-        Ok(settled) if settled == [Settled::Refused] => {}
-        Ok(_) => tracing::info!(%id, lease, "gave back a task whose claim was never answered"),
+/// Storage believes we hold them and we do not: the reply that would have told us was lost. Or their ends were stored while it
+/// answered; then this is refused.
+async fn give_back(shared: &Shared, strays: &[(TaskId, u64)]) {
+    let release = |&(id, lease): &_| Settlement::new(id, lease, Verdict::Release);
+    let settle = shared.storage.settle(strays.iter().map(release).collect());
+    // The next renewal comes back to what is not answered soon, and meanwhile there may be more to be told.
+    let limit = LIMIT.min(shared.settings.lease / 4);
+    match shared.calls.settle.make_within(limit, settle).await {
+        Ok(settled) => {
+            for ((id, lease), settled) in strays.iter().zip(settled) {
+                if settled != Settled::Refused {
+                    tracing::info!(%id, lease, "gave back a task whose claim was never answered");
+                }
+            }
+        }
         Err(error) => shared.trouble(&shared.calls.settle, &error),
     }
 }
