@@ -12,6 +12,7 @@ pub(crate) const URLS: &[&str] = &[
     "redis://user:PASSWORD@host/0",
     "mysql://user:PASSWORD@127.0.0.1:1/database?require_ssl=false",
     "mariadb://user:PASSWORD@127.0.0.1:1/database?ssl-mode=REQUIRED&ssl-ca=%2Fnone.pem",
+    "mariadb://us?r:PASSWORD@127.0.0.1:1/database?ssl-mode=REQUIRED",
     "postgres://user:PASSWORD@127.0.0.1:1/database?connect_timeout=1&sslmode=disable",
     "postgres://user:PASSWORD@127.0.0.1:1/database?sslmode=require",
     "user:PASSWORD@host",

@@ -18,6 +18,7 @@ impl Address {
     ///
     /// `ssl-mode` and `ssl-ca` mean what the server's own client means by them, or more.
     pub(super) fn read(url: &str) -> Result<Self, String> {
+        unmistakable(url)?;
         let url = match url.strip_prefix("mariadb:") {
             Some(rest) => format!("mysql:{rest}"),
             None => url.to_owned(),
@@ -54,6 +55,19 @@ impl Address {
             .stmt_cache_size(0)
             .tcp_keepalive(Some(keepalive));
         Ok(Self { opts: builder.into(), place })
+    }
+}
+
+/// Refuses what may be a password that has one of these characters in it as it is. It would be read as something else, and told.
+fn unmistakable(url: &str) -> Result<(), String> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    match rest.split_once(['/', '?', '#']) {
+        Some((_, behind)) if behind.contains('@') => {
+            Err("an `@` stands behind a `/`, `?` or `#`: in a name or a password those are \
+            written `%2F`, `%3F` and `%23`, and elsewhere an `@` is `%40`"
+                .to_owned())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -123,6 +137,23 @@ mod tests {
         assert!(missing.contains("`/none`"), "{missing}");
         let other = tls(None, Some("/etc/hostname".into())).unwrap_err();
         assert!(other.contains("holds no certificate"), "{other}");
+    }
+
+    #[test]
+    fn a_password_that_would_be_read_as_something_else_is_refused_and_not_told() {
+        for mark in ['/', '?', '#'] {
+            for url in [
+                format!("mysql://user:SEC{mark}RET@h/db"),
+                format!("mariadb://us{mark}er:SECRET@h:1/db?ssl-mode=REQUIRED"),
+                format!("mysql://user:SEC@R{mark}ET@h/db"),
+                format!("mysql://user:x{mark}ssl-ca=SECRET@h/db"),
+            ] {
+                let why = Address::read(&url).map(|address| address.place).unwrap_err();
+                assert!(why.contains("`%3F`"), "{url}: {why}");
+            }
+        }
+        let fine = Address::read("mysql://user:SEC%3FRET%40@h/db?socket=/tmp/%40s");
+        assert_eq!(fine.map(|it| it.place), Ok("the database `db` at `/tmp/@s`".to_owned()));
     }
 
     #[test]
