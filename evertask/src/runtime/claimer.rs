@@ -21,7 +21,7 @@ const SAFETY: Duration = Duration::from_secs(120);
 
 /// How long to wait at first and at most where something is due that somebody else has locked at this moment: another node that
 /// claims it, or a caller whose transaction replaces it and may last.
-const IN_VAIN: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
+const IN_VAIN: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(140));
 
 /// How long a node lives before it runs a suspect.
 const PROOF: Duration = Duration::from_secs(1);
@@ -41,7 +41,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut looked = Instant::now();
     let mut safety = looked + jittered(SAFETY);
     let mut held_up = false;
-    let mut in_vain = IN_VAIN.0;
+    // What is due is locked: nothing is asked for until then, unless something is rung.
+    let (mut in_vain, mut locked_until) = (Patience::between(IN_VAIN), None::<Instant>);
     loop {
         if shared.hooks.count() > HOOKS_MAX {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -53,6 +54,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         let over = suspects.over(&shared);
         if over || hint.rung != rung {
             rung = hint.rung;
+            locked_until = None;
             shared.desk.look();
         }
         let now = Instant::now();
@@ -81,8 +83,10 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         } else {
             None
         };
+        locked_until = locked_until.filter(|until| now < *until);
         let ordinary = || {
-            let wanted = if hold.is_none() { shared.desk.wanted() } else { None };
+            let free = hold.is_none() && locked_until.is_none();
+            let wanted = if free { shared.desk.wanted() } else { None };
             wanted.map(|wanted| (shared.claim(wanted.rooms, wanted.slots), shuts))
         };
         if let Some((claim, shuts)) = claim.or_else(ordinary) {
@@ -99,24 +103,12 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                         look_at = before.into_iter().chain(next).min();
                     }
                     let nothing = claimed.tasks.is_empty() && claimed.expired.is_empty();
-                    let locked = nothing && claimed.more && !claim.suspect;
+                    if nothing && claimed.more && !claim.suspect {
+                        locked_until = Some(Instant::now() + in_vain.wait());
+                    } else {
+                        in_vain = Patience::between(IN_VAIN);
+                    }
                     take(&shared, &claim, shuts, claimed);
-                    if !locked {
-                        in_vain = IN_VAIN.0;
-                        continue;
-                    }
-                    drop(until_taken);
-                    tokio::select! {
-                        biased;
-                        () = shared.draining.wait() => return,
-                        rung = work.changed() => {
-                            if rung.is_err() {
-                                return;
-                            }
-                        }
-                        () = tokio::time::sleep(in_vain) => {}
-                    }
-                    in_vain = (in_vain * 2).min(IN_VAIN.1);
                 }
                 Err(error) => {
                     shared.trouble(&shared.calls.claim, &error);
@@ -133,7 +125,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             continue;
         }
         drop(until_taken);
-        let timers = [hold, suspects.wait()].into_iter().flatten();
+        let timers = [hold, suspects.wait(), locked_until].into_iter().flatten();
         let wake_at = timers.fold(look, Instant::min);
         tokio::select! {
             biased;

@@ -7,20 +7,25 @@ use crate::chance::jittered;
 const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// The waits of one loop. They double from 50 ms to 5 s, each shortened by up to half at random.
+/// The waits of one loop. They double from 50 ms to 5 s, or as is said, each shortened by up to half at random.
 #[derive(Debug)]
 pub(crate) struct Patience {
     next: Duration,
+    longest: Duration,
 }
 
 impl Patience {
     pub(crate) fn new() -> Self {
-        Self { next: FIRST }
+        Self::between((FIRST, LONGEST))
+    }
+
+    pub(crate) fn between((next, longest): (Duration, Duration)) -> Self {
+        Self { next, longest }
     }
 
     pub(crate) fn wait(&mut self) -> Duration {
         let wait = jittered(self.next);
-        self.next = (self.next * 2).min(LONGEST);
+        self.next = (self.next * 2).min(self.longest);
         wait
     }
 }
