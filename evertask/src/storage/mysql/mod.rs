@@ -8,7 +8,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::sync::watch;
@@ -99,7 +99,8 @@ struct Lines {
 
 impl MySql {
     /// Connects to a database, as in `mysql://user:password@host/database`, and makes tables there whose names begin with
-    /// `evertask_` if there are none.
+    /// `evertask_` if there are none. In a name or a password `/`, `?` and `#` are written `%2F`, `%3F` and `%23`, and an `@` behind the
+    /// host is `%40`.
     ///
     /// With the feature `mysql-tls` TLS is spoken where the url asks for it: with `ssl-mode=REQUIRED` only against listeners, with
     /// `ssl-mode=VERIFY_IDENTITY` with a server that proves by its certificate to be the host of the url. `ssl-ca=/file.pem` names
@@ -197,11 +198,8 @@ impl Storage for MySql {
 
     fn join(&self, node: Node) -> Reply<'_, ()> {
         Box::pin(async move {
-            let (id, sent) = (node.id, Instant::now());
-            self.0.heart.join(&node);
-            self.lines()?.between.run(node::Join(node)).await?;
-            self.0.heart.beaten(&[id], sent);
-            Ok(())
+            let join = async { self.lines()?.between.run(node::Join(node.clone())).await };
+            self.0.heart.announce(&node, join).await
         })
     }
 

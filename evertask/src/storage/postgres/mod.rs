@@ -7,7 +7,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::sync::watch;
@@ -206,11 +206,8 @@ impl Storage for Postgres {
 
     fn join(&self, node: Node) -> Reply<'_, ()> {
         Box::pin(async move {
-            let (id, sent) = (node.id, Instant::now());
-            self.0.heart.join(&node);
-            self.lines()?.between.run(node::Join(node)).await?;
-            self.0.heart.beaten(&[id], sent);
-            Ok(())
+            let join = async { self.lines()?.between.run(node::Join(node.clone())).await };
+            self.0.heart.announce(&node, join).await
         })
     }
 

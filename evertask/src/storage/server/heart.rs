@@ -47,8 +47,20 @@ struct Life {
 }
 
 impl Heart {
-    /// This node is about to announce itself. That is no sign of life before it has arrived, of which [`beaten`](Self::beaten) tells.
-    pub(crate) fn join(&self, node: &Node) {
+    /// Announces a node. Beats may go out at once; but that it is tried is no sign of life, only that it has arrived.
+    pub(crate) async fn announce<E>(
+        &self,
+        node: &Node,
+        join: impl Future<Output = Result<(), E>>,
+    ) -> Result<(), E> {
+        let sent = Instant::now();
+        self.join(node);
+        join.await?;
+        self.beaten(&[node.id], sent);
+        Ok(())
+    }
+
+    fn join(&self, node: &Node) {
         let Node { lease, stall_limit, .. } = *node;
         let mut nodes = self.nodes();
         let beaten = nodes.get(&node.id).and_then(|life| life.beaten);
@@ -71,7 +83,7 @@ impl Heart {
     }
 
     /// Signs of life of these nodes have arrived that were sent then.
-    pub(crate) fn beaten(&self, nodes: &[NodeId], sent: Instant) {
+    fn beaten(&self, nodes: &[NodeId], sent: Instant) {
         let mut all = self.nodes();
         for node in nodes {
             if let Some(life) = all.get_mut(node) {
@@ -170,20 +182,21 @@ pub(crate) async fn beat<S: Server, B: Transition<S, Answer = Vec<NodeId>>>(
 mod tests {
     use super::*;
 
-    #[test]
-    fn who_only_wants_to_announce_itself_has_given_no_sign_of_life() {
+    #[tokio::test]
+    async fn who_only_tries_to_announce_itself_has_given_no_sign_of_life() {
         let heart = Heart::default();
         let node = Node::new([].into(), Vec::new());
-        heart.join(&node);
-        assert_eq!(heart.since_beat(node.id), None);
-        let sent = Instant::now();
-        heart.beaten(&[node.id], sent);
-        let before = heart.nodes()[&node.id].beaten;
-        assert_eq!(before, Some(sent));
-        heart.join(&node);
-        assert_eq!(heart.nodes()[&node.id].beaten, before, "nor one that is known already");
+        let beaten = || heart.nodes().get(&node.id).and_then(|life| life.beaten);
+        let try_it = async |arrives: Result<(), ()>| {
+            assert_eq!(heart.announce(&node, async { arrives }).await, arrives);
+            beaten()
+        };
+        assert_eq!(try_it(Err(())).await, None);
+        let first = try_it(Ok(())).await;
+        assert!(first.is_some());
+        assert_eq!(try_it(Err(())).await, first, "nor has one that is known already");
+        assert!(try_it(Ok(())).await > first);
         heart.leave(node.id);
-        heart.join(&node);
-        assert_eq!(heart.since_beat(node.id), None);
+        assert_eq!(try_it(Err(())).await, None, "nor one that signed off");
     }
 }
