@@ -13,8 +13,7 @@ use evertask::{
     Cancel, Context, Dispatched, EventKind, Keep, Retention, Runtime, State, StorageErrorKind,
     TaskId, TaskState,
     storage::{
-        Claim, Inspect, KeepBy, Known, Memory, Node, NodeId, Page, Reply, Settled, Settlement,
-        Storage, TaskFilter,
+        Inspect, KeepBy, Memory, NodeId, Page, Reply, Settled, Settlement, Storage, TaskFilter,
     },
     verdict::Verdict,
 };
@@ -25,7 +24,7 @@ use crate::{
 };
 
 #[evertask::handler(retries = 3, backoff = "fixed(1s)")]
-async fn step(
+pub(crate) async fn step(
     name: String,
     fail_first: bool,
     log: State<Log>,
@@ -182,7 +181,7 @@ async fn an_idle_node_asks_its_storage_nothing() {
     runtime.shutdown().await.unwrap();
 }
 
-async fn node(storage: &Faulty, log: &Log) -> Runtime {
+pub(crate) async fn node(storage: &Faulty, log: &Log) -> Runtime {
     let builder = Runtime::builder().storage(storage.clone()).discover(false).state(log.clone());
     builder.handler::<step>().start().await.unwrap()
 }
@@ -232,83 +231,6 @@ async fn a_task_that_is_back_before_its_last_end_was_acknowledged_stays_ours() {
     assert_eq!(task.info().await.unwrap().unwrap().lease, 2);
 }
 
-#[tokio::test(start_paused = true)]
-async fn trouble_that_passes_takes_nothing_from_what_is_stored() {
-    let left = AtomicUsize::new(5);
-    let trouble = move |name: &str, _: &[TaskId]| {
-        let one_less = |left: usize| left.checked_sub(1);
-        let now = name == "settle"
-            && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok();
-        now.then_some(Fault::Refuses(StorageErrorKind::Other))
-    };
-    let (storage, log) = (Faulty::when(trouble), Log::default());
-    let runtime = node(&storage, &log).await;
-    let task = step::dispatch("parent", false).on(&runtime).await.unwrap();
-    assert_eq!(task.output().await.unwrap(), "parent");
-    crate::until(async || log.len() == 2).await;
-    assert_eq!(log.taken(), ["parent/1", "child/1"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_end_that_cannot_be_stored_holds_up_no_other() {
-    let bad = Arc::new(std::sync::Mutex::new(None));
-    let guilty = Arc::clone(&bad);
-    let refuse = move |name: &str, about: &[TaskId]| {
-        let bad = *guilty.lock().unwrap();
-        let now = name == "settle" && bad.is_some_and(|bad| about.contains(&bad));
-        now.then_some(Fault::Refuses(StorageErrorKind::Rejected))
-    };
-    let (storage, log) = (Faulty::when(refuse), Log::default());
-    let runtime = node(&storage, &log).await;
-    let task = step::dispatch("bad", false).after(Duration::from_secs(1)).on(&runtime).await;
-    let task = task.unwrap();
-    *bad.lock().unwrap() = Some(task.id());
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    for _ in 0..10 {
-        let other = step::dispatch("good", false).on(&runtime).await.unwrap();
-        let output = tokio::time::timeout(Duration::from_secs(1), other.output()).await;
-        output.expect("held up").unwrap();
-    }
-    *bad.lock().unwrap() = None;
-    crate::until(async || {
-        storage.task(task.id()).await.unwrap().unwrap().state == TaskState::Completed
-    })
-    .await;
-    assert_eq!(log.len(), 11, "and ran once");
-}
-
-/// A caller's transaction that replaces a task has it locked, and may last; so has another node that claims it at this moment.
-#[tokio::test(start_paused = true)]
-async fn what_is_due_and_locked_is_not_asked_for_again_and_again_at_once() {
-    let (storage, log) = (Faulty::when(|_, _| None), Log::default());
-    let runtime = node(&storage, &log).await;
-    storage.locked.store(true, Ordering::SeqCst);
-    let task = step::dispatch("locked", false).on(&runtime).await.unwrap();
-    let before = storage.calls.load(Ordering::SeqCst);
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    let asked = storage.calls.load(Ordering::SeqCst) - before;
-    assert!((90..130).contains(&asked), "asked {asked} times in ten seconds");
-    storage.locked.store(false, Ordering::SeqCst);
-    let output = tokio::time::timeout(Duration::from_millis(150), task.output()).await;
-    assert_eq!(output.expect("it is looked for often enough").unwrap(), "locked");
-}
-
-/// A trigger of somebody's may refuse an end for as long as it stands there.
-#[tokio::test(start_paused = true)]
-async fn an_end_that_can_be_made_no_lighter_is_tried_again_and_not_at_once() {
-    let (storage, log) = (Faulty::taking_no_end(), Log::default());
-    let runtime = node(&storage, &log).await;
-    let task = step::dispatch("bad", false).on(&runtime).await.unwrap();
-    crate::until(async || log.len() == 1).await;
-    let asked = storage.calls.load(Ordering::SeqCst);
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    let asked = storage.calls.load(Ordering::SeqCst) - asked;
-    // Some tries to bring its parts, then one each 2.5 to 5 s, and twice as many renewals at most.
-    assert!((10..100).contains(&asked), "asked {asked} times in a minute");
-    assert_eq!(log.len(), 1, "and ran once");
-    assert_eq!(storage.task(task.id()).await.unwrap().unwrap().state, TaskState::Running);
-}
-
 /// Somebody tries it again while the answer to a cancel is on its way: that is about the run that is over.
 #[tokio::test(start_paused = true)]
 async fn a_cancel_that_is_answered_late_stops_no_later_run() {
@@ -339,155 +261,6 @@ async fn health_answers_also_when_the_storage_does_not() {
     let health = tokio::time::timeout(Duration::from_secs(10), runtime.health()).await;
     let health = health.expect("no answer");
     assert!(!health.ok && health.storage_error.is_some());
-}
-
-/// Out of touch with its storage while the rest of the world is not: what `renew` and `join` meet while this says so.
-fn cut_off_while(cut: &Arc<AtomicBool>) -> Faulty {
-    let cut = Arc::clone(cut);
-    Faulty::when(move |_, _| cut.load(Ordering::SeqCst).then_some(Fault::Fails))
-}
-
-#[evertask::handler(retries = 0)]
-async fn endless(log: State<Log>, ctx: Context) {
-    log.add(format!("begun {}", ctx.attempt()));
-    let _told = Dropped(&log);
-    std::future::pending::<()>().await;
-}
-
-struct Dropped<'l>(&'l Log);
-
-impl Drop for Dropped<'_> {
-    fn drop(&mut self) {
-        self.0.add("dropped");
-    }
-}
-
-/// Promise 3 and 4: others take a node for dead that has been silent for its lease, so it stops what they may be running by then.
-#[tokio::test(start_paused = true)]
-async fn who_is_out_of_touch_for_its_lease_stops_what_runs_and_not_sooner() {
-    let (cut, log) = (Arc::new(AtomicBool::new(false)), Log::default());
-    let storage = cut_off_while(&cut);
-    let builder = Runtime::builder().storage(storage.clone()).discover(false).state(log.clone());
-    let node = builder.handler::<endless>().concurrency(1).start().await.unwrap();
-    let task = endless::dispatch().on(&node).await.unwrap();
-    crate::until(async || log.len() == 1).await;
-    // Shorter than a lease, however often.
-    for _ in 0..3 {
-        cut.store(true, Ordering::SeqCst);
-        tokio::time::sleep(Duration::from_secs(11)).await;
-        cut.store(false, Ordering::SeqCst);
-        tokio::time::sleep(Duration::from_secs(10)).await;
-    }
-    assert_eq!(log.len(), 1, "an outage that is shorter than a lease stops nothing");
-    cut.store(true, Ordering::SeqCst);
-    let start = tokio::time::Instant::now();
-    crate::until(async || log.len() == 2).await;
-    let after = start.elapsed();
-    assert_eq!(log.taken(), ["begun 1", "dropped"]);
-    let lease = Duration::from_secs(15);
-    // The last sign of life was sent up to a fifth of a lease before.
-    assert!(after <= lease && after >= lease * 3 / 4, "after {after:?}");
-    // Nothing begins meanwhile, and nobody has taken it: it goes on once the node is in touch again.
-    tokio::time::sleep(Duration::from_secs(600)).await;
-    assert_eq!(log.len(), 2, "{:?}", log.taken());
-    cut.store(false, Ordering::SeqCst);
-    crate::until(async || log.len() == 3).await;
-    assert_eq!(log.taken()[2], "begun 1", "no attempt was spent");
-    let info = task.info().await.unwrap().unwrap();
-    let told = info.attempts[0].error.clone().unwrap_or_default();
-    assert!(told.contains("had not reached the storage for its lease of 15s"), "{told}");
-    node.shutdown().await.unwrap();
-}
-
-/// A claim is answered when the node has been out of touch for its lease meanwhile and is back: what it was given others may run.
-#[tokio::test(start_paused = true)]
-async fn what_a_claim_brings_from_before_its_node_was_out_of_touch_does_not_begin() {
-    let (armed, cut) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let (first, down) = (Arc::clone(&armed), Arc::clone(&cut));
-    let storage = Faulty::when(move |name, _| {
-        let late = name == "claim" && first.swap(false, Ordering::SeqCst);
-        down.fetch_or(late, Ordering::SeqCst);
-        let fails = down.load(Ordering::SeqCst).then_some(Fault::Fails);
-        if late { Some(Fault::Late) } else { fails }
-    });
-    let (log, lease) = (Log::default(), Duration::from_secs(1));
-    let builder = Runtime::builder().storage(storage.clone()).discover(false).state(log.clone());
-    let node = builder.handler::<endless>().concurrency(1).lease(lease).start().await.unwrap();
-    tokio::time::sleep(lease).await;
-    armed.store(true, Ordering::SeqCst);
-    let task = endless::dispatch().on(&node).await.unwrap();
-    crate::until(async || cut.load(Ordering::SeqCst)).await;
-    tokio::time::sleep(lease * 3 / 2).await;
-    cut.store(false, Ordering::SeqCst);
-    crate::until(async || log.len() > 0).await;
-    let info = task.info().await.unwrap().unwrap();
-    assert_eq!((info.lease, log.taken()), (2, vec!["begun 1".to_owned()]));
-}
-
-/// What was taken over while the answer was lost is judged all the same, and written down.
-#[tokio::test(start_paused = true)]
-async fn a_seizure_whose_answer_is_lost_is_taken_up() {
-    let lost = AtomicBool::new(false);
-    let storage = Faulty::when(move |name, _| {
-        (name == "seize" && !lost.swap(true, Ordering::SeqCst)).then_some(Fault::LosesReply)
-    });
-    let log = Log::default();
-    let builder = || {
-        let builder = Runtime::builder().storage(storage.clone()).discover(false);
-        builder.state(log.clone()).handler::<endless>()
-    };
-    let first = builder().start().await.unwrap();
-    let task = endless::dispatch().on(&first).await.unwrap();
-    crate::until(async || log.len() == 1).await;
-    let second = builder().start().await.unwrap();
-    storage.inner.leave(first.health().await.node).await.unwrap();
-    crate::until(async || log.len() >= 3).await;
-    let info = task.info().await.unwrap().unwrap();
-    let ends: Vec<_> = info.attempts.iter().map(|attempt| attempt.end).collect();
-    assert!(ends.contains(&evertask::AttemptEnd::Lost), "{info:?}");
-    drop((first, second));
-}
-
-/// What is to become of one of them is refused, by a trigger of somebody's, say: the others are judged, and so is who dies later.
-#[tokio::test(start_paused = true)]
-async fn a_loss_that_cannot_be_stored_holds_up_no_other() {
-    let bad = Arc::new(std::sync::Mutex::new(None));
-    let guilty = Arc::clone(&bad);
-    let refuse = move |name: &str, about: &[TaskId]| {
-        let bad = *guilty.lock().unwrap();
-        let now = name == "settle" && bad.is_some_and(|bad| about.contains(&bad));
-        now.then_some(Fault::Refuses(StorageErrorKind::Other))
-    };
-    let (storage, log) = (Faulty::when(refuse), Log::default());
-    let client = Runtime::builder().storage(storage.inner.clone()).discover(false);
-    let client = client.handler::<step>().client().await.unwrap();
-    // Held by a node that dies.
-    let die_with = async |many: usize| {
-        let tasks = (0..many).map(|n| step::new(format!("{n}"), false));
-        let tasks = evertask::dispatch_all(tasks).on(&client).await.unwrap();
-        let known: Arc<[Known]> = [Known { name: "step".into(), version: 1 }].into();
-        let node = Node::new(known.clone(), vec!["default".into()]);
-        storage.inner.join(node.clone()).await.unwrap();
-        let claim = Claim::new(1, node.id, known, many).queue("default", many, 0);
-        assert_eq!(storage.inner.claim(claim).await.unwrap().tasks.len(), many);
-        storage.inner.leave(node.id).await.unwrap();
-        tasks.iter().map(|task| task.id()).collect::<Vec<_>>()
-    };
-    let first = die_with(5).await;
-    *bad.lock().unwrap() = Some(first[2]);
-    let _runtime = node(&storage, &log).await;
-    crate::until(async || log.len() == 4).await;
-    let before = storage.calls.load(Ordering::SeqCst);
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    let asked = storage.calls.load(Ordering::SeqCst) - before;
-    assert!(asked < 200, "asked {asked} times in a minute");
-    *bad.lock().unwrap() = None;
-    crate::until(async || log.len() == 5).await;
-    *bad.lock().unwrap() = Some(first[2]);
-    die_with(2).await;
-    crate::until(async || log.len() == 7).await;
-    let info = storage.task(first[2]).await.unwrap().unwrap();
-    assert_eq!((info.state, info.attempts.len()), (TaskState::Completed, 1), "lost once: {info:?}");
 }
 
 /// A node that keeps no completed tasks, and all that it tells of them until it is shut down.
@@ -596,51 +369,4 @@ async fn what_we_completed_and_deleted_is_told_although_the_answer_was_lost() {
     assert!(storage.task(id).await.unwrap().is_none(), "it was deleted");
     assert_eq!(told.iter().filter(|kind| **kind == EventKind::Completed).count(), 1, "{told:?}");
     assert!(!told.contains(&EventKind::LeaseLost), "{told:?}");
-}
-
-#[evertask::handler]
-async fn large(bytes: usize) -> String {
-    "x".repeat(bytes)
-}
-
-/// The sizes of the batches in which 33 tasks are settled that end at once.
-async fn settled_in(
-    bytes: usize,
-    fault: impl Fn(usize) -> Option<Fault> + Send + Sync + 'static,
-) -> Vec<usize> {
-    let sizes = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let seen = Arc::clone(&sizes);
-    let storage = Faulty::when(move |name, about| {
-        if name != "settle" {
-            return None;
-        }
-        let mut seen = seen.lock().unwrap();
-        seen.push(about.len());
-        fault(about.len())
-    });
-    let builder = Runtime::builder().storage(storage.clone()).discover(false).concurrency(64);
-    let runtime = builder.handler::<large>().start().await.unwrap();
-    let tasks =
-        evertask::dispatch_all((0..33).map(|_| large::new(bytes))).on(&runtime).await.unwrap();
-    for task in tasks {
-        let output = tokio::time::timeout(Duration::from_secs(300), task.output()).await;
-        assert_eq!(output.expect("it is never settled").unwrap().len(), bytes);
-    }
-    runtime.shutdown().await.unwrap();
-    let sizes = sizes.lock().unwrap();
-    sizes.clone()
-}
-
-#[tokio::test(start_paused = true)]
-async fn large_outputs_are_settled_in_small_batches() {
-    let small = settled_in(10, |_| None).await;
-    assert!(small.len() <= 3, "{small:?}");
-    let large = settled_in(1_000_000, |_| None).await;
-    assert!(large.iter().all(|batch| *batch <= 8) && large.len() >= 4, "{large:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_batch_that_takes_too_long_is_not_repeated_as_it_is() {
-    let sizes = settled_in(10, |batch| (batch > 4).then_some(Fault::Stalls)).await;
-    assert!(sizes.len() < 20, "{sizes:?}");
 }

@@ -134,7 +134,7 @@ async fn renew(shared: &Arc<Shared>, begun: Vec<(TaskId, u64)>) -> Result<bool, 
     }
     // What is to be stored may take its time, so it comes last: what runs here and is to stop has been told by now.
     if !strays.is_empty() {
-        give_back(shared, &strays).await;
+        give_back_strays(shared, &strays).await;
     }
     let taken_up = if seized { rescue::take_up(shared).await? } else { true };
     Ok(taken_up && understood)
@@ -142,7 +142,7 @@ async fn renew(shared: &Arc<Shared>, begun: Vec<(TaskId, u64)>) -> Result<bool, 
 
 /// Storage believes we hold them and we do not: the reply that would have told us was lost. Or their ends were stored while it
 /// answered; then this is refused.
-async fn give_back(shared: &Shared, strays: &[(TaskId, u64)]) {
+async fn give_back_strays(shared: &Shared, strays: &[(TaskId, u64)]) {
     let release = |&(id, lease): &_| Settlement::new(id, lease, Verdict::Release);
     let settle = shared.storage.settle(strays.iter().map(release).collect());
     // The next renewal comes back to what is not answered soon, and meanwhile there may be more to be told.

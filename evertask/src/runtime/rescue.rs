@@ -8,7 +8,7 @@ use crate::{
     chance::jittered,
     event::EventKind,
     failure::Failure,
-    runtime::{Shared, patience::Patience, settler, watch::Watch},
+    runtime::{Shared, patience::Patience, watch::Watch},
     storage::{
         AttemptRecord, Ended, Life, Lost, Peer, Settled, Settlement, StorageError, StorageErrorKind,
     },
@@ -148,7 +148,7 @@ async fn settle(
         };
         shared.trouble(&shared.calls.peers, &error);
         let sent_before = sent_before || error.kind() != StorageErrorKind::Rejected;
-        if settler::guilty_inside(&error) {
+        if error.may_be_of_one_item() {
             // One of them is to blame: halves, until it stands alone.
             if some.len() == 1 {
                 stays_here(&some[0], &error.to_string());

@@ -28,9 +28,6 @@ const _: () = assert!(BATCH <= BATCH_MAX);
 /// How many bytes go in one write, unless a single settlement has more.
 const BYTES: usize = 8 << 20;
 
-/// How often an end may be refused until it is no longer sent with others.
-const REFUSED_WITH_OTHERS: u32 = 2;
-
 /// An attempt's end on its way into storage, with what is to be told afterwards.
 #[derive(Debug)]
 pub(crate) struct Ending {
@@ -47,8 +44,8 @@ pub(crate) struct Ending {
     patience: Patience,
     /// The settlement was sent before, and nobody knows whether it was stored.
     unanswered: bool,
-    /// How often it was refused by itself.
-    refused: u32,
+    /// It was refused by itself, and is no longer sent with others.
+    alone: bool,
 }
 
 impl Ending {
@@ -65,7 +62,7 @@ impl Ending {
             hooks: None,
             patience,
             unanswered: false,
-            refused: 0,
+            alone: false,
         }
     }
 
@@ -160,7 +157,7 @@ async fn settle(shared: &Arc<Shared>, endings: Vec<Ending>, stored: &mut Option<
                 *stored = Some(Stored { batch, settled });
             }
             Err(error) => {
-                let (guilty, alone) = (guilty_inside(&error), batch.len() == 1);
+                let (guilty, alone) = (error.may_be_of_one_item(), batch.len() == 1);
                 if error.kind() != StorageErrorKind::Rejected {
                     batch.iter_mut().for_each(|ending| ending.unanswered = true);
                 }
@@ -188,12 +185,12 @@ async fn settle(shared: &Arc<Shared>, endings: Vec<Ending>, stored: &mut Option<
     }
 }
 
-/// Endings in their order as they go in one write each, the first of these last. What was refused again and again goes by itself,
-/// behind the others: it would have their write refused as well, and each of them said anew.
+/// Endings in their order as they go in one write each, the first of these last. What was refused before goes by itself, behind the
+/// others: it would have their write refused as well, and each of them said anew.
 fn loads(endings: Vec<Ending>) -> Vec<Vec<Ending>> {
-    let (refused, mut endings): (Vec<_>, Vec<_>) =
-        endings.into_iter().partition(|ending| ending.refused > REFUSED_WITH_OTHERS);
-    let mut loads: Vec<_> = refused.into_iter().map(|ending| vec![ending]).collect();
+    let (alone, mut endings): (Vec<_>, Vec<_>) =
+        endings.into_iter().partition(|ending| ending.alone);
+    let mut loads: Vec<_> = alone.into_iter().map(|ending| vec![ending]).collect();
     if endings.is_empty() {
         return loads;
     }
@@ -221,18 +218,13 @@ fn again_later(shared: &Arc<Shared>, mut ending: Ending, error: &StorageError) {
 
 /// Longer each time, for as long as it takes: the lease is kept meanwhile.
 fn later(shared: &Arc<Shared>, mut ending: Ending) {
-    ending.refused += 1;
+    ending.alone = true;
     let wait = ending.patience.wait();
     let owned = Arc::clone(shared);
     shared.tokio.spawn(async move {
         tokio::time::sleep(wait).await;
         owned.settler.push(ending);
     });
-}
-
-/// True if the error may be about what was to be stored and not about the storage.
-pub(crate) fn guilty_inside(error: &StorageError) -> bool {
-    matches!(error.kind(), StorageErrorKind::Rejected | StorageErrorKind::Other)
 }
 
 /// Takes out what may be the reason why it cannot be stored. The side effects have happened: the verdict has to stand. False if there
@@ -379,5 +371,32 @@ fn log(ending: &Ending, kind: EventKind, delay: Option<Duration>) {
             tracing::info!(%id, name, attempt, error, "interrupted, pending again")
         }
         _ => tracing::debug!(%id, name, attempt, ?kind, "ended"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{Claim, Known, Memory, NewTask, NodeId, Storage};
+
+    #[tokio::test]
+    async fn what_was_refused_before_goes_by_itself_behind_the_others() {
+        let memory = Memory::new();
+        let tasks = (0..4).map(|_| NewTask::new("t", Body::json(&()).unwrap())).collect();
+        memory.enqueue(tasks).await.unwrap();
+        let known: Arc<[Known]> = [Known { name: "t".into(), version: 1 }].into();
+        let claim = Claim::new(1, NodeId::nil(), known, 4).queue("default", 4, 0);
+        let claimed = memory.claim(claim).await.unwrap().tasks;
+        let end = |task: &ClaimedTask| {
+            Ending::of(Settlement::new(task.id, task.lease, Verdict::Complete), task)
+        };
+        let mut endings: Vec<_> = claimed.iter().map(end).collect();
+        let ids: Vec<_> = claimed.iter().map(|task| task.id).collect();
+        endings[1].alone = true;
+        endings[3].alone = true;
+        let loads = loads(endings).into_iter().rev();
+        let said: Vec<Vec<_>> =
+            loads.map(|load| load.iter().map(|ending| ending.settlement.id).collect()).collect();
+        assert_eq!(said, [vec![ids[0], ids[2]], vec![ids[3]], vec![ids[1]]]);
     }
 }

@@ -62,6 +62,11 @@ impl StorageError {
     pub fn is_transient(&self) -> bool {
         self.kind == StorageErrorKind::Unavailable
     }
+
+    /// True if it may be about one of the things that were to be stored, and not about the storage.
+    pub(crate) fn may_be_of_one_item(&self) -> bool {
+        matches!(self.kind, StorageErrorKind::Rejected | StorageErrorKind::Other)
+    }
 }
 
 impl fmt::Display for StorageError {
