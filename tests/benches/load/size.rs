@@ -11,16 +11,17 @@ use crate::{
     work::until_ran,
 };
 
-/// The first argument of such a process. The others are how many tasks it is to run, and where they are stored.
+/// The first argument of such a process. The others are how many tasks it is to run, how many milliseconds it waits then, and where
+/// they are stored.
 pub(crate) const NODE: &str = "node";
 
 /// What the process does: it drains, waits a while, and says how much memory it had at most and has now.
 pub(crate) async fn live(arguments: &[String]) -> Outcome {
-    let [tasks, place] = arguments else { return Err("how many tasks, and where?".into()) };
+    let [tasks, wait, place] = arguments else { return Err("how many tasks, and where?".into()) };
     let place: Place = serde_json::from_str(place)?;
     let node = place.builder().await?.start().await?;
     until_ran(tasks.parse()?).await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    tokio::time::sleep(Duration::from_millis(wait.parse()?)).await;
     println!("{} {}", machine::memory("VmHWM:"), machine::resident());
     node.shutdown().await?;
     Ok(())
@@ -38,7 +39,8 @@ pub(crate) async fn measure(
     rate::bulk(&client, scale.tasks).await?;
     client.shutdown().await?;
     let mut process = Command::new(std::env::current_exe()?);
-    process.args([NODE, &scale.tasks.to_string(), &serde_json::to_string(&place)?]);
+    let (tasks, wait) = (scale.tasks.to_string(), scale.time.as_millis().to_string());
+    process.args([NODE, &tasks, &wait, &serde_json::to_string(&place)?]);
     let process = process.stderr(Stdio::inherit()).kill_on_drop(true).output();
     let output = tokio::time::timeout(Duration::from_secs(120), process).await??;
     let said = String::from_utf8(output.stdout)?;

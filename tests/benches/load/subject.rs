@@ -115,10 +115,9 @@ impl Fresh<'_> {
                 let open = || Sqlite::open(directory.path().join("tasks.db"));
                 builder.storage(storage.get_or_try_init(open).await?.clone())
             }
-            Self::Postgres(..) | Self::Mariadb(..) => match self.place() {
-                Some(place) => place.builder().await?,
-                None => builder,
-            },
+            Self::Postgres(..) | Self::Mariadb(..) => {
+                self.place().ok_or("a server is somewhere")?.builder().await?
+            }
         })
     }
 

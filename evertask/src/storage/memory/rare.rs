@@ -1,4 +1,4 @@
-//! What few tasks have: kept apart, so that the many that have none of it take half the room.
+//! What few tasks have: kept apart, so that the many that have none of it take less room.
 
 use std::{
     collections::{BTreeMap, VecDeque},
